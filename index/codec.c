@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a frame claims is compared with what the index says before anything is
+ * decompressed: the header is looked at by hand where libzstd's stable
+ * interface does not tell (window, kind of magic), so that no frame can make
+ * this process allocate or run one of the decoders for formats before zstd 1.0.
+ */
+#include "codec.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include "base/io.h"
+#include "format.h"
+
+enum {
+	LEVEL_MAX = 19,           /* higher levels need windows that readers refuse */
+	FILE_WINDOW_LOG_MAX = 27, /* 128 MiB: the largest that zstd -d takes by default */
+	FRAME_HEADER_MIN = 6,     /* magic, descriptor, and a byte of window or content size */
+	SINGLE_SEGMENT = 1 << 5,  /* descriptor bit: no window byte, the content is the window */
+};
+
+struct codec {
+	ZSTD_CCtx *cctx; /* owned; NULL until used */
+	ZSTD_DCtx *dctx; /* owned; NULL until used */
+};
+
+struct codec *codec_new(void)
+{
+	return calloc(1, sizeof(struct codec));
+}
+
+void codec_free(struct codec *codec)
+{
+	if (!codec)
+		return;
+	(void)ZSTD_freeCCtx(codec->cctx);
+	(void)ZSTD_freeDCtx(codec->dctx);
+	free(codec);
+}
+
+size_t codec_bound(size_t size)
+{
+	return ZSTD_compressBound(size);
+}
+
+/* Frames must not depend on what a context did before, so everything is set each time. */
+static int prepare_compression(struct codec *codec, int level)
+{
+	if (!codec->cctx)
+		codec->cctx = ZSTD_createCCtx();
+	if (!codec->cctx)
+		return -ENOMEM;
+	if (ZSTD_isError(ZSTD_CCtx_reset(codec->cctx, ZSTD_reset_session_and_parameters)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_compressionLevel, level)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_contentSizeFlag, 1)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_checksumFlag, 1)))
+		return -EINVAL;
+	return 0;
+}
+
+static int zstd_errno(size_t code, int otherwise)
+{
+	return ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation ? -ENOMEM : otherwise;
+}
+
+int codec_compress(struct codec *codec, int level, const void *data, size_t size, void *frame,
+                   size_t frame_cap, size_t *ret_frame_size)
+{
+	size_t n;
+	int r;
+
+	if (level < 1 || level > LEVEL_MAX || size < 1 || size > FORMAT_CHUNK_MAX ||
+	    frame_cap < codec_bound(size))
+		return -EINVAL;
+	r = prepare_compression(codec, level);
+	if (r < 0)
+		return r;
+	n = ZSTD_compress2(codec->cctx, frame, frame_cap, data, size);
+	if (ZSTD_isError(n))
+		return zstd_errno(n, -EINVAL);
+	*ret_frame_size = n;
+	return 0;
+}
+
+/* Whether the bytes begin as a frame of zstd 1.0 or later: neither skippable nor older. */
+static bool has_magic(const void *frame, size_t frame_size)
+{
+	le32 magic;
+
+	if (frame_size < FRAME_HEADER_MIN)
+		return false;
+	memcpy(&magic, frame, sizeof(magic));
+	return le32_get(magic) == ZSTD_MAGICNUMBER;
+}
+
+/* The window of a frame that has_magic(), RFC 8878 section 3.1.1.1.2. */
+static uint64_t window_size(const uint8_t *frame, uint64_t content_size)
+{
+	uint64_t base;
+
+	if (frame[4] & SINGLE_SEGMENT)
+		return content_size;
+	base = (uint64_t)1 << (10 + (frame[5] >> 3));
+	return base + base / 8 * (frame[5] & 7);
+}
+
+static int check_frame(const void *frame, size_t frame_size, size_t size, struct err *err)
+{
+	unsigned long long claimed;
+
+	if (!has_magic(frame, frame_size))
+		return err_set(err, -EBADMSG, "not a zstd frame");
+	claimed = ZSTD_getFrameContentSize(frame, frame_size);
+	if (claimed == ZSTD_CONTENTSIZE_ERROR || claimed == ZSTD_CONTENTSIZE_UNKNOWN)
+		return err_set(err, -EBADMSG, "frame does not state its content size");
+	if (claimed != size)
+		return err_set(err, -EBADMSG, "frame claims %llu plain bytes instead of %zu",
+		               claimed, size);
+	if (window_size(frame, claimed) > (uint64_t)1 << FORMAT_WINDOW_LOG_MAX)
+		return err_set(err, -EBADMSG, "frame asks for a window of more than %u bytes",
+		               1u << FORMAT_WINDOW_LOG_MAX);
+	if (ZSTD_getDictID_fromFrame(frame, frame_size) != 0)
+		return err_set(err, -EBADMSG, "frame asks for a dictionary");
+	if (ZSTD_findFrameCompressedSize(frame, frame_size) != frame_size)
+		return err_set(err, -EBADMSG, "frame does not end where the index says");
+	return 0;
+}
+
+static int prepare_decompression(struct codec *codec, struct err *err)
+{
+	if (!codec->dctx)
+		codec->dctx = ZSTD_createDCtx();
+	if (!codec->dctx ||
+	    ZSTD_isError(ZSTD_DCtx_reset(codec->dctx, ZSTD_reset_session_and_parameters)))
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+int codec_decompress(struct codec *codec, const void *frame, size_t frame_size, void *data,
+                     size_t size, struct err *err)
+{
+	size_t n;
+	int r = check_frame(frame, frame_size, size, err);
+
+	if (r < 0)
+		return r;
+	r = prepare_decompression(codec, err);
+	if (r < 0)
+		return r;
+	n = ZSTD_decompressDCtx(codec->dctx, data, size, frame, frame_size);
+	if (ZSTD_isError(n))
+		return err_set(err, zstd_errno(n, -EBADMSG), "frame is damaged: %s",
+		               ZSTD_getErrorName(n));
+	if (n != size)
+		return err_set(err, -EBADMSG, "frame holds %zu plain bytes instead of %zu", n,
+		               size);
+	return 0;
+}
+
+/* A file being turned into another, step by step. */
+struct copy {
+	struct codec *codec; /* owned */
+	int in_fd;           /* borrowed */
+	int out_fd;          /* borrowed */
+	uint8_t *in;         /* owned, CODEC_STEP bytes */
+	uint8_t *out;        /* owned, CODEC_STEP bytes */
+	uint64_t size;       /* of the input */
+	uint64_t in_off;     /* input read so far */
+	uint64_t out_size;   /* output written so far */
+};
+
+static void copy_release_cleanup(struct copy *copy)
+{
+	codec_free(copy->codec);
+	free(copy->in);
+	free(copy->out);
+}
+
+static int copy_init(struct copy *copy, int in_fd, int out_fd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(in_fd, &st) < 0)
+		return err_set_errno(err, "size of the input");
+	*copy = (struct copy){
+		.codec = codec_new(),
+		.in_fd = in_fd,
+		.out_fd = out_fd,
+		.in = malloc(CODEC_STEP),
+		.out = malloc(CODEC_STEP),
+		.size = (uint64_t)st.st_size,
+	};
+	if (!copy->codec || !copy->in || !copy->out)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* Read the next step of the input; none is left when *@ret has size 0. */
+static int copy_read(struct copy *copy, ZSTD_inBuffer *ret, struct err *err)
+{
+	uint64_t left = copy->size - copy->in_off;
+	size_t n = left < CODEC_STEP ? (size_t)left : CODEC_STEP;
+	int r = io_pread(copy->in_fd, copy->in, n, copy->in_off);
+
+	if (r < 0)
+		return err_set(err, r, "input could not be read: %s", strerrordesc_np(-r));
+	copy->in_off += n;
+	*ret = (ZSTD_inBuffer){ .src = copy->in, .size = n };
+	return 0;
+}
+
+static int copy_write(struct copy *copy, const ZSTD_outBuffer *out, struct err *err)
+{
+	int r = io_write(copy->out_fd, out->dst, out->pos);
+
+	if (r < 0)
+		return err_set(err, r, "output could not be written: %s", strerrordesc_np(-r));
+	copy->out_size += out->pos;
+	return 0;
+}
+
+/* Compress one step of input and write what comes out. */
+static int compress_step(struct copy *copy, ZSTD_inBuffer *in, struct err *err)
+{
+	bool last = copy->in_off == copy->size;
+	size_t left;
+
+	do {
+		ZSTD_outBuffer out = { .dst = copy->out, .size = CODEC_STEP };
+		int r;
+
+		left = ZSTD_compressStream2(copy->codec->cctx, &out, in,
+		                            last ? ZSTD_e_end : ZSTD_e_continue);
+		if (ZSTD_isError(left))
+			return err_set(err, zstd_errno(left, -EINVAL), "not compressed: %s",
+			               ZSTD_getErrorName(left));
+		r = copy_write(copy, &out, err);
+		if (r < 0)
+			return r;
+	} while (last ? left != 0 : in->pos < in->size);
+	return 0;
+}
+
+int codec_compress_file(int in_fd, int out_fd, int level, struct err *err)
+{
+	CLEANUP(copy_release) struct copy copy = { .codec = NULL };
+	int r = copy_init(&copy, in_fd, out_fd, err);
+	ZSTD_CCtx *cctx;
+
+	if (r < 0)
+		return r;
+	r = level < 1 || level > LEVEL_MAX ? -EINVAL : prepare_compression(copy.codec, level);
+	if (r < 0)
+		return err_set(err, r, "compression could not be set up at level %d", level);
+	cctx = copy.codec->cctx;
+	if (ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_windowLog, FILE_WINDOW_LOG_MAX)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_enableLongDistanceMatching, 1)) ||
+	    ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(cctx, copy.size)))
+		return err_set(err, -EINVAL, "libzstd refuses long distance matching");
+	do {
+		ZSTD_inBuffer in;
+
+		r = copy_read(&copy, &in, err);
+		if (r == 0)
+			r = compress_step(&copy, &in, err);
+	} while (r == 0 && copy.in_off < copy.size);
+	return r;
+}
+
+/*
+ * Decompress one step of input and write what comes out. Returns 1 when the
+ * frame wants more input, 0 at its end, or -errno.
+ */
+static int decompress_step(struct copy *copy, ZSTD_inBuffer *in, uint64_t max, struct err *err)
+{
+	for (;;) {
+		ZSTD_outBuffer out = { .dst = copy->out, .size = CODEC_STEP };
+		size_t wanted = ZSTD_decompressStream(copy->codec->dctx, &out, in);
+		int r;
+
+		if (ZSTD_isError(wanted))
+			return err_set(err, zstd_errno(wanted, -EBADMSG), "damaged: %s",
+			               ZSTD_getErrorName(wanted));
+		if (out.pos > max - copy->out_size)
+			return err_set(err, -EOVERFLOW,
+			               "holds more than the %llu bytes that are allowed",
+			               (unsigned long long)max);
+		r = copy_write(copy, &out, err);
+		if (r < 0)
+			return r;
+		if (wanted == 0)
+			return 0;
+		if (in->pos == in->size && out.pos < out.size)
+			return 1;
+	}
+}
+
+int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn seen, void *arg,
+                          struct err *err)
+{
+	CLEANUP(copy_release) struct copy copy = { .codec = NULL };
+	int r = copy_init(&copy, in_fd, out_fd, err);
+	ZSTD_inBuffer in = { .src = NULL };
+
+	if (r == 0)
+		r = prepare_decompression(copy.codec, err);
+	if (r < 0)
+		return r;
+	if (ZSTD_isError(ZSTD_DCtx_setParameter(copy.codec->dctx, ZSTD_d_windowLogMax,
+	                                        FILE_WINDOW_LOG_MAX)))
+		return err_set(err, -EINVAL, "libzstd refuses a window of 2^%d bytes",
+		               FILE_WINDOW_LOG_MAX);
+	do {
+		bool first = copy.in_off == 0;
+
+		r = copy_read(&copy, &in, err);
+		if (r < 0)
+			return r;
+		if (seen)
+			seen(arg, in.src, in.size);
+		if (first && !has_magic(in.src, in.size))
+			return err_set(err, -EBADMSG, "not a zstd frame");
+		r = decompress_step(&copy, &in, max, err);
+		if (r < 0)
+			return r;
+	} while (r == 1 && copy.in_off < copy.size);
+	if (r == 1)
+		return err_set(err, -EBADMSG, "incomplete: the frame goes on after the last byte");
+	if (in.pos < in.size || copy.in_off < copy.size)
+		return err_set(err, -EBADMSG, "bytes follow the end of the frame");
+	return 0;
+}

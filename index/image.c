@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Packs are read, never mapped: a pack that is cut short while it is in use
+ * must give an error to one reader, not a signal to the process. They are
+ * opened at first use and stay open; their descriptors are the only thing that
+ * threads write to, one compare and exchange for each pack.
+ */
+#include "image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+
+enum { PAGE = 4096 };
+
+struct image {
+	/* constant after image_open() */
+	char *path;               /* owned; of the layout, for messages */
+	int blobs;                /* owned */
+	struct manifest manifest; /* owned copy */
+	struct index *index;      /* owned */
+
+	/* atomic */
+	int *packs; /* owned; descriptor of each of the manifest's packs, -1 until opened */
+};
+
+static void hash_seen(void *arg, const void *data, size_t len)
+{
+	sha256_update(arg, data, len);
+}
+
+/* Decompress the blob open at @fd and compare it with @expected. */
+static int unpack(int fd, const struct descriptor *expected, int out_fd, struct err *err)
+{
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	struct digest digest;
+	struct stat st;
+	int r;
+
+	if (!hash)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (fstat(fd, &st) < 0)
+		return err_set_errno(err, "size");
+	if ((uint64_t)st.st_size != expected->size)
+		return err_set(err, -EBADMSG, "damaged: it has %lld bytes instead of %llu",
+		               (long long)st.st_size, (unsigned long long)expected->size);
+	r = codec_decompress_file(fd, out_fd, FORMAT_INDEX_MAX, hash_seen, hash, err);
+	if (r < 0)
+		return r;
+	sha256_final(hash, &digest);
+	if (!digest_equal(&digest, &expected->digest))
+		return err_set(err, -EBADMSG, "damaged: its digest is another");
+	return 0;
+}
+
+int image_unpack_index(const struct layout *layout, const struct manifest *manifest, int out_fd,
+                       struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	CLEANUP(close)
+	int fd = openat(layout_blobs(layout), digest_hex(&manifest->index.digest, hex),
+	                O_RDONLY | O_CLOEXEC);
+	int r;
+
+	r = fd < 0 ? err_set_errno(err, "blob") : unpack(fd, &manifest->index, out_fd, err);
+	return r < 0 ? err_wrap(err, r, "'%s': index '%.12s'", layout_path(layout), hex) : 0;
+}
+
+/* The index numbers the manifest's packs. */
+static int compare_packs(const struct image *img, struct err *err)
+{
+	const struct manifest *m = &img->manifest;
+	uint32_t n = index_info(img->index)->n_packs;
+
+	if (n != m->n_packs)
+		return err_set(err, -EBADMSG, "index lists %u packs, its manifest %u", n,
+		               m->n_packs);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct pack_info *pack = index_pack(img->index, i + 1);
+
+		if (pack->size != m->packs[i].size ||
+		    !digest_equal(&pack->digest, &m->packs[i].digest))
+			return err_set(err, -EBADMSG, "pack %u of the index is not the manifest's",
+			               i + 1);
+	}
+	return 0;
+}
+
+static int copy_manifest(const struct manifest *m, struct manifest *ret)
+{
+	struct descriptor *packs = calloc(m->n_packs + 1u, sizeof(*packs));
+
+	if (!packs)
+		return -ENOMEM;
+	if (m->n_packs > 0)
+		memcpy(packs, m->packs, m->n_packs * sizeof(*packs));
+	*ret = *m;
+	ret->packs = packs;
+	return 0;
+}
+
+int image_open(const struct layout *layout, const struct manifest *manifest, const char *index_path,
+               struct image **ret, struct err *err)
+{
+	CLEANUP(image_close) struct image *img = calloc(1, sizeof(*img));
+	int r;
+
+	if (!img)
+		return err_set(err, -ENOMEM, "out of memory");
+	img->blobs = -1;
+	img->path = strdup(layout_path(layout));
+	img->packs = calloc(manifest->n_packs + 1u, sizeof(*img->packs));
+	if (!img->path || !img->packs || copy_manifest(manifest, &img->manifest) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < manifest->n_packs; i++)
+		img->packs[i] = -1;
+	img->blobs = fcntl(layout_blobs(layout), F_DUPFD_CLOEXEC, 0);
+	if (img->blobs < 0)
+		return err_set_errno(err, "'%s'", img->path);
+	r = index_open(index_path, &img->index, err);
+	if (r == 0)
+		r = compare_packs(img, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", img->path);
+	*ret = TAKE_PTR(img);
+	return 0;
+}
+
+/* As image_open(), with the index in memory that has no name. */
+static int open_in_memory(const struct layout *layout, const struct manifest *manifest,
+                          struct image **ret, struct err *err)
+{
+	CLEANUP(close) int fd = memfd_create("index", MFD_CLOEXEC);
+	char path[32];
+	int r;
+
+	if (fd < 0)
+		return err_set_errno(err, "memory for the index");
+	r = image_unpack_index(layout, manifest, fd, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return image_open(layout, manifest, path, ret, err);
+}
+
+int image_open_ref(const struct image_ref *ref, const struct platform *platform, struct image **ret,
+                   struct err *err)
+{
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
+	struct platform host = platform_of_host();
+	const struct manifest *manifest;
+	struct err reason = ERR_INIT;
+	int r = layout_open(ref->layout, &layout, err);
+
+	if (r == 0)
+		r = layout_images(layout, ref->tag, &set, err);
+	if (r < 0)
+		return r;
+	manifest = image_set_find(&set, platform ? platform : &host, &reason);
+	if (!manifest)
+		return err_set(err, reason.code, "'%s:%s': %s", ref->layout, ref->tag, reason.msg);
+	return open_in_memory(layout, manifest, ret, err);
+}
+
+void image_close(struct image *img)
+{
+	if (!img)
+		return;
+	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++) {
+		if (img->packs[i] >= 0)
+			(void)close(img->packs[i]);
+	}
+	if (img->blobs >= 0)
+		(void)close(img->blobs);
+	index_close(img->index);
+	manifest_release(&img->manifest);
+	free(img->packs);
+	free(img->path);
+	free(img);
+}
+
+struct index *image_index(const struct image *img)
+{
+	return img->index;
+}
+
+const struct manifest *image_manifest(const struct image *img)
+{
+	return &img->manifest;
+}
+
+static int check_pack(const struct image *img, const struct descriptor *pack, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct stat st;
+
+	if (fstatat(img->blobs, digest_hex(&pack->digest, hex), &st, 0) < 0)
+		return err_set_errno(err, "'%s': pack '%.12s'", img->path, hex);
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != pack->size)
+		return err_set(err, -EBADMSG, "'%s': pack '%.12s' has %lld bytes instead of %llu",
+		               img->path, hex, (long long)st.st_size,
+		               (unsigned long long)pack->size);
+	return 0;
+}
+
+uint32_t image_check_packs(const struct image *img, struct err *err)
+{
+	uint32_t n_bad = 0;
+
+	for (uint32_t i = 0; i < img->manifest.n_packs; i++) {
+		if (check_pack(img, &img->manifest.packs[i], n_bad == 0 ? err : NULL) < 0)
+			n_bad++;
+	}
+	return n_bad;
+}
+
+struct chunk_reader {
+	struct codec *codec; /* owned */
+	void *frame;         /* owned; FORMAT_FRAME_MAX bytes */
+	void *plain;         /* owned; FORMAT_CHUNK_MAX bytes */
+};
+
+struct chunk_reader *chunk_reader_new(void)
+{
+	CLEANUP(chunk_reader_free) struct chunk_reader *reader = calloc(1, sizeof(*reader));
+
+	if (!reader)
+		return NULL;
+	/* Room for the largest, of which the kernel gives only what is used. */
+	reader->codec = codec_new();
+	reader->frame = malloc(FORMAT_FRAME_MAX);
+	reader->plain = malloc(FORMAT_CHUNK_MAX);
+	if (!reader->codec || !reader->frame || !reader->plain)
+		return NULL;
+	return TAKE_PTR(reader);
+}
+
+void chunk_reader_free(struct chunk_reader *reader)
+{
+	if (!reader)
+		return;
+	codec_free(reader->codec);
+	free(reader->frame);
+	free(reader->plain);
+	free(reader);
+}
+
+/* The descriptor of the pack in slot @i, opened if need be. */
+static int pack_fd(const struct image *img, uint32_t i, const char *hex, struct err *err)
+{
+	int *slot = &img->packs[i];
+	int fd = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+	int first = -1;
+
+	if (fd >= 0)
+		return fd;
+	fd = openat(img->blobs, hex, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_set_errno(err, "not in '%s'", img->path);
+	if (!__atomic_compare_exchange_n(slot, &first, fd, /* weak= */ false, __ATOMIC_ACQ_REL,
+	                                 __ATOMIC_ACQUIRE)) {
+		(void)close(fd);
+		fd = first;
+	}
+	return fd;
+}
+
+/* Compressed pages are of no further use; the one that holds the next frame's start is. */
+static void drop_pages(int fd, const struct chunk *chunk)
+{
+	uint64_t start = chunk->frame_off / PAGE * PAGE;
+	uint64_t end = (chunk->frame_off + chunk->frame_size) / PAGE * PAGE;
+
+	if (end > start)
+		(void)posix_fadvise(fd, (off_t)start, (off_t)(end - start), POSIX_FADV_DONTNEED);
+}
+
+static int read_frame(int fd, const struct chunk_reader *reader, const struct chunk *chunk,
+                      struct err *err)
+{
+	struct digest digest;
+	int r = io_pread(fd, reader->frame, chunk->frame_size, chunk->frame_off);
+
+	if (r == -ENODATA)
+		return err_set(err, -EBADMSG, "the pack ends before it");
+	if (r < 0)
+		return err_set(err, r, "%s", strerrordesc_np(-r));
+	drop_pages(fd, chunk);
+	r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, reader->plain,
+	                     chunk->size, err);
+	if (r < 0)
+		return r;
+	sha256(reader->plain, chunk->size, &digest);
+	if (!digest_equal(&digest, &chunk->digest))
+		return err_set(err, -EBADMSG, "damaged: its digest is another");
+	return 0;
+}
+
+int image_read_chunk(struct image *img, struct chunk_reader *reader, const struct chunk *chunk,
+                     const void **ret, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	uint32_t i = chunk->pack - 1;
+	int fd;
+	int r;
+
+	(void)digest_hex(&img->manifest.packs[i].digest, hex);
+	fd = pack_fd(img, i, hex, err);
+	r = fd < 0 ? fd : read_frame(fd, reader, chunk, err);
+	if (r < 0)
+		return err_wrap(err, r, "pack '%.12s': chunk %llu at offset %llu", hex,
+		                (unsigned long long)chunk->id,
+		                (unsigned long long)chunk->frame_off);
+	*ret = reader->plain;
+	return 0;
+}

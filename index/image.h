@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An image for reading: its index, and the packs that its chunks come from.
+ *
+ * Any number of threads may use one image. Opening needs only the index: a
+ * pack that is missing, short or damaged shows when one of its chunks is read.
+ */
+#pragma once
+
+#include "codec.h"
+#include "index.h"
+#include "layout.h"
+
+struct image;
+
+/*
+ * Decompress the index of @manifest from @layout to @out_fd, an empty file,
+ * checking its digest. Returns 0; -EBADMSG when it is damaged; -errno.
+ */
+MUST_CHECK int image_unpack_index(const struct layout *layout, const struct manifest *manifest,
+                                  int out_fd, struct err *err);
+
+/*
+ * Open the image of @manifest, whose index database is the file @index_path.
+ * The image keeps what it needs of @layout and @manifest. Returns 0 and sets
+ * *@ret; -EBADMSG when index and manifest disagree about packs, and what
+ * index_open() returns.
+ */
+MUST_CHECK int image_open(const struct layout *layout, const struct manifest *manifest,
+                          const char *index_path, struct image **ret, struct err *err);
+
+/*
+ * Open the image that @ref names for @platform (NULL: this machine's), with its
+ * index in memory only. For tools; the daemon keeps indexes in its store.
+ */
+MUST_CHECK int image_open_ref(const struct image_ref *ref, const struct platform *platform,
+                              struct image **ret, struct err *err);
+
+/* Accepts NULL. No call may be under way. */
+void image_close(struct image *img);
+DEFINE_CLEANUP(struct image *, image_close)
+
+/* All borrowed until image_close(). */
+struct index *image_index(const struct image *img);
+const struct manifest *image_manifest(const struct image *img);
+
+/*
+ * Compare each pack's presence and size with the index, cheaply, so that a
+ * mount can say early what is going to fail. Returns the number of packs that
+ * are not as they should be, with the first in @err.
+ */
+uint32_t image_check_packs(const struct image *img, struct err *err);
+
+/* Buffers and contexts for reading chunks; one thread at a time. */
+struct chunk_reader;
+
+/* Returns NULL when memory runs out. */
+struct chunk_reader *chunk_reader_new(void);
+
+/* Accepts NULL. */
+void chunk_reader_free(struct chunk_reader *reader);
+DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)
+
+/*
+ * Read a chunk from its pack, decompress it and compare it with its digest.
+ * On success *@ret points to chunk->size bytes in @reader, valid until its next
+ * use. The pack's pages are dropped from the page cache: the plain bytes are
+ * what is worth keeping.
+ *
+ * Returns 0, or:
+ *	-EBADMSG  damaged: frame, size or digest wrong, or the pack ends early
+ *	-ENOENT   the pack is missing
+ *	-ENOMEM, -errno
+ * The message names the pack.
+ */
+MUST_CHECK int image_read_chunk(struct image *img, struct chunk_reader *reader,
+                                const struct chunk *chunk, const void **ret, struct err *err);

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Contents, their extents, and the chunks that these are runs of. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "index_internal.h"
+
+int index_content(struct index *idx, uint64_t id, struct content *ret, struct err *err)
+{
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	int r = query_begin(idx, QUERY_CONTENT, &q, err);
+
+	if (r < 0)
+		return r;
+	query_bind(&q, 1, id);
+	r = query_step(&q, err);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return row_bad(q.stmt, "content", id, "does not exist", err);
+	return row_content(&q, 0, ret, err);
+}
+
+int index_find_content(struct index *idx, const struct digest *digest, uint64_t *ret_size,
+                       struct err *err)
+{
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	struct content content;
+	int r = query_begin(idx, QUERY_FIND_CONTENT, &q, err);
+
+	if (r < 0)
+		return r;
+	query_bind_bytes(&q, 1, digest->bytes, DIGEST_SIZE);
+	r = query_step(&q, err);
+	if (r < 1)
+		return r;
+	r = row_content(&q, 0, &content, err);
+	if (r < 0)
+		return r;
+	*ret_size = content.size;
+	return 1;
+}
+
+/* Make room for one more than @n elements of @size bytes; room doubles at powers of two. */
+static int make_room(void **array, uint32_t n, size_t size, struct err *err)
+{
+	void *more;
+
+	if (n == UINT32_MAX)
+		return err_set(err, -EOVERFLOW, "more than %u extents", UINT32_MAX);
+	if ((n & (n - 1)) != 0)
+		return 0;
+	more = reallocarray(*array, n > 0 ? (size_t)n * 2 : 1, size);
+	if (!more)
+		return err_set(err, -ENOMEM, "out of memory");
+	*array = more;
+	return 0;
+}
+
+int index_extents(struct index *idx, const struct content *content, struct extent **ret,
+                  uint32_t *ret_n, struct err *err)
+{
+	CLEANUP(free) void *array = NULL;
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	uint64_t end = 0;
+	uint32_t n = 0;
+	int r = query_begin(idx, QUERY_EXTENTS, &q, err);
+
+	if (r < 0)
+		return r;
+	query_bind(&q, 1, content->id);
+	while ((r = query_step(&q, err)) == 1) {
+		struct extent e;
+
+		r = row_extent(&q, 0, content, &e, err);
+		if (r < 0)
+			return r;
+		if (e.off < end)
+			return row_bad(q.stmt, "content", content->id, "has extents that overlap",
+			               err);
+		end = e.off + e.len;
+		e.seq = n;
+		r = make_room(&array, n, sizeof(e), err);
+		if (r < 0)
+			return r;
+		((struct extent *)array)[n++] = e;
+	}
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(array);
+	*ret_n = n;
+	return 0;
+}
+
+int index_chunk_contents(struct index *idx, uint64_t chunk, struct extent **ret,
+                         struct content **ret_contents, uint32_t *ret_n, struct err *err)
+{
+	CLEANUP(free) void *extents = NULL;
+	CLEANUP(free) void *contents = NULL;
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	uint64_t last = 0;
+	uint32_t n = 0;
+	int r = query_begin(idx, QUERY_CHUNK_CONTENTS, &q, err);
+
+	if (r < 0)
+		return r;
+	query_bind(&q, 1, chunk);
+	while ((r = query_step(&q, err)) == 1) {
+		struct content c;
+		struct extent e;
+
+		r = row_content(&q, N_EXTENT_COLUMNS, &c, err);
+		if (r == 0)
+			r = row_extent(&q, 0, &c, &e, err);
+		if (r == 0 && (c.id <= last || e.chunk.id != chunk))
+			r = row_bad(q.stmt, "content", c.id, "is out of order", err);
+		if (r == 0)
+			r = make_room(&extents, n, sizeof(e), err);
+		if (r == 0)
+			r = make_room(&contents, n, sizeof(c), err);
+		if (r < 0)
+			return r;
+		last = c.id;
+		((struct extent *)extents)[n] = e;
+		((struct content *)contents)[n++] = c;
+	}
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(extents);
+	*ret_contents = TAKE_PTR(contents);
+	*ret_n = n;
+	return 0;
+}
+
+int index_each_chunk(struct index *idx, index_chunk_fn fn, void *arg, struct err *err)
+{
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	int r = query_begin(idx, QUERY_EACH_CHUNK, &q, err);
+	uint64_t last = 0;
+
+	while (r == 0 && (r = query_step(&q, err)) == 1) {
+		struct chunk chunk;
+
+		r = row_chunk(&q, 0, &chunk, err);
+		if (r == 0 && chunk.id <= last)
+			r = row_bad(q.stmt, "chunk", chunk.id, "is out of order", err);
+		if (r < 0)
+			return r;
+		last = chunk.id;
+		r = fn(arg, &chunk);
+	}
+	return r;
+}
+
+int index_each_content(struct index *idx, index_content_fn fn, void *arg, struct err *err)
+{
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	int r = query_begin(idx, QUERY_EACH_CONTENT, &q, err);
+	uint64_t last = 0;
+
+	while (r == 0 && (r = query_step(&q, err)) == 1) {
+		struct content content;
+
+		r = row_content(&q, 0, &content, err);
+		if (r == 0 && content.id <= last)
+			r = row_bad(q.stmt, "content", content.id, "is out of order", err);
+		if (r < 0)
+			return r;
+		last = content.id;
+		r = fn(arg, &content);
+	}
+	return r;
+}

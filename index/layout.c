@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading a layout. Every blob is compared with the descriptor that named it
+ * before a byte of it is interpreted, from the tag's image index down.
+ */
+#include "layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format.h"
+#include "oci_json.h"
+
+static const char tag_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+enum { TAG_MAX = 128 }; /* as registries have it */
+
+static bool is_tag(const char *tag)
+{
+	size_t len = strlen(tag);
+
+	return len >= 1 && len <= TAG_MAX && strspn(tag, tag_chars) == len && tag[0] != '.' &&
+	       tag[0] != '-';
+}
+
+int image_ref_parse(const char *text, struct image_ref *ret, struct err *err)
+{
+	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
+	bool scheme = strncmp(text, "oci:", strlen("oci:")) == 0;
+	const char *path = scheme ? text + strlen("oci:") : text;
+	const char *slash = strrchr(path, '/');
+	const char *colon = strrchr(slash ? slash : path, ':');
+	size_t len = colon ? (size_t)(colon - path) : strlen(path);
+
+	if (!scheme && path[0] != '/' && path[0] != '.')
+		return err_set(err, -EINVAL,
+		               "'%s' is no path: write ./%s for an image in a directory", text,
+		               text);
+	if (len == 0)
+		return err_set(err, -EINVAL, "'%s' names no layout directory", text);
+	if (colon && !is_tag(colon + 1))
+		return err_set(err, -EINVAL,
+		               "'%s' is not a tag: use letters, digits, '_', '.' and '-'",
+		               colon + 1);
+	ref.layout = strndup(path, len);
+	ref.tag = strdup(colon ? colon + 1 : "latest");
+	if (!ref.layout || !ref.tag)
+		return err_set(err, -ENOMEM, "out of memory");
+	*ret = ref;
+	ref = IMAGE_REF_INIT;
+	return 0;
+}
+
+void image_ref_release(struct image_ref *ref)
+{
+	free(ref->layout);
+	free(ref->tag);
+	*ref = IMAGE_REF_INIT;
+}
+
+struct layout {
+	char *path; /* owned */
+	int dir;    /* owned */
+	int blobs;  /* owned */
+};
+
+/* The marker file that makes a directory an OCI layout. */
+static int check_marker(const struct layout *layout, struct err *err)
+{
+	CLEANUP(free) char *text = NULL;
+	CLEANUP(json_decref) json_t *root = NULL;
+	const char *version;
+	size_t len;
+	int r = io_read_file(layout->dir, "oci-layout", FORMAT_JSON_MAX, &text, &len, err);
+
+	if (r == -ENOENT)
+		return err_set(err, -EBADMSG, "'%s' is no OCI layout: it has no file 'oci-layout'",
+		               layout->path);
+	if (r == 0)
+		r = json_parse_object(text, len, "'oci-layout'", &root, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", layout->path);
+	version = json_string_value(json_object_get(root, "imageLayoutVersion"));
+	if (!version || strcmp(version, "1.0.0") != 0)
+		return err_set(err, -EBADMSG, "'%s' is no OCI layout of version 1.0.0",
+		               layout->path);
+	return 0;
+}
+
+int layout_open(const char *path, struct layout **ret, struct err *err)
+{
+	CLEANUP(layout_close) struct layout *layout = calloc(1, sizeof(*layout));
+	int r;
+
+	if (!layout)
+		return err_set(err, -ENOMEM, "out of memory");
+	layout->blobs = -1;
+	layout->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (layout->dir < 0)
+		return err_set_errno(err, "'%s'", path);
+	layout->path = strdup(path);
+	if (!layout->path)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = check_marker(layout, err);
+	if (r < 0)
+		return r;
+	layout->blobs = openat(layout->dir, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (layout->blobs < 0)
+		return err_set(err, -EBADMSG,
+		               "'%s' is no OCI layout: it has no directory "
+		               "'blobs/sha256'",
+		               path);
+	*ret = TAKE_PTR(layout);
+	return 0;
+}
+
+void layout_close(struct layout *layout)
+{
+	if (!layout)
+		return;
+	if (layout->dir >= 0)
+		(void)close(layout->dir);
+	if (layout->blobs >= 0)
+		(void)close(layout->blobs);
+	free(layout->path);
+	free(layout);
+}
+
+int layout_blobs(const struct layout *layout)
+{
+	return layout->blobs;
+}
+
+const char *layout_path(const struct layout *layout)
+{
+	return layout->path;
+}
+
+void image_set_release(struct image_set *set)
+{
+	for (uint32_t i = 0; i < set->n_manifests; i++)
+		manifest_release(&set->manifests[i]);
+	free(set->manifests);
+	*set = IMAGE_SET_INIT;
+}
+
+int layout_read_blob(const struct layout *layout, const struct descriptor *d, char **ret,
+                     struct err *err)
+{
+	CLEANUP(free) char *bytes = NULL;
+	char hex[DIGEST_HEX_SIZE];
+	struct digest digest;
+	size_t len = 0;
+	int r;
+
+	(void)digest_hex(&d->digest, hex);
+	if (d->size > FORMAT_JSON_MAX)
+		return err_set(err, -EBADMSG,
+		               "'%s': blob %.12s is to have %llu bytes; the limit is %d",
+		               layout->path, hex, (unsigned long long)d->size, FORMAT_JSON_MAX);
+	r = io_read_file(layout->blobs, hex, d->size, &bytes, &len, err);
+	if (r == -ENOENT)
+		return err_set(err, r, "'%s': blob %.12s is missing", layout->path, hex);
+	if (r < 0 && r != -EFBIG)
+		return err_wrap(err, r, "'%s'", layout->path);
+	if (r == -EFBIG || len != d->size)
+		return err_set(err, -EBADMSG, "'%s': blob %.12s is damaged: not %llu bytes",
+		               layout->path, hex, (unsigned long long)d->size);
+	sha256(bytes, len, &digest);
+	if (!digest_equal(&digest, &d->digest))
+		return err_set(err, -EBADMSG, "'%s': blob %.12s is damaged: its digest is another",
+		               layout->path, hex);
+	*ret = TAKE_PTR(bytes);
+	return 0;
+}
+
+static int read_json_blob(const struct layout *layout, const struct descriptor *d, json_t **ret,
+                          struct err *err)
+{
+	CLEANUP(free) char *bytes = NULL;
+	char what[40], hex[DIGEST_HEX_SIZE];
+	int r = layout_read_blob(layout, d, &bytes, err);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(what, sizeof(what), "blob %.12s", digest_hex(&d->digest, hex));
+	r = json_parse_object(bytes, d->size, what, ret, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", layout->path) : 0;
+}
+
+static const char *tag_of(const json_t *descriptor)
+{
+	return json_string_value(
+		json_object_get(json_object_get(descriptor, "annotations"), FORMAT_ANNOTATION_REF));
+}
+
+/* Say which tags there are, as far as they fit. */
+static int no_such_tag(const struct layout *layout, const char *tag, const json_t *entries,
+                       struct err *err)
+{
+	char tags[120] = "";
+	size_t used = 0;
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach(entries, i, entry)
+	{
+		const char *other = tag_of(entry);
+
+		if (!other)
+			continue;
+		if (used + strlen(other) + sizeof(", ...") > sizeof(tags)) {
+			(void)snprintf(tags + used, sizeof(tags) - used, "%s...",
+			               used > 0 ? ", " : "");
+			used = sizeof(tags);
+			break;
+		}
+		used += (size_t)snprintf(tags + used, sizeof(tags) - used, "%s%.*s",
+		                         used > 0 ? ", " : "", json_shown(other), other);
+	}
+	if (used == 0)
+		return err_set(err, -ENOENT, "'%s' has no image tagged '%s': it has none at all",
+		               layout->path, tag);
+	return err_set(err, -ENOENT, "'%s' has no image tagged '%s'; it has: %s", layout->path, tag,
+	               tags);
+}
+
+/* Look @tag up in index.json. */
+static int find_tag(const struct layout *layout, const char *tag, struct descriptor *ret,
+                    struct err *err)
+{
+	CLEANUP(free) char *text = NULL;
+	CLEANUP(json_decref) json_t *root = NULL;
+	const json_t *entries, *entry;
+	size_t len = 0, i;
+	int r = io_read_file(layout->dir, "index.json", FORMAT_JSON_MAX, &text, &len, err);
+
+	if (r == 0)
+		r = json_parse_object(text, len, "'index.json'", &root, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", layout->path);
+	entries = json_object_get(root, "manifests");
+	json_array_foreach(entries, i, entry)
+	{
+		const char *type = json_string_value(json_object_get(entry, "mediaType"));
+		const char *name = tag_of(entry);
+
+		if (!name || strcmp(name, tag) != 0)
+			continue;
+		if (!type || strcmp(type, FORMAT_TYPE_OCI_INDEX) != 0)
+			return err_set(err, -EBADMSG, "'%s': tag '%s' names no image index",
+			               layout->path, tag);
+		r = json_descriptor(entry, ret, err);
+		return r < 0 ? err_wrap(err, r, "'%s': index.json", layout->path) : 0;
+	}
+	return no_such_tag(layout, tag, entries, err);
+}
+
+/* Platform of an entry of an image index. */
+static int parse_platform(const json_t *entry, struct platform *ret, struct err *err)
+{
+	const json_t *object = json_object_get(entry, "platform");
+	const char *os = json_string_value(json_object_get(object, "os"));
+	const char *arch = json_string_value(json_object_get(object, "architecture"));
+	const char *variant = json_string_value(json_object_get(object, "variant"));
+	char text[2 * PLATFORM_MAX];
+	int n;
+
+	if (!os || !arch)
+		return err_set(err, -EBADMSG, "entry without a platform");
+	n = snprintf(text, sizeof(text), "%s/%s%s%s", os, arch, variant ? "/" : "",
+	             variant ? variant : "");
+	if (n >= (int)sizeof(text) || platform_parse(text, ret, /* err= */ NULL) < 0)
+		return err_set(err, -EBADMSG, "entry with a platform that is none: '%.*s'",
+		               json_shown(text), text);
+	return 0;
+}
+
+/* Compare a manifest's config with the platform @m->platform that named it. */
+static int check_config(const struct layout *layout, struct manifest *m, struct err *err)
+{
+	CLEANUP(json_decref) json_t *config = NULL;
+	const char *platform;
+	const json_t *version;
+	int r = read_json_blob(layout, &m->config, &config, err);
+
+	if (r < 0)
+		return r;
+	version = json_object_get(config, "formatVersion");
+	if (!json_is_integer(version))
+		return err_set(err, -EBADMSG, "'%s': config without a format version",
+		               layout->path);
+	if (json_integer_value(version) != 1)
+		return err_set(err, -EPROTONOSUPPORT,
+		               "'%s': image of format version %lld; this program reads version 1",
+		               layout->path, (long long)json_integer_value(version));
+	platform = json_string_value(json_object_get(config, "platform"));
+	if (platform && strcmp(platform, FORMAT_PLATFORM_ANY) == 0)
+		m->platform = (struct platform){ .name = FORMAT_PLATFORM_ANY };
+	else if (!platform || strcmp(platform, m->platform.name) != 0)
+		return err_set(err, -EBADMSG, "'%s': config of the image for %s is for '%.*s'",
+		               layout->path, m->platform.name, json_shown(platform ? platform : ""),
+		               platform ? platform : "");
+	return 0;
+}
+
+/* Load the manifest that @entry of an image index names. */
+static int load_manifest(const struct layout *layout, const struct descriptor *self,
+                         const struct platform *platform, struct manifest *ret, struct err *err)
+{
+	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
+	CLEANUP(free) char *bytes = NULL;
+	char hex[DIGEST_HEX_SIZE];
+	int r = layout_read_blob(layout, self, &bytes, err);
+
+	if (r < 0)
+		return r;
+	r = manifest_parse(bytes, self->size, &m, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s': blob %.12s", layout->path,
+		                digest_hex(&self->digest, hex));
+	m.self = *self;
+	m.platform = *platform;
+	r = check_config(layout, &m, err);
+	if (r < 0)
+		return r;
+	*ret = m;
+	m = MANIFEST_INIT;
+	return 0;
+}
+
+/* Add what @entry names to @set, in which there is room. */
+static int add_entry(const struct layout *layout, const json_t *entry, struct image_set *set,
+                     struct err *err)
+{
+	struct descriptor self;
+	struct platform platform;
+	int r = json_descriptor(entry, &self, err);
+
+	if (r == 0)
+		r = parse_platform(entry, &platform, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s': image index", layout->path);
+	for (uint32_t i = 0; i < set->n_manifests; i++) {
+		const struct manifest *m = &set->manifests[i];
+
+		if (!digest_equal(&m->self.digest, &self.digest))
+			continue;
+		if (strcmp(m->platform.name, FORMAT_PLATFORM_ANY) != 0)
+			return err_set(err, -EBADMSG,
+			               "'%s': image index gives the image of %s to %s, too",
+			               layout->path, m->platform.name, platform.name);
+		return 0;
+	}
+	r = load_manifest(layout, &self, &platform, &set->manifests[set->n_manifests], err);
+	if (r == 0)
+		set->n_manifests++;
+	return r;
+}
+
+int layout_images(const struct layout *layout, const char *tag, struct image_set *ret,
+                  struct err *err)
+{
+	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
+	CLEANUP(json_decref) json_t *root = NULL;
+	const json_t *entries, *entry;
+	size_t i;
+	int r = find_tag(layout, tag, &set.self, err);
+
+	if (r == 0)
+		r = read_json_blob(layout, &set.self, &root, err);
+	if (r < 0)
+		return r;
+	entries = json_object_get(root, "manifests");
+	if (json_array_size(entries) == 0)
+		return err_set(err, -EBADMSG, "'%s': image index of tag '%s' lists no images",
+		               layout->path, tag);
+	set.manifests = calloc(json_array_size(entries), sizeof(*set.manifests));
+	if (!set.manifests)
+		return err_set(err, -ENOMEM, "out of memory");
+	json_array_foreach(entries, i, entry)
+	{
+		r = add_entry(layout, entry, &set, err);
+		if (r < 0)
+			return r;
+	}
+	*ret = set;
+	set = IMAGE_SET_INIT;
+	return 0;
+}
+
+const struct manifest *image_set_find(const struct image_set *set, const struct platform *platform,
+                                      struct err *err)
+{
+	const struct manifest *any = NULL;
+	char names[160] = "";
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < set->n_manifests; i++) {
+		const struct manifest *m = &set->manifests[i];
+
+		if (strcmp(m->platform.name, platform->name) == 0)
+			return m;
+		if (strcmp(m->platform.name, FORMAT_PLATFORM_ANY) == 0)
+			any = m;
+		if (used < sizeof(names))
+			used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s",
+			                         used > 0 ? ", " : "", m->platform.name);
+	}
+	if (!any)
+		(void)err_set(err, -ENOENT, "no image for %s; there are images for: %s",
+		              platform->name, names);
+	return any;
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order of publication: blobs, then what names them, then the tag. A crash
+ * leaves blobs that nothing names, never a name without its blob.
+ */
+#include "layout_writer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "codec.h"
+#include "format.h"
+#include "oci_json.h"
+
+#define TEMP_PREFIX ".tmp-" /* of io_temp_open() */
+
+enum {
+	BLOB_MODE = 0444, /* never changed again */
+	JSON_MODE = 0644, /* index.json and oci-layout */
+	INDEX_LEVEL = 12, /* beyond it digests, which do not compress, only take longer */
+	READ_STEP = 1 << 17,
+};
+
+struct layout_writer {
+	char *path; /* owned */
+	int dir;    /* owned; locked */
+	int blobs;  /* owned */
+};
+
+static void closedir_cleanup(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+/*
+ * Remove what writers before us left unfinished in directory @fd: nobody else
+ * writes while we hold the lock. Returns 1 when nothing else is in there, 0
+ * when something is, or -errno.
+ */
+static int sweep(int fd, struct err *err)
+{
+	CLEANUP(close) int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(closedir) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *entry;
+	int empty = 1;
+
+	if (!dir)
+		return err_set_errno(err, "directory could not be read");
+	copy = -1;
+	/* The stream is this function's own. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)) != 0)
+			empty = 0;
+		else if (unlinkat(fd, entry->d_name, 0) < 0)
+			return err_set_errno(err, "'%s' could not be removed", entry->d_name);
+	}
+	return empty;
+}
+
+static int lock(const struct layout_writer *w, struct err *err)
+{
+	while (flock(w->dir, LOCK_EX) < 0) {
+		if (errno != EINTR)
+			return err_set_errno(err, "'%s' could not be locked", w->path);
+	}
+	return 0;
+}
+
+static int publish_text(int dir, const char *name, const char *text, struct err *err)
+{
+	return io_publish_bytes(dir, name, text, strlen(text), JSON_MODE, err);
+}
+
+/* Make the locked directory a layout unless it is one. The marker comes first: see sweep(). */
+static int make_layout(struct layout_writer *w, struct err *err)
+{
+	int r = sweep(w->dir, err);
+
+	if (r < 0)
+		return r;
+	if (faccessat(w->dir, "oci-layout", F_OK, 0) < 0) {
+		if (r == 0)
+			return err_set(err, -EINVAL,
+			               "neither empty nor an OCI layout; name "
+			               "another directory");
+		r = publish_text(w->dir, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err);
+		if (r < 0)
+			return r;
+	}
+	if ((mkdirat(w->dir, "blobs", 0755) < 0 && errno != EEXIST) ||
+	    (mkdirat(w->dir, "blobs/sha256", 0755) < 0 && errno != EEXIST))
+		return err_set_errno(err, "directory 'blobs/sha256' could not be made");
+	if (faccessat(w->dir, "index.json", F_OK, 0) < 0)
+		return publish_text(w->dir, "index.json", "{\"schemaVersion\":2,\"manifests\":[]}",
+		                    err);
+	return 0;
+}
+
+int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err)
+{
+	CLEANUP(layout_writer_close) struct layout_writer *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return err_set(err, -ENOMEM, "out of memory");
+	w->dir = -1;
+	w->blobs = -1;
+	w->path = strdup(path);
+	if (!w->path)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = io_make_dirs(path, err);
+	if (r < 0)
+		return r;
+	w->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->dir < 0)
+		return err_set_errno(err, "'%s'", path);
+	r = lock(w, err);
+	if (r < 0)
+		return r;
+	r = make_layout(w, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", path);
+	w->blobs = openat(w->dir, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->blobs < 0)
+		return err_set_errno(err, "'%s/blobs/sha256'", path);
+	r = sweep(w->blobs, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s/blobs/sha256'", path);
+	*ret = TAKE_PTR(w);
+	return 0;
+}
+
+void layout_writer_close(struct layout_writer *w)
+{
+	if (!w)
+		return;
+	if (w->blobs >= 0)
+		(void)close(w->blobs);
+	if (w->dir >= 0)
+		(void)close(w->dir);
+	free(w->path);
+	free(w);
+}
+
+int layout_writer_blobs(const struct layout_writer *w)
+{
+	return w->blobs;
+}
+
+int layout_writer_json(struct layout_writer *w, const json_t *json, struct descriptor *ret,
+                       struct err *err)
+{
+	CLEANUP(free) char *text = json_dumps(json, JSON_COMPACT);
+	char hex[DIGEST_HEX_SIZE];
+	struct descriptor d;
+	int r;
+
+	if (!text)
+		return err_set(err, -ENOMEM, "out of memory");
+	d.size = strlen(text);
+	sha256(text, d.size, &d.digest);
+	r = io_publish_bytes(w->blobs, digest_hex(&d.digest, hex), text, d.size, BLOB_MODE, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", w->path);
+	*ret = d;
+	return 0;
+}
+
+/* Size and digest of the whole file open at @fd. */
+static int describe(int fd, struct descriptor *ret, struct err *err)
+{
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	CLEANUP(free) char *buf = malloc(READ_STEP);
+	struct descriptor d = { .size = 0 };
+	struct stat st;
+
+	if (!hash || !buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (fstat(fd, &st) < 0)
+		return err_set_errno(err, "size of the compressed index");
+	while (d.size < (uint64_t)st.st_size) {
+		uint64_t left = (uint64_t)st.st_size - d.size;
+		size_t n = left < READ_STEP ? (size_t)left : READ_STEP;
+		int r = io_pread(fd, buf, n, d.size);
+
+		if (r < 0)
+			return err_set(err, r, "compressed index could not be read: %s",
+			               strerrordesc_np(-r));
+		sha256_update(hash, buf, n);
+		d.size += n;
+	}
+	sha256_final(hash, &d.digest);
+	*ret = d;
+	return 0;
+}
+
+int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
+                        struct err *err)
+{
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	char hex[DIGEST_HEX_SIZE];
+	struct descriptor d;
+	int r;
+
+	if (fd < 0)
+		return err_set_errno(err, "'%s'", path);
+	r = io_temp_open(&tmp, w->blobs, err);
+	if (r == 0)
+		r = codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
+	if (r == 0)
+		r = describe(tmp.fd, &d, err);
+	if (r == 0)
+		r = io_temp_publish(&tmp, digest_hex(&d.digest, hex), BLOB_MODE, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", w->path);
+	*ret = d;
+	return 0;
+}
+
+/* A layer's descriptor with its title. */
+static json_t *layer_json(const char *type, const struct descriptor *d, const char *title)
+{
+	CLEANUP(json_decref) json_t *layer = json_from_descriptor(type, d);
+
+	if (!layer || json_object_set_new(layer, "annotations",
+	                                  json_pack("{s:s}", FORMAT_ANNOTATION_TITLE, title)) < 0)
+		return NULL;
+	return TAKE_PTR(layer);
+}
+
+static json_t *layers_json(const struct manifest *m)
+{
+	CLEANUP(json_decref) json_t *layers = json_array();
+
+	if (!layers || json_array_append_new(layers, layer_json(FORMAT_TYPE_INDEX, &m->index,
+	                                                        "index.sqlite.zst")) < 0)
+		return NULL;
+	for (uint32_t i = 0; i < m->n_packs; i++) {
+		char hex[DIGEST_HEX_SIZE];
+		char title[32];
+
+		(void)snprintf(title, sizeof(title), "pack-%.12s.zst",
+		               digest_hex(&m->packs[i].digest, hex));
+		if (json_array_append_new(layers,
+		                          layer_json(FORMAT_TYPE_PACK, &m->packs[i], title)) < 0)
+			return NULL;
+	}
+	return TAKE_PTR(layers);
+}
+
+int layout_writer_manifest(struct layout_writer *w, struct manifest *m, struct err *err)
+{
+	CLEANUP(json_decref) json_t *root = NULL;
+
+	/* "o" takes its argument, also when packing fails or the argument is NULL. */
+	root = json_pack("{s:i, s:s, s:s, s:o, s:o}", "schemaVersion", 2, "mediaType",
+	                 FORMAT_TYPE_OCI_IMAGE, "artifactType", FORMAT_ARTIFACT_TYPE, "config",
+	                 json_from_descriptor(FORMAT_TYPE_CONFIG, &m->config), "layers",
+	                 layers_json(m));
+	if (!root)
+		return err_set(err, -ENOMEM, "out of memory");
+	return layout_writer_json(w, root, &m->self, err);
+}
+
+/* {"architecture":…,"os":…[,"variant":…]}, the order that format.md §2.2 asks for. */
+static json_t *platform_json(const char *name)
+{
+	CLEANUP(free) char *copy = strdup(name);
+	char *rest = copy;
+	const char *os, *arch, *variant;
+
+	if (!copy)
+		return NULL;
+	os = strsep(&rest, "/");
+	arch = strsep(&rest, "/");
+	variant = rest;
+	return json_pack("{s:s, s:s, s:s*}", "architecture", arch, "os", os, "variant", variant);
+}
+
+/* List @m for @platform at the end of @entries. */
+static int append_image(json_t *entries, const struct manifest *m, const char *platform)
+{
+	CLEANUP(json_decref) json_t *entry = json_from_descriptor(FORMAT_TYPE_OCI_IMAGE, &m->self);
+
+	if (!entry || json_object_set_new(entry, "platform", platform_json(platform)) < 0)
+		return -ENOMEM;
+	return json_array_append(entries, entry) < 0 ? -ENOMEM : 0;
+}
+
+static int append_manifest(json_t *entries, const struct manifest *m)
+{
+	int r;
+
+	if (strcmp(m->platform.name, FORMAT_PLATFORM_ANY) != 0)
+		return append_image(entries, m, m->platform.name);
+	r = append_image(entries, m, "linux/amd64");
+	return r < 0 ? r : append_image(entries, m, "linux/arm64");
+}
+
+/* Put @d under @tag into index.json's "manifests", in place of what had the tag. */
+static int set_tag(json_t *entries, const char *tag, const struct descriptor *d, struct err *err)
+{
+	CLEANUP(json_decref) json_t *entry = json_from_descriptor(FORMAT_TYPE_OCI_INDEX, d);
+	size_t i = 0;
+	int r;
+
+	if (!entry || json_object_set_new(entry, "annotations",
+	                                  json_pack("{s:s}", FORMAT_ANNOTATION_REF, tag)) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (; i < json_array_size(entries); i++) {
+		const json_t *other = json_array_get(entries, i);
+		const char *name = json_string_value(json_object_get(
+			json_object_get(other, "annotations"), FORMAT_ANNOTATION_REF));
+
+		if (name && strcmp(name, tag) == 0)
+			break;
+	}
+	r = i < json_array_size(entries) ? json_array_set(entries, i, entry)
+	                                 : json_array_append(entries, entry);
+	return r < 0 ? err_set(err, -ENOMEM, "out of memory") : 0;
+}
+
+static int update_index_json(const struct layout_writer *w, const char *tag,
+                             const struct descriptor *d, struct err *err)
+{
+	CLEANUP(free) char *old = NULL;
+	CLEANUP(free) char *text = NULL;
+	CLEANUP(json_decref) json_t *root = NULL;
+	json_t *entries;
+	size_t len = 0;
+	int r = io_read_file(w->dir, "index.json", FORMAT_JSON_MAX, &old, &len, err);
+
+	if (r == 0)
+		r = json_parse_object(old, len, "'index.json'", &root, err);
+	if (r < 0)
+		return r;
+	entries = json_object_get(root, "manifests");
+	if (!json_is_array(entries))
+		return err_set(err, -EBADMSG, "'index.json' has no list of manifests");
+	r = set_tag(entries, tag, d, err);
+	if (r < 0)
+		return r;
+	text = json_dumps(root, JSON_COMPACT);
+	if (!text)
+		return err_set(err, -ENOMEM, "out of memory");
+	return publish_text(w->dir, "index.json", text, err);
+}
+
+int layout_writer_tag(struct layout_writer *w, const char *tag, const struct manifest *manifests,
+                      uint32_t n, struct descriptor *ret, struct err *err)
+{
+	CLEANUP(json_decref) json_t *root = NULL;
+	json_t *entries;
+	struct descriptor d;
+	int r;
+
+	root = json_pack("{s:i, s:s, s:[]}", "schemaVersion", 2, "mediaType", FORMAT_TYPE_OCI_INDEX,
+	                 "manifests");
+	entries = json_object_get(root, "manifests");
+	r = root ? 0 : -ENOMEM;
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = append_manifest(entries, &manifests[i]);
+	if (r < 0)
+		return err_set(err, r, "out of memory");
+	r = layout_writer_json(w, root, &d, err);
+	if (r < 0)
+		return r;
+	r = update_index_json(w, tag, &d, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", w->path);
+	*ret = d;
+	return 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing images into an OCI image-layout directory. Blobs appear under their
+ * digest once they are complete and durable; the tag is switched last, in one
+ * step. A lock keeps two writers of one layout apart. One thread at a time.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "layout.h"
+
+struct layout_writer;
+
+/*
+ * Open @path for writing, making it a layout when it does not exist or is
+ * empty. Waits for another writer to end. Returns 0; -EINVAL when the
+ * directory holds something else; -errno.
+ */
+MUST_CHECK int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err);
+
+/* Accepts NULL. */
+void layout_writer_close(struct layout_writer *w);
+DEFINE_CLEANUP(struct layout_writer *, layout_writer_close)
+
+/* Directory blobs/sha256, for pack_writer_open() and io_temp_open(); borrowed. */
+int layout_writer_blobs(const struct layout_writer *w);
+
+/* Publish the bytes of @json, compact, as a blob. */
+MUST_CHECK int layout_writer_json(struct layout_writer *w, const json_t *json,
+                                  struct descriptor *ret, struct err *err);
+
+/* Compress the index database at @path and publish it as a blob. */
+MUST_CHECK int layout_writer_index(struct layout_writer *w, const char *path,
+                                   struct descriptor *ret, struct err *err);
+
+/* Publish the manifest of an image whose other blobs are published. Sets @m->self. */
+MUST_CHECK int layout_writer_manifest(struct layout_writer *w, struct manifest *m, struct err *err);
+
+/*
+ * Publish the image index of @n manifests and let @tag name it. A manifest
+ * for FORMAT_PLATFORM_ANY is listed for linux/amd64 and linux/arm64.
+ */
+MUST_CHECK int layout_writer_tag(struct layout_writer *w, const char *tag,
+                                 const struct manifest *manifests, uint32_t n,
+                                 struct descriptor *ret, struct err *err);
