@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "control.h"
+#include "layout.h"
+#include "notify.h"
+#include "store.h"
+
+enum {
+	STARTS = 3, /* a daemon that is about to end may have taken the first calls */
+	LOG_TAIL = 512,
+};
+
+const char *default_store(void)
+{
+	/* Nothing in this program changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	const char *store = getenv("ASSETFS_STORE");
+
+	return store && store[0] != '\0' ? store : STORE_DEFAULT;
+}
+
+/* Add the last line of the log to @err: it says why the daemon ended. */
+static int explain(int log_fd, const char *store, struct err *err)
+{
+	char tail[LOG_TAIL + 1];
+	off_t end = lseek(log_fd, 0, SEEK_END);
+	off_t start = end > LOG_TAIL ? end - LOG_TAIL : 0;
+	ssize_t n = pread(log_fd, tail, LOG_TAIL, start);
+	char *line;
+
+	if (n <= 1)
+		return err->code;
+	tail[tail[n - 1] == '\n' ? n - 1 : n] = '\0';
+	line = strrchr(tail, '\n');
+	return err_set(err, err->code, "no daemon could be started for the store '%s': %s", store,
+	               line ? line + 1 : tail);
+}
+
+static int start_daemon(const char *store, struct err *err)
+{
+	CLEANUP(free) char *absolute = NULL;
+	CLEANUP(free) char *log_path = NULL;
+	CLEANUP(close) int log_fd = -1;
+	char program[] = "assetfs";
+	char command[] = "serve";
+	char store_option[] = "--store";
+	char auto_exit[] = "--auto-exit";
+	int r = io_make_dirs(store, err);
+
+	if (r < 0)
+		return r;
+	absolute = realpath(store, NULL);
+	if (!absolute)
+		return err_set_errno(err, "store '%s'", store);
+	if (asprintf(&log_path, "%s/assetfs.log", absolute) < 0) {
+		log_path = NULL;
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	log_fd = open(log_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+	if (log_fd < 0)
+		return err_set_errno(err, "'%s'", log_path);
+	r = notify_spawn((char *[]){ program, command, store_option, absolute, auto_exit, NULL },
+	                 log_fd, err);
+	return r < 0 ? explain(log_fd, absolute, err) : 0;
+}
+
+int client_call_or_start(const char *store, const json_t *request, json_t **ret, int *ret_fd,
+                         struct err *err)
+{
+	int started = 0;
+	int r = 0;
+
+	for (int i = 0; i < STARTS; i++) {
+		r = control_call(store, request, ret, ret_fd, err);
+		if (r != -ENOTCONN && r != -ECONNRESET)
+			return r;
+		if (started < 0)
+			return err_set(err, started, "%s", err->msg);
+		/* It fails when another one was faster, whose daemon then answers. */
+		started = start_daemon(store, err);
+	}
+	return started < 0 ? started : r;
+}
+
+int client_image_name(const char *text, char **ret, struct err *err)
+{
+	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
+	CLEANUP(free) char *layout = NULL;
+	int r = image_ref_parse(text, &ref, err);
+
+	if (r < 0)
+		return r;
+	layout = realpath(ref.layout, NULL);
+	if (!layout)
+		return err_set_errno(err, "image '%s'", text);
+	if (asprintf(ret, "%s:%s", layout, ref.tag) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* The path of what has the last name of @path in its parent directory, which is resolved. */
+static char *resolve_parent(const char *path)
+{
+	CLEANUP(free) char *copy = strdup(path);
+	CLEANUP(free) char *parent = NULL;
+	char *resolved = NULL;
+	size_t len = copy ? strlen(copy) : 0;
+	char *slash;
+
+	if (!copy)
+		return NULL;
+	while (len > 1 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+	if (parent && asprintf(&resolved, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent,
+	                       slash ? slash + 1 : copy) < 0)
+		resolved = NULL;
+	return resolved;
+}
+
+int client_directory(const char *path, char **ret, struct err *err)
+{
+	char *resolved = realpath(path, NULL);
+
+	if (!resolved && (errno == ENOTCONN || errno == ECONNABORTED))
+		resolved = resolve_parent(path);
+	if (!resolved)
+		return err_set_errno(err, "directory '%s'", path);
+	*ret = resolved;
+	return 0;
+}
+
+const char *client_duration(uint64_t seconds, char buf[static DURATION_MAX])
+{
+	unsigned days = (unsigned)(seconds / 86400);
+	unsigned hours = (unsigned)(seconds / 3600 % 24);
+	unsigned minutes = (unsigned)(seconds / 60 % 60);
+
+	if (days > 0)
+		(void)snprintf(buf, DURATION_MAX, "%ud %02u:%02u:%02u", days, hours, minutes,
+		               (unsigned)(seconds % 60));
+	else
+		(void)snprintf(buf, DURATION_MAX, "%02u:%02u:%02u", hours, minutes,
+		               (unsigned)(seconds % 60));
+	return buf;
+}

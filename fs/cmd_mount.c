@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * assetfs mount and umount. The daemon makes the mount; this process attaches
+ * it, so that it appears in the caller's mount namespace.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "commands.h"
+#include "control.h"
+#include "mountinfo.h"
+#include "report.h"
+
+static const char mount_help[] =
+	"Usage: assetfs mount [OPTION]... IMAGE DIR\n"
+	"Mount IMAGE, a LAYOUT[:TAG], at the directory DIR. Starts a daemon when none\n"
+	"runs; such a daemon ends with its last mount.\n\n"
+	"      --platform OS/ARCH  choose an image (default: of this machine)\n"
+	"      --store DIR         the daemon's store (default $ASSETFS_STORE, else\n"
+	"                          /var/lib/assetfs)\n"
+	"  -h, --help              show this help\n";
+
+static const char umount_help[] =
+	"Usage: assetfs umount [OPTION]... DIR\n"
+	"Unmount what assetfs has mounted at DIR.\n\n"
+	"  -l, --lazy       detach it although it is in use\n"
+	"      --store DIR  the daemon's store (default $ASSETFS_STORE, else\n"
+	"                   /var/lib/assetfs)\n"
+	"  -h, --help       show this help\n";
+
+static const struct option options[] = {
+	{ "platform", required_argument, NULL, 'p' },
+	{ "store", required_argument, NULL, 's' },
+	{ "lazy", no_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct mount_args {
+	const char *store;
+	const char *platform; /* NULL: of this machine */
+	bool lazy;
+	char **operand; /* in argv */
+};
+
+/* Parse the options and @n operands. Returns -1 to go on, or an exit status. */
+static int parse(int argc, char *argv[], const char *help, int n, struct mount_args *ret)
+{
+	bool is_mount = n == 2;
+	int option;
+
+	ret->store = default_store();
+	/* One thread here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((option = getopt_long(argc, argv, is_mount ? "h" : "lh", options, NULL)) != -1) {
+		if (option == 'h') {
+			(void)fputs(help, stdout);
+			return STATUS_OK;
+		}
+		if (option == 's')
+			ret->store = optarg;
+		else if (option == 'p' && is_mount)
+			ret->platform = optarg;
+		else if (option == 'l' && !is_mount)
+			ret->lazy = true;
+		else if (option == '?')
+			return STATUS_USAGE;
+		else
+			optind = argc; /* an option of the other command: show the usage */
+	}
+	if (argc - optind != n) {
+		(void)fprintf(stderr, "assetfs %s: usage: assetfs %s\n", argv[0],
+		              is_mount ? "mount [--platform OS/ARCH] [--store DIR] IMAGE DIR"
+		                       : "umount [--lazy] [--store DIR] DIR");
+		return STATUS_USAGE;
+	}
+	ret->operand = argv + optind;
+	return -1;
+}
+
+/* Make sure that @dir can be mounted on, and detach the mounts of a dead daemon from it. */
+static int clear_directory(const char *dir, struct err *err)
+{
+	struct stat st;
+
+	for (;;) {
+		CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+		struct statfs fs;
+		int r = mount_points_load(&points, err);
+
+		if (r < 0)
+			return r;
+		if (!mount_points_at(&points, dir))
+			break;
+		/* Unlike stat(2), statfs(2) always asks the daemon. */
+		if (statfs(dir, &fs) == 0 || (errno != ENOTCONN && errno != ECONNABORTED))
+			return err_set(err, -EBUSY,
+			               "'%s' has an assetfs mount already; unmount it first", dir);
+		if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			return err_set_errno(err, "the dead mount at '%s' could not be detached",
+			                     dir);
+		(void)fprintf(stderr,
+		              "assetfs mount: detached the mount of a dead daemon from '%s'\n",
+		              dir);
+	}
+	if (stat(dir, &st) < 0)
+		return err_set_errno(err, "directory '%s'", dir);
+	return S_ISDIR(st.st_mode) ? 0 : err_set(err, -ENOTDIR, "'%s' is not a directory", dir);
+}
+
+static int request_mount(const struct mount_args *args, const char *image, const char *dir,
+                         int *ret_mount, struct err *err)
+{
+	CLEANUP(json_decref) json_t *request = NULL;
+	CLEANUP(json_decref) json_t *answer = NULL;
+	int r;
+
+	request = json_pack("{si ss ss ss ss*}", "version", CONTROL_VERSION, "command", "mount",
+	                    "image", image, "directory", dir, "platform", args->platform);
+	if (!request)
+		return err_set(err, -EINVAL, "image and directory must be named in UTF-8");
+	r = client_call_or_start(args->store, request, &answer, ret_mount, err);
+	if (r == 0 && *ret_mount < 0)
+		return err_set(err, -EPROTO, "the daemon sent no mount");
+	return r;
+}
+
+static int do_mount(const struct mount_args *args, struct err *err)
+{
+	CLEANUP(free) char *image = NULL;
+	CLEANUP(free) char *dir = NULL;
+	CLEANUP(close) int mount = -1;
+	int r = client_image_name(args->operand[0], &image, err);
+
+	if (r == 0)
+		r = client_directory(args->operand[1], &dir, err);
+	if (r == 0)
+		r = clear_directory(dir, err);
+	if (r == 0)
+		r = request_mount(args, image, dir, &mount, err);
+	if (r < 0)
+		return r;
+	if (move_mount(mount, "", AT_FDCWD, dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_set_errno(err, "mounting at '%s'", dir);
+	return 0;
+}
+
+int cmd_mount(int argc, char *argv[])
+{
+	struct mount_args args = { 0 };
+	struct err err = ERR_INIT;
+	int status = parse(argc, argv, mount_help, 2, &args);
+
+	if (status >= 0)
+		return status;
+	if (geteuid() != 0) {
+		(void)fprintf(stderr, "assetfs mount: needs root\n");
+		return STATUS_FAILED;
+	}
+	return do_mount(&args, &err) < 0 ? fail("mount", &err) : STATUS_OK;
+}
+
+/* Whether the daemon still serves @device. No daemon serves nothing. */
+static bool is_served(const char *store, dev_t device)
+{
+	CLEANUP(json_decref)
+	json_t *request = json_pack("{si ss}", "version", CONTROL_VERSION, "command", "status");
+	CLEANUP(json_decref) json_t *answer = NULL;
+	const json_t *mount;
+	char text[32];
+	size_t i;
+
+	if (!request || control_call(store, request, &answer, NULL, NULL) < 0)
+		return false;
+	(void)device_text(device, text);
+	json_array_foreach(json_object_get(answer, "mounts"), i, mount)
+	{
+		const char *served = json_string_value(json_object_get(mount, "device"));
+
+		if (served && strcmp(served, text) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Wait until the daemon has let go of a session whose last mount is gone. Not
+ * for long: another mount namespace may still have one.
+ */
+static void settle(const char *store, dev_t device)
+{
+	enum { TRIES = 100 };
+	struct timespec pause = { .tv_nsec = 20000000 };
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+
+	if (mount_points_load(&points, NULL) < 0 || mount_points_of(&points, device))
+		return;
+	for (int i = 0; i < TRIES && is_served(store, device); i++)
+		(void)nanosleep(&pause, NULL);
+}
+
+static int do_umount(const struct mount_args *args, struct err *err)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(free) char *dir = NULL;
+	const struct mount_point *point;
+	int r = client_directory(args->operand[0], &dir, err);
+
+	if (r == 0)
+		r = mount_points_load(&points, err);
+	if (r < 0)
+		return r;
+	point = mount_points_at(&points, dir);
+	if (!point)
+		return err_set(err, -EINVAL, "'%s' is no mount point of assetfs", dir);
+	if (umount2(dir, UMOUNT_NOFOLLOW | (args->lazy ? MNT_DETACH : 0)) < 0)
+		return err_set_errno(err, "'%s'", dir);
+	if (!args->lazy)
+		settle(args->store, point->device);
+	return 0;
+}
+
+int cmd_umount(int argc, char *argv[])
+{
+	struct mount_args args = { 0 };
+	struct err err = ERR_INIT;
+	int status = parse(argc, argv, umount_help, 1, &args);
+
+	if (status >= 0)
+		return status;
+	return do_umount(&args, &err) < 0 ? fail("umount", &err) : STATUS_OK;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "client.h"
+#include "commands.h"
+#include "daemon.h"
+#include "fuse_io.h"
+#include "region.h"
+
+static const char help[] =
+	"Usage: assetfs serve [OPTION]...\n"
+	"Run the node daemon in the foreground; it logs to standard error.\n\n"
+	"      --store DIR         directory for indexes and the control socket\n"
+	"                          (default $ASSETFS_STORE, else /var/lib/assetfs)\n"
+	"      --region-size SIZE  memory for plain bytes, e.g. 4G (default: half of the\n"
+	"                          machine's memory or of the cgroup's limit)\n"
+	"      --auto-exit         end once the last mount is gone\n"
+	"      --log-level LEVEL   err, warn, info (default) or debug\n"
+	"  -h, --help              show this help\n";
+
+static const struct option options[] = {
+	{ "store", required_argument, NULL, 's' }, { "region-size", required_argument, NULL, 'r' },
+	{ "auto-exit", no_argument, NULL, 'a' },   { "log-level", required_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },        { NULL, 0, NULL, 0 },
+};
+
+static int set_log_level(const char *name)
+{
+	static const char *const names[] = { "err", "warn", "info", "debug" };
+
+	for (int i = LOG_LEVEL_ERR; i <= LOG_LEVEL_DEBUG; i++) {
+		if (strcmp(name, names[i]) == 0) {
+			log_set_level((enum log_level)i);
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	char line[512];
+
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	if (level <= FUSE_LOG_ERR)
+		log_err("libfuse: %s", line);
+	else
+		log_debug("libfuse: %s", line);
+}
+
+/* Returns -1 to go on, or an exit status. */
+static int apply_option(int option, struct daemon_config *config)
+{
+	switch (option) {
+	case 's':
+		config->store = optarg;
+		return -1;
+	case 'r':
+		if (text_parse_size(optarg, &config->region_size) < 0 || config->region_size == 0)
+			break;
+		return -1;
+	case 'a':
+		config->auto_exit = true;
+		return -1;
+	case 'l':
+		if (set_log_level(optarg) < 0)
+			break;
+		return -1;
+	case 'h':
+		(void)fputs(help, stdout);
+		return STATUS_OK;
+	default: /* getopt has said what is wrong */
+		return STATUS_USAGE;
+	}
+	(void)fprintf(stderr, "assetfs serve: '%s' is not valid; see 'assetfs serve --help'\n",
+	              optarg);
+	return STATUS_USAGE;
+}
+
+int cmd_serve(int argc, char *argv[])
+{
+	struct daemon_config config = { .store = default_store(),
+		                        .region_size = region_default_size() };
+	struct err err = ERR_INIT;
+	int option;
+
+	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		int status = apply_option(option, &config);
+
+		if (status >= 0)
+			return status;
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "assetfs serve: unexpected argument '%s'\n", argv[optind]);
+		return STATUS_USAGE;
+	}
+	if (geteuid() != 0) {
+		(void)fprintf(stderr, "assetfs serve: needs root, to mount\n");
+		return STATUS_FAILED;
+	}
+	fuse_set_log_func(log_libfuse);
+	return daemon_run(&config, &err) < 0 ? fail("serve", &err) : STATUS_OK;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The node daemon: one region, one store, one session per mounted image, and
+ * the control socket.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct daemon_config {
+	const char *store;
+	uint64_t region_size; /* bytes */
+	bool auto_exit;       /* end once the last mount is gone */
+};
+
+/*
+ * Serve until SIGTERM or SIGINT, or as auto_exit says. Tells $NOTIFY_SOCKET,
+ * as sd_notify(3) does, when mounts can be asked for. Call from the main
+ * thread before any other starts. Returns 0 or -errno.
+ */
+MUST_CHECK int daemon_run(const struct daemon_config *config, struct err *err);

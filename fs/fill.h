@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fill: making an object, or a range of it, valid: read, decompress, verify,
+ * place.
+ *
+ * Work is single-flight per chunk for the whole node: the thread that needs a
+ * chunk first does the work, the others wait and inherit its result or its
+ * error. What one chunk completes beside the content that was asked for (small
+ * files share chunks) is placed at the same time; a chunk that lies in some
+ * object already is copied from there. So no chunk is decompressed twice while
+ * the region has room.
+ *
+ * Functions may be called from any thread, with no lock held: they read files
+ * and may take milliseconds.
+ */
+#pragma once
+
+#include "image.h"
+#include "region.h"
+#include "stats.h"
+
+struct fill;
+
+/* Content that is being filled: its image and where its bytes come from. Shared by reference. */
+struct extent_map {
+	uint32_t refs;     /* atomic */
+	struct image *img; /* borrowed; outlives the map */
+	struct content content;
+	struct extent *extent; /* owned; in order of offset */
+	uint32_t n;
+};
+
+/* Load the map of @content. Returns 0, -EBADMSG, -ENOMEM or -errno. */
+MUST_CHECK int extent_map_load(struct image *img, const struct content *content,
+                               struct extent_map **ret, struct err *err);
+struct extent_map *extent_map_ref(struct extent_map *map);
+
+/* Accepts NULL. */
+void extent_map_unref(struct extent_map *map);
+DEFINE_CLEANUP(struct extent_map *, extent_map_unref)
+
+/* Start with @n_threads threads for background work. @region and @stats outlive the result. */
+MUST_CHECK int fill_new(struct region *region, struct stats *stats, unsigned n_threads,
+                        struct fill **ret, struct err *err);
+
+/* Stop the background threads. Accepts NULL. No other call may be under way. */
+void fill_free(struct fill *fill);
+DEFINE_CLEANUP(struct fill *, fill_free)
+
+/*
+ * Fill the @len bytes at @off of @obj, the object of @map's content. Returns 0,
+ * -ENOSPC when the region has no room, or what image_read_chunk() returns; what
+ * could be filled before the failure stays filled.
+ */
+MUST_CHECK int fill_range(struct fill *fill, struct extent_map *map, struct object *obj,
+                          uint64_t off, uint64_t len, struct err *err);
+
+/*
+ * As fill_range() for all of @obj, but goes on after an extent that fails, so
+ * that damage costs no more than itself. Returns the first error.
+ */
+MUST_CHECK int fill_object(struct fill *fill, struct extent_map *map, struct object *obj,
+                           struct err *err);
+
+/* Put the @len bytes at @off of @map's content into @buf without the region. Errors as above. */
+MUST_CHECK int fill_read(struct fill *fill, struct extent_map *map, uint64_t off, size_t len,
+                         void *buf, struct err *err);
+
+/* Called by a background thread when it is done with a fill_later(), whatever became of it. */
+typedef void (*fill_done_fn)(void *arg, struct object *obj);
+
+/*
+ * Fill all of @obj in the background; takes its own references. @done is called
+ * once with @arg. Returns 0 or -ENOMEM (@done is not called then).
+ */
+MUST_CHECK int fill_later(struct fill *fill, struct extent_map *map, struct object *obj,
+                          fill_done_fn done, void *arg);
+
+/* Drop queued background work for @img and wait until none is running: it may be closed then. */
+void fill_cancel(struct fill *fill, const struct image *img);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What fill.c and background.c share. */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/table.h"
+#include "fill.h"
+
+struct pooled_reader;
+struct background;
+
+struct fill {
+	/* constant after fill_new() */
+	struct region *region;         /* borrowed */
+	struct stats *stats;           /* borrowed */
+	struct background *background; /* owned */
+
+	pthread_mutex_t lock;
+	pthread_cond_t landed; /* a flight has ended */
+	/* under lock */
+	struct table flights; /* struct flight, by chunk digest */
+	struct table seen;    /* struct seen, by chunk digest */
+	struct pooled_reader *readers;
+};
+
+/* Place one extent of @obj, unless it is placed already. Errors as fill_range(). */
+MUST_CHECK int fill_extent(struct fill *fill, struct image *img, struct object *obj,
+                           const struct extent *x, struct err *err);
+
+/* Mark what no extent covers as placed. Returns 0 or -errno. */
+MUST_CHECK int fill_holes(const struct extent_map *map, struct object *obj, struct err *err);
+
+/* Threads that fill whole objects, one object after another, all on the same one. */
+MUST_CHECK int background_new(struct fill *fill, unsigned n_threads, struct background **ret,
+                              struct err *err);
+
+/* Accepts NULL. Drops what is queued, calling its done functions, and ends the threads. */
+void background_free(struct background *bg);
+
+/* Contracts: fill_later(), fill_cancel(). */
+MUST_CHECK int background_add(struct background *bg, struct extent_map *map, struct object *obj,
+                              fill_done_fn done, void *arg);
+void background_cancel(struct background *bg, const struct image *img);

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuse_io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "fuse_wire.h"
+
+/* 1 MiB: the most that a READ asks for unless the administrator raises fs.fuse.max_pages_limit. */
+enum { MAX_PAGES = 256 };
+
+/*
+ * One level of stacking below us: a tmpfs. A higher number would forbid others,
+ * such as a container's overlay, to stack on our mount.
+ */
+enum { STACK_DEPTH = 1 };
+
+#if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
+
+/* Id to put into the OPEN reply that this thread is sending; 0 for none. */
+static _Thread_local int32_t reply_backing_id;
+/* /dev/fuse descriptor of the session that this thread serves. */
+static _Thread_local int thread_dev_fd = -1;
+
+static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
+{
+	struct fuse_io *io = userdata;
+	ssize_t n = read(fd, buf, len);
+	struct wire_in_header head;
+	struct wire_init_in init;
+
+	thread_dev_fd = fd;
+	if (n < (ssize_t)sizeof(head))
+		return n;
+	memcpy(&head, buf, sizeof(head));
+	if (head.opcode == WIRE_OP_INIT && (size_t)n >= sizeof(head) + sizeof(init)) {
+		memcpy(&init, (const char *)buf + sizeof(head), sizeof(init));
+		io->init_unique = head.unique;
+		io->kernel_flags2 = init.flags & WIRE_INIT_EXT ? init.flags2 : 0;
+	}
+	return n;
+}
+
+/* Add to the INIT reply what this libfuse cannot say. */
+static void complete_init(struct fuse_io *io, struct wire_init_out *out)
+{
+	out->flags |= WIRE_INIT_MAX_PAGES;
+	out->max_pages = MAX_PAGES;
+	if (io->kernel_flags2 & WIRE_INIT2_PASSTHROUGH) {
+		out->minor = WIRE_MINOR;
+		out->flags |= WIRE_INIT_EXT;
+		out->flags2 |= WIRE_INIT2_PASSTHROUGH;
+		out->max_stack_depth = STACK_DEPTH;
+	}
+	__atomic_store_n(&io->passthrough, out->max_stack_depth > 0, __ATOMIC_RELEASE);
+	io->init_unique = 0;
+}
+
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fuse_io *io = userdata;
+	struct wire_out_header head;
+	struct wire_init_out init;
+	struct wire_open_out open;
+
+	memcpy(&head, iov[0].iov_base, sizeof(head));
+	if (head.error != 0 || count < 2)
+		return writev(fd, iov, count);
+	if (io->init_unique != 0 && head.unique == io->init_unique &&
+	    iov[1].iov_len >= sizeof(init)) {
+		memcpy(&init, iov[1].iov_base, sizeof(init));
+		complete_init(io, &init);
+		iov[1].iov_base = &init;
+	} else if (reply_backing_id > 0 && iov[1].iov_len == sizeof(open)) {
+		memcpy(&open, iov[1].iov_base, sizeof(open));
+		open.open_flags = (open.open_flags & ~WIRE_OPEN_KEEP_CACHE) | WIRE_OPEN_PASSTHROUGH;
+		open.backing_id = reply_backing_id;
+		iov[1].iov_base = &open;
+	}
+	return writev(fd, iov, count);
+}
+
+void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
+{
+	(void)io;
+	(void)conn;
+}
+
+static int backing_open(fuse_req_t req, int fd)
+{
+	struct wire_backing_map map = { .fd = fd };
+
+	(void)req;
+	return ioctl(thread_dev_fd, WIRE_BACKING_OPEN, &map);
+}
+
+static void backing_close(fuse_req_t req, int backing_id)
+{
+	uint32_t id = (uint32_t)backing_id;
+
+	(void)req;
+	(void)ioctl(thread_dev_fd, WIRE_BACKING_CLOSE, &id);
+}
+
+int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id)
+{
+	int r;
+
+	reply_backing_id = backing_id;
+	r = fuse_reply_open(req, fi);
+	reply_backing_id = 0;
+	return r;
+}
+
+#else
+
+static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, len);
+}
+
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+{
+	(void)userdata;
+	return writev(fd, iov, count);
+}
+
+void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
+{
+	conn->max_write = MAX_PAGES * 4096;
+	if (!(conn->capable & FUSE_CAP_PASSTHROUGH))
+		return;
+	conn->want |= FUSE_CAP_PASSTHROUGH;
+	conn->max_backing_stack_depth = STACK_DEPTH;
+	__atomic_store_n(&io->passthrough, true, __ATOMIC_RELEASE);
+}
+
+static int backing_open(fuse_req_t req, int fd)
+{
+	return fuse_passthrough_open(req, fd);
+}
+
+static void backing_close(fuse_req_t req, int backing_id)
+{
+	(void)fuse_passthrough_close(req, backing_id);
+}
+
+int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id)
+{
+	fi->backing_id = backing_id;
+	if (backing_id > 0)
+		fi->keep_cache = 0;
+	return fuse_reply_open(req, fi);
+}
+
+#endif
+
+int fuse_io_attach(struct fuse_session *se, int dev_fd, struct err *err)
+{
+	static const struct fuse_custom_io io = { .read = read_request, .writev = write_reply };
+	int r = fuse_session_custom_io(se, &io, dev_fd);
+
+	return r < 0 ? err_set(err, r, "libfuse refused the session: %s", strerrordesc_np(-r)) : 0;
+}
+
+bool fuse_io_passthrough(const struct fuse_io *io)
+{
+	return __atomic_load_n(&io->passthrough, __ATOMIC_ACQUIRE);
+}
+
+int fuse_io_backing_open(struct fuse_io *io, fuse_req_t req, int fd)
+{
+	int id = backing_open(req, fd);
+	int code = errno;
+
+	if (id > 0)
+		return id;
+	if (id == 0)
+		code = EIO;
+	if (__atomic_exchange_n(&io->passthrough, false, __ATOMIC_ACQ_REL))
+		log_warn("no FUSE passthrough, reads go through the daemon: %s (it needs "
+		         "CAP_SYS_ADMIN and a region that is not stacked)",
+		         strerrordesc_np(code));
+	return -code;
+}
+
+void fuse_io_backing_close(fuse_req_t req, int backing_id)
+{
+	backing_close(req, backing_id);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between libfuse and /dev/fuse: FUSE passthrough whatever the version of
+ * libfuse.
+ *
+ * libfuse has calls for passthrough from 3.17 on. Before that, the two
+ * messages that carry it are completed on their way out: the reply to INIT and
+ * the reply to OPEN. Calling sequence: fuse_io_attach() before the first
+ * request, fuse_io_want() in the init operation, fuse_io_backing_open() and
+ * fuse_io_reply_open() in open. Thread rule: after INIT, any thread.
+ */
+#pragma once
+
+#define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 12)
+
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* One of these is the first member of the session's user data. */
+struct fuse_io {
+	uint64_t init_unique; /* of the INIT request while it is being answered; one thread then */
+	uint32_t kernel_flags2; /* what the kernel offered in INIT */
+	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
+};
+
+/* Make @se, whose user data begins with a struct fuse_io, serve the descriptor @dev_fd of /dev/fuse. */
+MUST_CHECK int fuse_io_attach(struct fuse_session *se, int dev_fd, struct err *err);
+
+/* In the init operation: ask for passthrough and for large reads. */
+void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn);
+
+/* Whether complete objects may be opened in passthrough mode. */
+bool fuse_io_passthrough(const struct fuse_io *io);
+
+/*
+ * Give the kernel the open file @fd to read from. Returns an id above 0, valid
+ * until fuse_io_backing_close() or the end of the connection, or -errno; when
+ * the kernel will refuse every other file as well, passthrough is switched off
+ * for the session.
+ */
+MUST_CHECK int fuse_io_backing_open(struct fuse_io *io, fuse_req_t req, int fd);
+void fuse_io_backing_close(fuse_req_t req, int backing_id);
+
+/* As fuse_reply_open(), in passthrough mode onto @backing_id when it is above 0. */
+MUST_CHECK int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The regular files of a session that have been opened, and in which mode the
+ * kernel has them open.
+ *
+ * The kernel cannot have one inode open in cached and in passthrough mode at
+ * once, nor in passthrough onto two backing ids: it fails the open with EIO.
+ * So the mode is decided together with counting the open, under one lock:
+ *
+ *	opens now             object       mode
+ *	some in passthrough   -            passthrough, same backing id
+ *	some cached           -            cached
+ *	none                  complete     passthrough, if there is a backing id
+ *	none                  incomplete   cached
+ *
+ * An inode stays in the table until the session ends. Functions may be called
+ * from any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fill.h"
+#include "image.h"
+#include "region.h"
+
+/* Travels as the file handle, so that another process could take over. */
+enum open_mode {
+	OPEN_EMPTY, /* nothing to read */
+	OPEN_CACHED,
+	OPEN_PASSTHROUGH,
+};
+
+struct inodes;
+struct inode;
+
+/* An empty table for @img and @region (both borrowed). Returns NULL when memory runs out. */
+struct inodes *inodes_new(struct image *img, struct region *region);
+
+/* Accepts NULL. The connection must be gone: its backing ids went with it. */
+void inodes_free(struct inodes *inodes);
+DEFINE_CLEANUP(struct inodes *, inodes_free)
+
+/*
+ * Find the regular file @ino, reading it from the index the first time. Returns
+ * 1 and sets *@ret, borrowed until inodes_free(); 0 when it is an empty file;
+ * -ENOENT; or an error of the index.
+ */
+MUST_CHECK int inodes_get(struct inodes *inodes, uint64_t ino, struct inode **ret, struct err *err);
+
+/* Number of opens now. */
+uint64_t inodes_open_files(struct inodes *inodes);
+
+/* Constant. */
+const struct content *inode_content(const struct inode *inode);
+
+/* The object of the content, borrowed; NULL while the region has no room for it. */
+struct object *inode_object(struct inode *inode);
+
+/* Where the content's bytes come from, as a reference; kept loaded while it is open in cached mode. */
+MUST_CHECK int inode_extents(struct inode *inode, struct extent_map **ret, struct err *err);
+
+/* Whether the inode has a backing id. */
+bool inode_has_backing(struct inode *inode);
+
+/* Give the inode backing id @id. Returns false when it has one already: @id is the caller's to close. */
+MUST_CHECK bool inode_set_backing(struct inode *inode, int id);
+
+/* Decide the mode of a new open and count it. Sets *@ret_backing to the backing id, or to 0. */
+enum open_mode inode_enter(struct inode *inode, int *ret_backing);
+
+/* Uncount an open. Returns true when it was the last one in cached mode and the object is complete. */
+bool inode_leave(struct inode *inode, enum open_mode mode);
+
+/* Say that background fill begins. Returns false when it is under way. */
+bool inode_fill_begin(struct inode *inode);
+
+/* Say that it has ended. */
+void inode_fill_end(struct inode *inode);

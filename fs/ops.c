@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base/log.h"
+
+enum { BLOCK = 4096 };
+
+/* Damage and our own bugs both look like a bad disk. */
+static int errno_to_show(int code)
+{
+	switch (code) {
+	case -ENOENT:
+	case -ENOMEM:
+		return -code;
+	default:
+		return EIO;
+	}
+}
+
+void reply_failure(fuse_req_t req, const char *op, fuse_ino_t ino, const struct err *err)
+{
+	static struct log_limit limit;
+	struct session *s = session_of(req);
+	char path[256];
+
+	(void)__atomic_fetch_add(&s->errors, 1, __ATOMIC_RELAXED);
+	if (log_allowed(&limit)) {
+		index_path(s->idx, ino, path, sizeof(path));
+		log_err("%s '%s' of %s: %s", op, path, s->name, err->msg);
+	}
+	(void)fuse_reply_err(req, errno_to_show(err->code));
+}
+
+void stat_of_node(const struct node *node, struct stat *ret)
+{
+	*ret = (struct stat){
+		.st_ino = node->ino,
+		.st_mode = node->mode,
+		.st_nlink = node->nlink,
+		.st_uid = node->uid,
+		.st_gid = node->gid,
+		.st_size = (off_t)node->size,
+		.st_blksize = BLOCK,
+		.st_blocks = (blkcnt_t)((node->size + 511) / 512),
+		.st_mtim = { .tv_sec = node->mtime_s, .tv_nsec = node->mtime_ns },
+		.st_ctim = { .tv_sec = node->mtime_s, .tv_nsec = node->mtime_ns },
+		.st_atim = { .tv_sec = node->mtime_s, .tv_nsec = node->mtime_ns },
+	};
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct session *s = userdata;
+
+	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+	conn->want |= conn->capable &
+	              (FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA |
+	               FUSE_CAP_READDIRPLUS | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
+	/* Without AUTO, every listing brings the attributes: one pass warms the whole tree. */
+	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
+	fuse_io_want(&s->io, conn);
+}
+
+/* A name that does not exist is answered by inode 0, which the kernel remembers as well. */
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fuse_entry_param e = { .attr_timeout = KEEP_FOREVER, .entry_timeout = KEEP_FOREVER };
+	struct err err = ERR_INIT;
+	struct node node;
+	int r = index_lookup(session_of(req)->idx, parent, name, strlen(name), &node, &err);
+
+	if (r < 0) {
+		reply_failure(req, "lookup in", parent, &err);
+		return;
+	}
+	if (r == 1) {
+		e.ino = node.ino;
+		stat_of_node(&node, &e.attr);
+	}
+	(void)fuse_reply_entry(req, &e);
+}
+
+/* Nodes live in the index: there is nothing to forget. */
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+	(void)ino;
+	(void)n;
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	(void)count;
+	(void)forgets;
+	fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct err err = ERR_INIT;
+	struct node node;
+	struct stat st;
+	int r = index_node(session_of(req)->idx, ino, &node, &err);
+
+	(void)fi;
+	if (r == 0)
+		r = err_set(&err, -ENOENT, "no such inode");
+	if (r < 0) {
+		reply_failure(req, "stat of", ino, &err);
+		return;
+	}
+	stat_of_node(&node, &st);
+	(void)fuse_reply_attr(req, &st, KEEP_FOREVER);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	char target[FORMAT_TARGET_MAX + 1];
+	struct err err = ERR_INIT;
+
+	if (index_target(session_of(req)->idx, ino, target, &err) < 0)
+		reply_failure(req, "readlink of", ino, &err);
+	else
+		(void)fuse_reply_readlink(req, target);
+}
+
+/* ENOSYS: the kernel opens directories by itself from now on, and caches what it lists. */
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	(void)fuse_reply_err(req, ENOSYS);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	const struct index_info *info = index_info(session_of(req)->idx);
+	struct statvfs st = {
+		.f_bsize = BLOCK,
+		.f_frsize = BLOCK,
+		.f_blocks = (info->bytes + BLOCK - 1) / BLOCK,
+		.f_files = info->n_nodes,
+		.f_namemax = FORMAT_NAME_MAX,
+	};
+
+	(void)ino;
+	(void)fuse_reply_statfs(req, &st);
+}
+
+/* Answer with @len bytes at @data, or with their number when the caller asks for it by size 0. */
+static void reply_xattr(fuse_req_t req, const void *data, size_t len, size_t size)
+{
+	if (size == 0)
+		(void)fuse_reply_xattr(req, len);
+	else if (len > size)
+		(void)fuse_reply_err(req, ERANGE);
+	else
+		(void)fuse_reply_buf(req, data, len);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct index *idx = session_of(req)->idx;
+	CLEANUP(free) void *value = NULL;
+	struct err err = ERR_INIT;
+	size_t len;
+	int r;
+
+	/* Never asked again: what every ls and every exec would cost otherwise. */
+	if (!index_info(idx)->has_xattrs) {
+		(void)fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	r = index_xattr(idx, ino, name, &value, &len, &err);
+	if (r < 0)
+		reply_failure(req, "getxattr of", ino, &err);
+	else if (r == 0)
+		(void)fuse_reply_err(req, ENODATA);
+	else
+		reply_xattr(req, value, len, size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	struct index *idx = session_of(req)->idx;
+	CLEANUP(free) char *names = NULL;
+	struct err err = ERR_INIT;
+	size_t len;
+
+	if (!index_info(idx)->has_xattrs)
+		(void)fuse_reply_err(req, ENOSYS);
+	else if (index_xattr_names(idx, ino, &names, &len, &err) < 0)
+		reply_failure(req, "listxattr of", ino, &err);
+	else
+		reply_xattr(req, names, len, size);
+}
+
+const struct fuse_lowlevel_ops session_ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.readlink = op_readlink,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.open = op_open,
+	.read = op_read,
+	.release = op_release,
+	.statfs = op_statfs,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+};

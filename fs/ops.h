@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The FUSE operations of a session. They run on any of its threads; each sends
+ * exactly one reply. The tree never changes, so that everything the kernel
+ * learns of it may be kept for ever.
+ */
+#pragma once
+
+#include "session_internal.h"
+
+extern const struct fuse_lowlevel_ops session_ops;
+
+/*
+ * How long the kernel may keep names and attributes, in seconds: for ever, in
+ * a number that it can still turn into its own units.
+ */
+#define KEEP_FOREVER 1e9
+
+static inline struct session *session_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/*
+ * Answer @req with the errno that an application may see for @err, count it and
+ * log it: the only place where an operation's failure becomes a line.
+ */
+void reply_failure(fuse_req_t req, const char *op, fuse_ino_t ino, const struct err *err);
+
+/* The attributes of @node as stat(2) shows them. */
+void stat_of_node(const struct node *node, struct stat *ret);
+
+void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                    struct fuse_file_info *fi);
+
+/* Valid replies: open with a mode, or an error. */
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

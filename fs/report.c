@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "control.h"
+
+const char *device_text(dev_t device, char buf[static 32])
+{
+	(void)snprintf(buf, 32, "%u:%u", major(device), minor(device));
+	return buf;
+}
+
+/* JSON text is UTF-8; paths are bytes. What is no UTF-8 is shown with '?' for each such byte. */
+static json_t *text_json(const char *text)
+{
+	json_t *json = json_string(text);
+	char copy[4096];
+	size_t n = 0;
+
+	if (json)
+		return json;
+	for (; text[n] != '\0' && n < sizeof(copy) - 1; n++) {
+		copy[n] = text[n];
+		if ((unsigned char)text[n] >= 0x80)
+			copy[n] = '?';
+	}
+	copy[n] = '\0';
+	return json_string(copy);
+}
+
+static json_t *digest_json(const struct digest *digest)
+{
+	char hex[DIGEST_HEX_SIZE];
+
+	return json_sprintf("sha256:%s", digest_hex(digest, hex));
+}
+
+static json_t *mountpoints_json(const struct mount_points *points, dev_t device)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < points->n; i++) {
+		if (points->point[i].device == device)
+			(void)json_array_append_new(list, text_json(points->point[i].path));
+	}
+	return list;
+}
+
+/* What status and stats both say of an image. */
+static json_t *image_json(const struct session *s, const struct mount_points *points)
+{
+	const struct manifest *manifest = image_manifest(session_image(s));
+
+	return json_pack("{so so ss so}", "image", text_json(session_name(s)), "digest",
+	                 digest_json(&manifest->self.digest), "platform", manifest->platform.name,
+	                 "mountpoints", mountpoints_json(points, session_device(s)));
+}
+
+/* Whether every session reads by passthrough; null without a session, for then nobody has asked the kernel. */
+static json_t *passthrough_json(const struct report_source *src)
+{
+	for (size_t i = 0; i < src->n_sessions; i++) {
+		struct session_counts counts;
+
+		session_counts(src->sessions[i], &counts);
+		if (!counts.passthrough)
+			return json_false();
+	}
+	return src->n_sessions > 0 ? json_true() : json_null();
+}
+
+json_t *report_status(const struct report_source *src)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	json_t *mounts = json_array();
+
+	/* Unreadable: mounts are listed without their places. */
+	(void)!mount_points_load(&points, NULL);
+	for (size_t i = 0; i < src->n_sessions; i++) {
+		struct session *s = src->sessions[i];
+		json_t *mount = image_json(s, &points);
+		struct session_counts counts;
+		char device[32];
+
+		session_counts(s, &counts);
+		(void)json_object_set_new(mount, "device",
+		                          json_string(device_text(session_device(s), device)));
+		(void)json_object_set_new(mount, "open_files",
+		                          json_integer((json_int_t)counts.open_files));
+		(void)json_array_append_new(mounts, mount);
+	}
+	return json_pack("{si sb si so sI so so}", "version", CONTROL_VERSION, "ok", 1, "pid",
+	                 (int)getpid(), "store", text_json(src->store), "uptime_seconds",
+	                 (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
+	                 "mounts", mounts);
+}
+
+static json_int_t stat(const struct report_source *src, enum stat_counter which)
+{
+	return (json_int_t)stats_get(&src->engine->stats, which);
+}
+
+/* A share of nothing is nothing: null. */
+static json_t *rate_json(json_int_t part, json_int_t whole)
+{
+	return whole > 0 ? json_real((double)part / (double)whole) : json_null();
+}
+
+static json_t *cache_json(const struct report_source *src)
+{
+	json_int_t opens = stat(src, STAT_OPENS);
+	json_int_t open_hits = stat(src, STAT_OPEN_HITS);
+	json_int_t requests = stat(src, STAT_CHUNK_REQUESTS);
+	json_int_t hits = stat(src, STAT_CHUNK_HITS);
+
+	return json_pack("{sI sI sI sI sI sI sI sI so so}", "opens_total", opens, "open_hits_total",
+	                 open_hits, "chunk_requests_total", requests, "chunk_hits_total", hits,
+	                 "chunks_decompressed_total", stat(src, STAT_CHUNKS_DECOMPRESSED),
+	                 "chunks_decompressed_again_total",
+	                 stat(src, STAT_CHUNKS_DECOMPRESSED_AGAIN), "chunks_copied_total",
+	                 stat(src, STAT_CHUNKS_COPIED), "bytes_decompressed_total",
+	                 stat(src, STAT_BYTES_DECOMPRESSED), "open_hit_rate",
+	                 rate_json(open_hits, opens), "chunk_hit_rate", rate_json(hits, requests));
+}
+
+static json_t *region_json(const struct report_source *src)
+{
+	struct region_usage usage;
+
+	region_usage(src->engine->region, &usage);
+	return json_pack("{ss sI sI sI}", "kind", "memory", "size_bytes", (json_int_t)usage.size,
+	                 "used_bytes", (json_int_t)usage.used, "objects",
+	                 (json_int_t)usage.objects);
+}
+
+static json_t *sharing_json(const struct report_source *src)
+{
+	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
+	struct sharing sum = { 0 };
+
+	if (live_users_load(&live) == 0) {
+		for (size_t i = 0; i < src->n_sessions; i++)
+			users_sum(session_users(src->sessions[i]), &live, &sum);
+	}
+	return json_pack("{sI sI sI sI}", "users", (json_int_t)sum.users, "bytes_if_private",
+	                 (json_int_t)sum.bytes_if_private, "bytes_shared",
+	                 (json_int_t)sum.bytes_shared, "bytes_saved",
+	                 (json_int_t)(sum.bytes_if_private - sum.bytes_shared));
+}
+
+struct resident {
+	struct index *idx;
+	uint64_t bytes;
+};
+
+static void add_resident(void *arg, struct object *obj)
+{
+	struct resident *resident = arg;
+	uint64_t size;
+
+	if (index_find_content(resident->idx, object_digest(obj), &size, NULL) == 1)
+		resident->bytes += object_placed_bytes(obj);
+}
+
+static json_t *image_stats_json(const struct report_source *src, struct session *s,
+                                const struct mount_points *points)
+{
+	struct index *idx = image_index(session_image(s));
+	struct resident resident = { .idx = idx, .bytes = 0 };
+	json_t *image = image_json(s, points);
+	struct session_counts counts;
+	CLEANUP(json_decref) json_t *more = NULL;
+
+	session_counts(s, &counts);
+	if (region_each(src->engine->region, add_resident, &resident) < 0) {
+		json_decref(image);
+		return NULL;
+	}
+	more = json_pack("{sI sI sI sI sI}", "files", (json_int_t)index_info(idx)->n_files, "bytes",
+	                 (json_int_t)index_info(idx)->bytes, "resident_bytes",
+	                 (json_int_t)resident.bytes, "opens_total", (json_int_t)counts.opens,
+	                 "errors_total", (json_int_t)counts.errors);
+	(void)json_object_update(image, more);
+	return image;
+}
+
+/* Whether @s is what the user means by @target. */
+static bool is_target(const struct session *s, const char *target,
+                      const struct mount_points *points)
+{
+	const struct mount_point *point = mount_points_at(points, target);
+
+	return strcmp(session_name(s), target) == 0 ||
+	       (point && point->device == session_device(s));
+}
+
+int report_stats(const struct report_source *src, const char *target, json_t **ret, struct err *err)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(json_decref) json_t *images = json_array();
+	json_t *report;
+
+	(void)!mount_points_load(&points, NULL);
+	for (size_t i = 0; i < src->n_sessions; i++) {
+		if (!target || is_target(src->sessions[i], target, &points))
+			(void)json_array_append_new(images, image_stats_json(src, src->sessions[i],
+			                                                     &points));
+	}
+	if (target && json_array_size(images) == 0)
+		return err_set(err, -ENOENT,
+		               "'%s' is neither a mount point nor an image of this daemon", target);
+	report = json_pack("{si sb sI so so so so sO}", "version", CONTROL_VERSION, "ok", 1,
+	                   "uptime_seconds", (json_int_t)src->uptime_seconds, "passthrough",
+	                   passthrough_json(src), "region", region_json(src), "cache",
+	                   cache_json(src), "sharing", sharing_json(src), "images", images);
+	if (!report)
+		return err_set(err, -ENOMEM, "out of memory");
+	*ret = report;
+	return 0;
+}

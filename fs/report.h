@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the daemon tells about itself, as JSON: names and meaning of every field
+ * are in docs/man/assetfs.1.scd and docs/man/fsstat.1.scd.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "mountinfo.h"
+#include "session.h"
+
+struct report_source {
+	struct engine *engine;
+	struct session **sessions; /* n_sessions, none of them ended */
+	size_t n_sessions;
+	const char *store;
+	uint64_t uptime_seconds;
+};
+
+/* "major:minor", as mountinfo shows it. Returns @buf. */
+const char *device_text(dev_t device, char buf[static 32]);
+
+/* For `assetfs status`. Returns NULL when memory runs out. The caller gives it back. */
+json_t *report_status(const struct report_source *src);
+
+/*
+ * For `fsstat`. With @target, a mount point or the name of an image, only that
+ * image is listed. Returns 0; -ENOENT when @target is no mount of this daemon;
+ * -ENOMEM.
+ */
+MUST_CHECK int report_stats(const struct report_source *src, const char *target, json_t **ret,
+                            struct err *err);

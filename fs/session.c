@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The superblock is made with fsopen(2) and handed out as a detached mount:
+ * the process that asked for it attaches it in its own mount namespace, and a
+ * mount that fails half way leaves nothing behind.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "ops.h"
+#include "session_internal.h"
+
+enum {
+	/* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
+	THREADS = 16,
+	/* The kernel's 128 KiB would cut every sequential read into small requests. */
+	READ_AHEAD_KIB = 1024,
+};
+
+/* Create the superblock. Returns a descriptor that fsmount(2) takes, or -errno. */
+static int create_superblock(const char *name, int dev_fd, struct err *err)
+{
+	CLEANUP(close) int fs = fsopen("fuse", FSOPEN_CLOEXEC);
+	char fd_text[16];
+
+	(void)snprintf(fd_text, sizeof(fd_text), "%d", dev_fd);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", name, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "subtype", "assetfs", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "fd", fd_text, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "rootmode", "40000", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "user_id", "0", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "group_id", "0", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_FLAG, "default_permissions", NULL, 0) < 0 ||
+	    /* On the superblock, not only the mount: else each read would void the cached atime. */
+	    fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return err_set_errno(err, "the kernel refused a FUSE file system");
+	return TAKE_FD(fs);
+}
+
+static int detached_mount(const char *name, int dev_fd, dev_t *ret_device, struct err *err)
+{
+	CLEANUP(close) int fs = create_superblock(name, dev_fd, err);
+	CLEANUP(close) int mount = -1;
+	struct statx st;
+
+	if (fs < 0)
+		return fs;
+	mount = fsmount(fs, FSMOUNT_CLOEXEC,
+	                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	/* DONT_SYNC: answered from the kernel's memory; nobody serves the mount yet. */
+	if (mount < 0 ||
+	    statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st) < 0)
+		return err_set_errno(err, "the kernel refused a FUSE mount");
+	*ret_device = makedev(st.stx_dev_major, st.stx_dev_minor);
+	return TAKE_FD(mount);
+}
+
+static void raise_read_ahead(dev_t device)
+{
+	char path[64];
+	char text[16];
+	CLEANUP(close) int fd = -1;
+	int n = snprintf(text, sizeof(text), "%d", READ_AHEAD_KIB);
+
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
+	               minor(device));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || io_write(fd, text, (size_t)n) < 0)
+		log_debug("'%s' could not be set: sequential reads of files that are not yet "
+		          "resident are slower",
+		          path);
+}
+
+static void *serve(void *arg)
+{
+	struct session *s = arg;
+	struct fuse_loop_config *loop = fuse_loop_cfg_create();
+
+	if (loop) {
+		/* Requests of a cloned descriptor are lost when it is closed. */
+		fuse_loop_cfg_set_clone_fd(loop, 0);
+		fuse_loop_cfg_set_max_threads(loop, THREADS);
+		fuse_loop_cfg_set_idle_threads(loop, THREADS);
+		(void)fuse_session_loop_mt(s->se, loop);
+		fuse_loop_cfg_destroy(loop);
+	} else {
+		(void)fuse_session_loop(s->se);
+	}
+	__atomic_store_n(&s->ended, true, __ATOMIC_RELEASE);
+	s->ended_fn(s->ended_arg);
+	return NULL;
+}
+
+/* Make the parts that need neither kernel nor libfuse. */
+static struct session *session_new(const struct session_config *config, struct image *img)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->engine = config->engine;
+	s->idx = image_index(img);
+	s->ended_fn = config->ended;
+	s->ended_arg = config->arg;
+	s->name = strdup(config->name);
+	s->users = users_new(index_info(s->idx)->n_contents);
+	s->inodes = inodes_new(img, config->engine->region);
+	if (!s->name || !s->users || !s->inodes) {
+		session_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+/* Join @s with libfuse. On success libfuse owns *@dev_fd. */
+static int attach_libfuse(struct session *s, int *dev_fd, struct err *err)
+{
+	char program[] = "assetfs";
+	char *argv[] = { program, NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	int r;
+
+	s->se = fuse_session_new(&args, &session_ops, sizeof(session_ops), s);
+	fuse_opt_free_args(&args);
+	if (!s->se)
+		return err_set(err, -ENOMEM, "libfuse made no session");
+	r = fuse_io_attach(s->se, *dev_fd, err);
+	if (r == 0)
+		(void)TAKE_FD(*dev_fd);
+	return r;
+}
+
+int session_open(const struct session_config *config, struct image *img, struct session **ret,
+                 int *ret_mount, struct err *err)
+{
+	CLEANUP(close) int dev_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	CLEANUP(close) int mount = -1;
+	CLEANUP(session_free) struct session *s = NULL;
+	int r;
+
+	if (dev_fd < 0)
+		return err_set_errno(err, "'/dev/fuse'");
+	s = session_new(config, img);
+	if (!s)
+		return err_set(err, -ENOMEM, "out of memory");
+	s->img = img;
+	mount = detached_mount(s->name, dev_fd, &s->device, err);
+	r = mount < 0 ? mount : attach_libfuse(s, &dev_fd, err);
+	if (r < 0) {
+		s->img = NULL;
+		return r;
+	}
+	raise_read_ahead(s->device);
+	if (pthread_create(&s->thread, NULL, serve, s) != 0) {
+		s->img = NULL;
+		return err_set(err, -EAGAIN, "no thread for the session");
+	}
+	*ret_mount = TAKE_FD(mount);
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	if (s->thread)
+		(void)pthread_join(s->thread, NULL);
+	if (s->img)
+		fill_cancel(s->engine->fill, s->img);
+	if (s->se)
+		fuse_session_destroy(s->se);
+	inodes_free(s->inodes);
+	users_free(s->users);
+	image_close(s->img);
+	free(s->name);
+	free(s);
+}
+
+bool session_ended(const struct session *s)
+{
+	return __atomic_load_n(&s->ended, __ATOMIC_ACQUIRE);
+}
+
+const char *session_name(const struct session *s)
+{
+	return s->name;
+}
+
+struct image *session_image(const struct session *s)
+{
+	return s->img;
+}
+
+dev_t session_device(const struct session *s)
+{
+	return s->device;
+}
+
+struct users *session_users(const struct session *s)
+{
+	return s->users;
+}
+
+void session_counts(struct session *s, struct session_counts *ret)
+{
+	*ret = (struct session_counts){
+		.open_files = inodes_open_files(s->inodes),
+		.opens = __atomic_load_n(&s->opens, __ATOMIC_RELAXED),
+		.errors = __atomic_load_n(&s->errors, __ATOMIC_RELAXED),
+		.passthrough = fuse_io_passthrough(&s->io),
+	};
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A session: one FUSE connection that serves one image, by several threads.
+ *
+ * A session ends by itself when the last mount of its superblock, in whatever
+ * mount namespace, is gone.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "fill.h"
+#include "image.h"
+#include "region.h"
+#include "stats.h"
+#include "users.h"
+
+/* What all sessions of the daemon share. Outlives them. */
+struct engine {
+	struct region *region; /* owned by the daemon */
+	struct fill *fill;     /* owned by the daemon */
+	struct stats stats;
+};
+
+struct session;
+
+/* Called once, by a thread of the session, when it has ended: session_free() is then due. */
+typedef void (*session_ended_fn)(void *arg);
+
+struct session_config {
+	struct engine *engine; /* borrowed */
+	const char *name;      /* of the image, as the user gave it: the mount's source */
+	session_ended_fn ended;
+	void *arg;
+};
+
+/*
+ * Create a superblock for @img and begin to serve it. Takes @img on success.
+ * Sets *@ret_mount to the descriptor of a mount that is attached nowhere yet;
+ * the caller attaches it with move_mount(2), or closes it, which ends the
+ * session. Returns 0 or -errno.
+ */
+MUST_CHECK int session_open(const struct session_config *config, struct image *img,
+                            struct session **ret, int *ret_mount, struct err *err);
+
+/* Wait until the session's threads are done and free it. Accepts NULL. */
+void session_free(struct session *session);
+DEFINE_CLEANUP(struct session *, session_free)
+
+/* Whether it has ended. */
+bool session_ended(const struct session *session);
+
+/* Constant and borrowed until session_free(). */
+const char *session_name(const struct session *session);
+struct image *session_image(const struct session *session);
+dev_t session_device(const struct session *session); /* st_dev of everything in the mount */
+struct users *session_users(const struct session *session);
+
+struct session_counts {
+	uint64_t open_files;
+	uint64_t opens;  /* since it began */
+	uint64_t errors; /* requests that failed for reasons that lie with us or with the image */
+	bool passthrough;
+};
+
+void session_counts(struct session *session, struct session_counts *ret);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the FUSE operations see of a session. */
+#pragma once
+
+#include "fuse_io.h"
+#include "inodes.h"
+#include "session.h"
+
+struct session {
+	struct fuse_io io; /* first: fuse_io.h */
+
+	/* constant after session_open() */
+	struct engine *engine;   /* borrowed */
+	struct image *img;       /* owned */
+	struct index *idx;       /* the image's */
+	struct inodes *inodes;   /* owned */
+	struct users *users;     /* owned */
+	struct fuse_session *se; /* owned */
+	char *name;              /* owned */
+	dev_t device;
+	session_ended_fn ended_fn;
+	void *ended_arg;
+	pthread_t thread;
+
+	/* atomic */
+	uint64_t opens;
+	uint64_t errors;
+	bool ended;
+};

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: the node's directory of image indexes. One daemon at a time owns
+ * a store, by a lock on the file "lock"; it listens on "control.sock" in it.
+ *
+ *	STORE/lock               flock(2), holds the daemon's pid as text
+ *	STORE/control.sock       fs/control.h
+ *	STORE/assetfs.log        of a daemon that `assetfs mount` has started
+ *	STORE/indexes/HEX.sqlite index databases, by the digest of their layer
+ */
+#pragma once
+
+#include "image.h"
+
+#define STORE_DEFAULT "/var/lib/assetfs"
+
+struct store;
+
+/*
+ * Open the store at @path, making it when it does not exist, and lock it.
+ * Returns 0; -EBUSY when another daemon has it; -errno.
+ */
+MUST_CHECK int store_open(const char *path, struct store **ret, struct err *err);
+
+/* Accepts NULL. Removes the socket and unlocks. */
+void store_close(struct store *store);
+DEFINE_CLEANUP(struct store *, store_close)
+
+/* The store's directory; borrowed. */
+int store_dir(const struct store *store);
+const char *store_path(const struct store *store);
+
+/*
+ * Open an image, its index kept in the store. Returns 0, or what
+ * image_unpack_index() and image_open() return. Any thread.
+ */
+MUST_CHECK int store_open_image(struct store *store, const struct layout *layout,
+                                const struct manifest *manifest, struct image **ret,
+                                struct err *err);

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "users.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/table.h"
+
+struct user {
+	struct table_node node; /* under its namespace's inode number */
+	uint64_t *opened;       /* owned; a bit per content id */
+	uint64_t bytes;         /* sum of their sizes */
+};
+
+struct users {
+	uint64_t n_words; /* of a set of content ids; constant */
+
+	pthread_mutex_t lock;
+	/* under lock */
+	struct table table; /* struct user */
+	uint64_t *size;     /* owned; of each content that was opened, by id */
+};
+
+static struct user *user_of(struct table_node *node)
+{
+	return TABLE_ENTRY(node, struct user, node);
+}
+
+static void user_free(struct user *user)
+{
+	free(user->opened);
+	free(user);
+}
+
+struct users *users_new(uint64_t n_contents)
+{
+	struct users *users = calloc(1, sizeof(*users));
+
+	if (!users)
+		return NULL;
+	users->n_words = n_contents / 64 + 1;
+	users->size = calloc(users->n_words * 64, sizeof(*users->size));
+	if (!users->size) {
+		free(users);
+		return NULL;
+	}
+	(void)pthread_mutex_init(&users->lock, NULL);
+	return users;
+}
+
+void users_free(struct users *users)
+{
+	struct table_node *n;
+
+	if (!users)
+		return;
+	while ((n = table_walk(&users->table, NULL)) != NULL) {
+		table_remove(&users->table, n);
+		user_free(user_of(n));
+	}
+	table_release(&users->table);
+	free(users->size);
+	(void)pthread_mutex_destroy(&users->lock);
+	free(users);
+}
+
+/* Inode number of the mount namespace of @pid, or 0. */
+static uint64_t namespace_of(const char *pid)
+{
+	char path[NAME_MAX + sizeof("/proc//ns/mnt")];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
+	return stat(path, &st) < 0 ? 0 : st.st_ino;
+}
+
+/* With users->lock held. Returns NULL when memory runs out: a user too few in the statistics. */
+static struct user *find_or_add(struct users *users, uint64_t ns)
+{
+	struct table_node *n = table_first(&users->table, ns);
+	struct user *user;
+
+	if (n)
+		return user_of(n);
+	user = calloc(1, sizeof(*user));
+	if (!user)
+		return NULL;
+	user->opened = calloc(users->n_words, sizeof(*user->opened));
+	if (!user->opened || table_insert(&users->table, &user->node, ns) < 0) {
+		user_free(user);
+		return NULL;
+	}
+	return user;
+}
+
+void users_note(struct users *users, int pid, uint64_t id, uint64_t size)
+{
+	uint64_t bit = (uint64_t)1 << (id % 64);
+	struct user *user;
+	char text[16];
+	uint64_t ns;
+
+	(void)snprintf(text, sizeof(text), "%d", pid);
+	ns = namespace_of(text);
+	if (ns == 0 || id / 64 >= users->n_words)
+		return;
+	(void)pthread_mutex_lock(&users->lock);
+	user = find_or_add(users, ns);
+	if (user && !(user->opened[id / 64] & bit)) {
+		user->opened[id / 64] |= bit;
+		user->bytes += size;
+		users->size[id] = size;
+	}
+	(void)pthread_mutex_unlock(&users->lock);
+}
+
+static int add_live(struct live_users *live, uint64_t ns)
+{
+	if (live->n == live->cap) {
+		size_t cap = live->cap > 0 ? live->cap * 2 : 64;
+		struct live_user *grown = reallocarray(live->user, cap, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		live->user = grown;
+		live->cap = cap;
+	}
+	live->user[live->n++] = (struct live_user){ .ns = ns, .counted = false };
+	return 0;
+}
+
+static int compare_ns(const void *a, const void *b)
+{
+	const struct live_user *x = a;
+	const struct live_user *y = b;
+
+	return (x->ns > y->ns) - (x->ns < y->ns);
+}
+
+/* Sort, and keep one of each. */
+static void make_unique(struct live_users *live)
+{
+	size_t n = 0;
+
+	if (live->n > 0)
+		qsort(live->user, live->n, sizeof(*live->user), compare_ns);
+	for (size_t i = 0; i < live->n; i++) {
+		if (n == 0 || live->user[n - 1].ns != live->user[i].ns)
+			live->user[n++] = live->user[i];
+	}
+	live->n = n;
+}
+
+int live_users_load(struct live_users *ret)
+{
+	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+	int r = 0;
+
+	if (!proc)
+		return -errno;
+	/* This DIR is this thread's alone. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while (r == 0 && (e = readdir(proc)) != NULL) {
+		uint64_t ns = isdigit((unsigned char)e->d_name[0]) ? namespace_of(e->d_name) : 0;
+
+		if (ns != 0)
+			r = add_live(&live, ns);
+	}
+	(void)closedir(proc);
+	if (r < 0)
+		return r;
+	make_unique(&live);
+	*ret = live;
+	live = LIVE_USERS_INIT;
+	return 0;
+}
+
+void live_users_release(struct live_users *live)
+{
+	free(live->user);
+	*live = LIVE_USERS_INIT;
+}
+
+/* The entry of namespace @ns, or NULL when no process lives in it. */
+static struct live_user *find_live(const struct live_users *live, uint64_t ns)
+{
+	struct live_user key = { .ns = ns };
+
+	if (live->n == 0)
+		return NULL;
+	return bsearch(&key, live->user, live->n, sizeof(*live->user), compare_ns);
+}
+
+/* With users->lock held. */
+static void forget_dead(struct users *users, const struct live_users *live)
+{
+	struct table_node *n = table_walk(&users->table, NULL);
+
+	while (n) {
+		struct table_node *next = table_walk(&users->table, n);
+
+		if (!find_live(live, n->hash)) {
+			table_remove(&users->table, n);
+			user_free(user_of(n));
+		}
+		n = next;
+	}
+}
+
+/* Sum of the sizes of the contents that any user has opened. With users->lock held. */
+static uint64_t shared_bytes(const struct users *users)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t word = 0; word < users->n_words; word++) {
+		uint64_t opened = 0;
+
+		for (struct table_node *n = NULL; (n = table_walk(&users->table, n)) != NULL;)
+			opened |= user_of(n)->opened[word];
+		for (; opened != 0; opened &= opened - 1)
+			bytes += users->size[word * 64 + (uint64_t)__builtin_ctzll(opened)];
+	}
+	return bytes;
+}
+
+void users_sum(struct users *users, struct live_users *live, struct sharing *sum)
+{
+	(void)pthread_mutex_lock(&users->lock);
+	forget_dead(users, live);
+	for (struct table_node *n = NULL; (n = table_walk(&users->table, n)) != NULL;) {
+		struct live_user *user = find_live(live, n->hash);
+
+		if (user) {
+			sum->users += !user->counted;
+			user->counted = true;
+		}
+		sum->bytes_if_private += user_of(n)->bytes;
+	}
+	sum->bytes_shared += shared_bytes(users);
+	(void)pthread_mutex_unlock(&users->lock);
+}
