@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Background fill. All threads work on the oldest task, each taking its next
- * extent, so that one large file uses every core; the last one to leave a task
+ * part, so that one large file uses every core; the last one to leave a task
  * ends it. The threads run at the lowest priority that still makes progress:
  * a reader that waits for a chunk is served by its own thread.
  */
@@ -20,9 +20,8 @@ struct task {
 	struct object *obj;     /* owned reference */
 	fill_done_fn done;
 	void *arg;
-	uint32_t next_extent; /* to be taken */
-	unsigned n_workers;   /* threads at work on it */
-	bool started;
+	uint32_t next_part; /* to be taken; map->n is the last */
+	unsigned n_workers; /* threads at work on it */
 };
 
 struct background {
@@ -66,7 +65,7 @@ static void end_task(struct background *bg, struct task *task)
 
 static bool has_work(const struct task *task)
 {
-	return !task->started || task->next_extent < task->map->n;
+	return task->next_part <= task->map->n;
 }
 
 /* The oldest task that has something left to do. */
@@ -79,35 +78,22 @@ static struct task *pick(const struct background *bg)
 	return task;
 }
 
-/* Fill extent @i, and first the holes if asked to. Errors show again when somebody reads there. */
-static int step(struct background *bg, struct task *task, uint32_t i, bool holes)
-{
-	int r = 0;
-
-	if (holes)
-		r = fill_holes(task->map, task->obj, NULL);
-	if (r == 0 && i < task->map->n)
-		r = fill_extent(bg->fill, task->map->img, task->obj, &task->map->extent[i], NULL);
-	return r;
-}
-
-/* Take the next extent of @task and fill it. With bg->lock held, which is given up meanwhile. */
+/*
+ * Take the next part of @task and fill it. An error shows again when somebody
+ * reads there. With bg->lock held, which is given up meanwhile.
+ */
 static void work(struct background *bg, struct task *task)
 {
-	bool first = !task->started;
-	uint32_t i = task->next_extent;
+	uint32_t i = task->next_part++;
 	int r;
 
-	task->started = true;
-	if (i < task->map->n)
-		task->next_extent++;
 	task->n_workers++;
 	(void)pthread_mutex_unlock(&bg->lock);
-	r = step(bg, task, i, first);
+	r = fill_part(bg->fill, task->map, task->obj, i, NULL);
 	(void)pthread_mutex_lock(&bg->lock);
 	/* No room: what follows would find none either. */
 	if (r == -ENOSPC)
-		task->next_extent = task->map->n;
+		task->next_part = task->map->n + 1;
 	if (--task->n_workers == 0 && !has_work(task))
 		end_task(bg, task);
 }
@@ -162,8 +148,7 @@ static bool drop(struct background *bg, struct task *task)
 {
 	bool idle = task->n_workers == 0 && has_work(task);
 
-	task->started = true;
-	task->next_extent = task->map->n;
+	task->next_part = task->map->n + 1;
 	if (idle)
 		end_task(bg, task);
 	return idle;

@@ -338,8 +338,9 @@ static int fly(struct fill *fill, struct image *img, struct object *obj, const s
 	return decompress_and_place(fill, img, obj, x, err);
 }
 
-int fill_extent(struct fill *fill, struct image *img, struct object *obj, const struct extent *x,
-                struct err *err)
+/* Place one extent of @obj, unless it is placed already. Errors as fill_range(). */
+static int fill_extent(struct fill *fill, struct image *img, struct object *obj,
+                       const struct extent *x, struct err *err)
 {
 	bool hit = true;
 
@@ -364,20 +365,26 @@ int fill_extent(struct fill *fill, struct image *img, struct object *obj, const 
 	return 0;
 }
 
-int fill_holes(const struct extent_map *map, struct object *obj, struct err *err)
+/* Mark what lies between extent @i of @map, or the end, and the one before it as placed. */
+static int fill_hole(const struct extent_map *map, struct object *obj, uint32_t i, struct err *err)
 {
-	uint64_t pos = 0;
+	uint64_t start = i > 0 ? map->extent[i - 1].off + map->extent[i - 1].len : 0;
+	uint64_t end = i < map->n ? map->extent[i].off : map->content.size;
 	int r = 0;
 
-	for (uint32_t i = 0; i <= map->n && r == 0; i++) {
-		uint64_t end = i < map->n ? map->extent[i].off : map->content.size;
-
-		if (end > pos && !object_covers(obj, pos, end - pos))
-			r = object_place_hole(obj, pos, end - pos);
-		if (i < map->n)
-			pos = end + map->extent[i].len;
-	}
+	if (start < end && !object_covers(obj, start, end - start))
+		r = object_place_hole(obj, start, end - start);
 	return r < 0 ? err_set(err, r, "region: %s", strerrordesc_np(-r)) : 0;
+}
+
+int fill_part(struct fill *fill, const struct extent_map *map, struct object *obj, uint32_t i,
+              struct err *err)
+{
+	int r = fill_hole(map, obj, i, err);
+
+	if (r < 0 || i == map->n)
+		return r;
+	return fill_extent(fill, map->img, obj, &map->extent[i], err);
 }
 
 /* The first extent that ends after @off. */
@@ -400,21 +407,22 @@ static uint32_t first_extent(const struct extent_map *map, uint64_t off)
 int fill_range(struct fill *fill, struct extent_map *map, struct object *obj, uint64_t off,
                uint64_t len, struct err *err)
 {
-	int r = fill_holes(map, obj, err);
+	uint32_t i = first_extent(map, off);
+	int r = 0;
 
-	for (uint32_t i = first_extent(map, off);
-	     r == 0 && i < map->n && map->extent[i].off < off + len; i++)
-		r = fill_extent(fill, map->img, obj, &map->extent[i], err);
-	return r;
+	for (; r == 0 && i < map->n && map->extent[i].off < off + len; i++)
+		r = fill_part(fill, map, obj, i, err);
+	/* The range may end in a hole. */
+	return r < 0 ? r : fill_hole(map, obj, i, err);
 }
 
 int fill_object(struct fill *fill, struct extent_map *map, struct object *obj, struct err *err)
 {
-	int first = fill_holes(map, obj, err);
+	int first = 0;
 
-	for (uint32_t i = 0; i < map->n; i++) {
+	for (uint32_t i = 0; i <= map->n; i++) {
 		struct err later = ERR_INIT;
-		int r = fill_extent(fill, map->img, obj, &map->extent[i], first < 0 ? &later : err);
+		int r = fill_part(fill, map, obj, i, first < 0 ? &later : err);
 
 		if (r < 0 && first == 0)
 			first = r;

@@ -24,12 +24,12 @@ struct fill {
 	struct pooled_reader *readers;
 };
 
-/* Place one extent of @obj, unless it is placed already. Errors as fill_range(). */
-MUST_CHECK int fill_extent(struct fill *fill, struct image *img, struct object *obj,
-                           const struct extent *x, struct err *err);
-
-/* Mark what no extent covers as placed. Returns 0 or -errno. */
-MUST_CHECK int fill_holes(const struct extent_map *map, struct object *obj, struct err *err);
+/*
+ * Fill part @i of @obj: extent @i of @map and the hole before it; part
+ * map->n is the hole at the end. Errors as fill_range().
+ */
+MUST_CHECK int fill_part(struct fill *fill, const struct extent_map *map, struct object *obj,
+                         uint32_t i, struct err *err);
 
 /* Threads that fill whole objects, one object after another, all on the same one. */
 MUST_CHECK int background_new(struct fill *fill, unsigned n_threads, struct background **ret,

@@ -255,9 +255,13 @@ bool inode_fill_begin(struct inode *inode)
 	return begun;
 }
 
-void inode_fill_end(struct inode *inode)
+bool inode_fill_end(struct inode *inode)
 {
+	bool unused;
+
 	(void)pthread_mutex_lock(&inode->inodes->lock);
 	inode->filling = false;
+	unused = inode->n_cached == 0 && inode->obj && object_complete(inode->obj);
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
+	return unused;
 }

@@ -76,5 +76,5 @@ bool inode_leave(struct inode *inode, enum open_mode mode);
 /* Say that background fill begins. Returns false when it is under way. */
 bool inode_fill_begin(struct inode *inode);
 
-/* Say that it has ended. */
-void inode_fill_end(struct inode *inode);
+/* Say that it has ended. Returns true when the object is complete and no open in cached mode is left. */
+bool inode_fill_end(struct inode *inode);

@@ -17,10 +17,42 @@
 /* Largest file that open fills whole: some tens of milliseconds at the speed of one core. */
 #define SYNC_FILL_MAX ((uint64_t)16 << 20)
 
+/* The object has all of the file now: the pages that cached reads have left are a second copy. */
+static void drop_pages(struct session *s, fuse_ino_t ino)
+{
+	if (fuse_io_passthrough(&s->io))
+		(void)fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+}
+
+/* What the end of a background fill needs to know. */
+struct background_fill {
+	struct session *session;
+	struct inode *inode;
+	fuse_ino_t ino;
+};
+
 static void background_fill_ended(void *arg, struct object *obj)
 {
+	CLEANUP(free) struct background_fill *bf = arg;
+
 	(void)obj;
-	inode_fill_end(arg);
+	if (inode_fill_end(bf->inode))
+		drop_pages(bf->session, bf->ino);
+}
+
+static int fill_in_background(struct session *s, struct inode *inode, fuse_ino_t ino,
+                              struct extent_map *map, struct object *obj)
+{
+	CLEANUP(free) struct background_fill *bf = malloc(sizeof(*bf));
+	int r;
+
+	if (!bf)
+		return -ENOMEM;
+	*bf = (struct background_fill){ .session = s, .inode = inode, .ino = ino };
+	r = fill_later(s->engine->fill, map, obj, background_fill_ended, bf);
+	if (r == 0)
+		bf = NULL;
+	return r;
 }
 
 static void log_fill_failure(struct session *s, fuse_ino_t ino, const struct err *err)
@@ -49,11 +81,11 @@ static void begin_fill(struct session *s, struct inode *inode, fuse_ino_t ino, s
 	if (r == 0 && small)
 		r = fill_object(s->engine->fill, map, obj, &err);
 	else if (r == 0)
-		r = fill_later(s->engine->fill, map, obj, background_fill_ended, inode);
+		r = fill_in_background(s, inode, ino, map, obj);
 	if (r < 0) {
 		log_fill_failure(s, ino, &err);
 		if (!small)
-			inode_fill_end(inode);
+			(void)inode_fill_end(inode);
 	}
 }
 
@@ -184,7 +216,6 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (mode != OPEN_EMPTY && inodes_get(s->inodes, ino, &inode, NULL) > 0)
 		drop = inode_leave(inode, mode);
 	(void)fuse_reply_err(req, 0);
-	/* The object has all of it now: the pages that cached reads left are a second copy. */
-	if (drop && fuse_io_passthrough(&s->io))
-		(void)fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+	if (drop)
+		drop_pages(s, ino);
 }

@@ -69,6 +69,7 @@ static int zstd_errno(size_t code, int otherwise)
 	return ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation ? -ENOMEM : otherwise;
 }
 
+/* Two buffers with their sizes make seven. NOLINTNEXTLINE(readability-function-size) */
 int codec_compress(struct codec *codec, int level, const void *data, size_t size, void *frame,
                    size_t frame_cap, size_t *ret_frame_size)
 {
@@ -165,22 +166,14 @@ int codec_decompress(struct codec *codec, const void *frame, size_t frame_size, 
 
 /* A file being turned into another, step by step. */
 struct copy {
-	struct codec *codec; /* owned */
-	int in_fd;           /* borrowed */
-	int out_fd;          /* borrowed */
-	uint8_t *in;         /* owned, CODEC_STEP bytes */
-	uint8_t *out;        /* owned, CODEC_STEP bytes */
-	uint64_t size;       /* of the input */
-	uint64_t in_off;     /* input read so far */
-	uint64_t out_size;   /* output written so far */
+	int in_fd;         /* borrowed */
+	int out_fd;        /* borrowed */
+	uint64_t size;     /* of the input */
+	uint64_t in_off;   /* input read so far */
+	uint64_t out_size; /* output written so far */
+	uint8_t in[CODEC_STEP];
+	uint8_t out[CODEC_STEP];
 };
-
-static void copy_release_cleanup(struct copy *copy)
-{
-	codec_free(copy->codec);
-	free(copy->in);
-	free(copy->out);
-}
 
 static int copy_init(struct copy *copy, int in_fd, int out_fd, struct err *err)
 {
@@ -188,16 +181,11 @@ static int copy_init(struct copy *copy, int in_fd, int out_fd, struct err *err)
 
 	if (fstat(in_fd, &st) < 0)
 		return err_set_errno(err, "size of the input");
-	*copy = (struct copy){
-		.codec = codec_new(),
-		.in_fd = in_fd,
-		.out_fd = out_fd,
-		.in = malloc(CODEC_STEP),
-		.out = malloc(CODEC_STEP),
-		.size = (uint64_t)st.st_size,
-	};
-	if (!copy->codec || !copy->in || !copy->out)
-		return err_set(err, -ENOMEM, "out of memory");
+	copy->in_fd = in_fd;
+	copy->out_fd = out_fd;
+	copy->size = (uint64_t)st.st_size;
+	copy->in_off = 0;
+	copy->out_size = 0;
 	return 0;
 }
 
@@ -226,7 +214,7 @@ static int copy_write(struct copy *copy, const ZSTD_outBuffer *out, struct err *
 }
 
 /* Compress one step of input and write what comes out. */
-static int compress_step(struct copy *copy, ZSTD_inBuffer *in, struct err *err)
+static int compress_step(ZSTD_CCtx *cctx, struct copy *copy, ZSTD_inBuffer *in, struct err *err)
 {
 	bool last = copy->in_off == copy->size;
 	size_t left;
@@ -235,8 +223,7 @@ static int compress_step(struct copy *copy, ZSTD_inBuffer *in, struct err *err)
 		ZSTD_outBuffer out = { .dst = copy->out, .size = CODEC_STEP };
 		int r;
 
-		left = ZSTD_compressStream2(copy->codec->cctx, &out, in,
-		                            last ? ZSTD_e_end : ZSTD_e_continue);
+		left = ZSTD_compressStream2(cctx, &out, in, last ? ZSTD_e_end : ZSTD_e_continue);
 		if (ZSTD_isError(left))
 			return err_set(err, zstd_errno(left, -EINVAL), "not compressed: %s",
 			               ZSTD_getErrorName(left));
@@ -249,27 +236,31 @@ static int compress_step(struct copy *copy, ZSTD_inBuffer *in, struct err *err)
 
 int codec_compress_file(int in_fd, int out_fd, int level, struct err *err)
 {
-	CLEANUP(copy_release) struct copy copy = { .codec = NULL };
-	int r = copy_init(&copy, in_fd, out_fd, err);
-	ZSTD_CCtx *cctx;
+	CLEANUP(codec_free) struct codec *codec = codec_new();
+	CLEANUP(free) struct copy *copy = malloc(sizeof(*copy));
+	int r;
 
+	if (!codec || !copy)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = copy_init(copy, in_fd, out_fd, err);
 	if (r < 0)
 		return r;
-	r = level < 1 || level > LEVEL_MAX ? -EINVAL : prepare_compression(copy.codec, level);
+	r = level < 1 || level > LEVEL_MAX ? -EINVAL : prepare_compression(codec, level);
 	if (r < 0)
 		return err_set(err, r, "compression could not be set up at level %d", level);
-	cctx = copy.codec->cctx;
-	if (ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_windowLog, FILE_WINDOW_LOG_MAX)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_enableLongDistanceMatching, 1)) ||
-	    ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(cctx, copy.size)))
+	if (ZSTD_isError(
+		    ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_windowLog, FILE_WINDOW_LOG_MAX)) ||
+	    ZSTD_isError(
+		    ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_enableLongDistanceMatching, 1)) ||
+	    ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(codec->cctx, copy->size)))
 		return err_set(err, -EINVAL, "libzstd refuses long distance matching");
 	do {
 		ZSTD_inBuffer in;
 
-		r = copy_read(&copy, &in, err);
+		r = copy_read(copy, &in, err);
 		if (r == 0)
-			r = compress_step(&copy, &in, err);
-	} while (r == 0 && copy.in_off < copy.size);
+			r = compress_step(codec->cctx, copy, &in, err);
+	} while (r == 0 && copy->in_off < copy->size);
 	return r;
 }
 
@@ -277,11 +268,12 @@ int codec_compress_file(int in_fd, int out_fd, int level, struct err *err)
  * Decompress one step of input and write what comes out. Returns 1 when the
  * frame wants more input, 0 at its end, or -errno.
  */
-static int decompress_step(struct copy *copy, ZSTD_inBuffer *in, uint64_t max, struct err *err)
+static int decompress_step(ZSTD_DCtx *dctx, struct copy *copy, ZSTD_inBuffer *in, uint64_t max,
+                           struct err *err)
 {
 	for (;;) {
 		ZSTD_outBuffer out = { .dst = copy->out, .size = CODEC_STEP };
-		size_t wanted = ZSTD_decompressStream(copy->codec->dctx, &out, in);
+		size_t wanted = ZSTD_decompressStream(dctx, &out, in);
 		int r;
 
 		if (ZSTD_isError(wanted))
@@ -304,35 +296,40 @@ static int decompress_step(struct copy *copy, ZSTD_inBuffer *in, uint64_t max, s
 int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn seen, void *arg,
                           struct err *err)
 {
-	CLEANUP(copy_release) struct copy copy = { .codec = NULL };
-	int r = copy_init(&copy, in_fd, out_fd, err);
-	ZSTD_inBuffer in = { .src = NULL };
+	CLEANUP(codec_free) struct codec *codec = codec_new();
+	CLEANUP(free) struct copy *copy = malloc(sizeof(*copy));
+	ZSTD_inBuffer in;
+	int r;
 
+	if (!codec || !copy)
+		return err_set(err, -ENOMEM, "out of memory");
+	in = (ZSTD_inBuffer){ .src = copy->in };
+	r = copy_init(copy, in_fd, out_fd, err);
 	if (r == 0)
-		r = prepare_decompression(copy.codec, err);
+		r = prepare_decompression(codec, err);
 	if (r < 0)
 		return r;
-	if (ZSTD_isError(ZSTD_DCtx_setParameter(copy.codec->dctx, ZSTD_d_windowLogMax,
-	                                        FILE_WINDOW_LOG_MAX)))
+	if (ZSTD_isError(
+		    ZSTD_DCtx_setParameter(codec->dctx, ZSTD_d_windowLogMax, FILE_WINDOW_LOG_MAX)))
 		return err_set(err, -EINVAL, "libzstd refuses a window of 2^%d bytes",
 		               FILE_WINDOW_LOG_MAX);
 	do {
-		bool first = copy.in_off == 0;
+		bool first = copy->in_off == 0;
 
-		r = copy_read(&copy, &in, err);
+		r = copy_read(copy, &in, err);
 		if (r < 0)
 			return r;
 		if (seen)
 			seen(arg, in.src, in.size);
 		if (first && !has_magic(in.src, in.size))
 			return err_set(err, -EBADMSG, "not a zstd frame");
-		r = decompress_step(&copy, &in, max, err);
+		r = decompress_step(codec->dctx, copy, &in, max, err);
 		if (r < 0)
 			return r;
-	} while (r == 1 && copy.in_off < copy.size);
+	} while (r == 1 && copy->in_off < copy->size);
 	if (r == 1)
 		return err_set(err, -EBADMSG, "incomplete: the frame goes on after the last byte");
-	if (in.pos < in.size || copy.in_off < copy.size)
+	if (in.pos < in.size || copy->in_off < copy->size)
 		return err_set(err, -EBADMSG, "bytes follow the end of the frame");
 	return 0;
 }

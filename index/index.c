@@ -14,6 +14,7 @@
 
 #include "base/io.h"
 #include "index_internal.h"
+#include "plain.h"
 
 enum { PACK_SIZE_MIN = 26 }; /* one byte of frame and the seek table of one frame */
 
@@ -82,7 +83,7 @@ static int load_meta(struct index *idx, const char *key, uint64_t *ret, struct e
 
 static int load_info(struct index *idx, struct err *err)
 {
-	uint64_t incompat, compat, xattrs;
+	uint64_t incompat = 0, compat = 0, xattrs = 0;
 	const struct {
 		const char *key;
 		uint64_t *value;

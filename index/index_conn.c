@@ -115,8 +115,7 @@ static int conn_open(const struct index *idx, struct index_conn **ret, struct er
 	if (rc == SQLITE_OK)
 		rc = restrict_conn(conn->db);
 	if (rc != SQLITE_OK)
-		return err_set(err, sqlite_errno(rc), "index could not be opened: %s",
-		               conn->db ? sqlite3_errmsg(conn->db) : sqlite3_errstr(rc));
+		return sqlite_failed(conn->db, rc, err);
 	conn->n_slices_max = SLICES_MIN + idx->file.size * OPS_PER_BYTE / OPS_PER_SLICE;
 	sqlite3_progress_handler(conn->db, OPS_PER_SLICE, over_budget, conn);
 	*ret = TAKE_PTR(conn);
@@ -162,7 +161,7 @@ int query_begin(struct index *idx, enum query_id id, struct query *ret, struct e
 		rc = sqlite3_prepare_v3(q.db, sql[id], -1, SQLITE_PREPARE_PERSISTENT,
 		                        &q.conn->stmt[id], NULL);
 	if (rc != SQLITE_OK)
-		return err_set(err, sqlite_errno(rc), "index: %s", sqlite3_errmsg(q.db));
+		return sqlite_failed(q.db, rc, err);
 	q.stmt = q.conn->stmt[id];
 	*ret = q;
 	q.conn = NULL;
@@ -177,8 +176,7 @@ int query_step(struct query *q, struct err *err)
 		return 1;
 	if (rc == SQLITE_DONE)
 		return 0;
-	return err_set(err, sqlite_errno(rc), "index is damaged or could not be read: %s",
-	               sqlite3_errmsg(q->db));
+	return sqlite_failed(q->db, rc, err);
 }
 
 void query_end_cleanup(struct query *q)

@@ -41,20 +41,22 @@ int index_find_content(struct index *idx, const struct digest *digest, uint64_t 
 	return 1;
 }
 
-/* Make room for one more than @n elements of @size bytes; room doubles at powers of two. */
-static int make_room(void **array, uint32_t n, size_t size, struct err *err)
+/*
+ * Make room for one more than @n elements of @size bytes; room doubles at powers
+ * of two. Returns the array, or NULL: 2^32 of them would not fit into memory either.
+ */
+static void *make_room(void **array, uint32_t n, size_t size)
 {
 	void *more;
 
 	if (n == UINT32_MAX)
-		return err_set(err, -EOVERFLOW, "more than %u extents", UINT32_MAX);
+		return NULL;
 	if ((n & (n - 1)) != 0)
-		return 0;
+		return *array;
 	more = reallocarray(*array, n > 0 ? (size_t)n * 2 : 1, size);
-	if (!more)
-		return err_set(err, -ENOMEM, "out of memory");
-	*array = more;
-	return 0;
+	if (more)
+		*array = more;
+	return more;
 }
 
 int index_extents(struct index *idx, const struct content *content, struct extent **ret,
@@ -70,7 +72,7 @@ int index_extents(struct index *idx, const struct content *content, struct exten
 		return r;
 	query_bind(&q, 1, content->id);
 	while ((r = query_step(&q, err)) == 1) {
-		struct extent e;
+		struct extent *all, e;
 
 		r = row_extent(&q, 0, content, &e, err);
 		if (r < 0)
@@ -80,10 +82,10 @@ int index_extents(struct index *idx, const struct content *content, struct exten
 			               err);
 		end = e.off + e.len;
 		e.seq = n;
-		r = make_room(&array, n, sizeof(e), err);
-		if (r < 0)
-			return r;
-		((struct extent *)array)[n++] = e;
+		all = make_room(&array, n, sizeof(e));
+		if (!all)
+			return err_set(err, -ENOMEM, "out of memory");
+		all[n++] = e;
 	}
 	if (r < 0)
 		return r;
@@ -106,23 +108,23 @@ int index_chunk_contents(struct index *idx, uint64_t chunk, struct extent **ret,
 		return r;
 	query_bind(&q, 1, chunk);
 	while ((r = query_step(&q, err)) == 1) {
-		struct content c;
-		struct extent e;
+		struct content *all_c, c;
+		struct extent *all_e, e;
 
 		r = row_content(&q, N_EXTENT_COLUMNS, &c, err);
 		if (r == 0)
 			r = row_extent(&q, 0, &c, &e, err);
 		if (r == 0 && (c.id <= last || e.chunk.id != chunk))
 			r = row_bad(q.stmt, "content", c.id, "is out of order", err);
-		if (r == 0)
-			r = make_room(&extents, n, sizeof(e), err);
-		if (r == 0)
-			r = make_room(&contents, n, sizeof(c), err);
 		if (r < 0)
 			return r;
+		all_e = make_room(&extents, n, sizeof(e));
+		all_c = make_room(&contents, n, sizeof(c));
+		if (!all_e || !all_c)
+			return err_set(err, -ENOMEM, "out of memory");
 		last = c.id;
-		((struct extent *)extents)[n] = e;
-		((struct content *)contents)[n++] = c;
+		all_e[n] = e;
+		all_c[n++] = c;
 	}
 	if (r < 0)
 		return r;

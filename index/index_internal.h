@@ -16,6 +16,9 @@ enum {
 /* -errno for a result code of SQLite: whatever a damaged file can cause is -EBADMSG. */
 int sqlite_errno(int rc);
 
+/* Record what @db says about its failure @rc, in plain text, and return its -errno. */
+int sqlite_failed(sqlite3 *db, int rc, struct err *err);
+
 /* Make the objects of schema.sql that are of @type, "table" or "index", in @db. */
 MUST_CHECK int schema_create(sqlite3 *db, const char *type, struct err *err);
 

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+#include "plain.h"
+
 static const char index_schema[] =
 #include "schema.sql.inc"
 	;
@@ -38,6 +40,16 @@ int sqlite_errno(int rc)
 	}
 }
 
+int sqlite_failed(sqlite3 *db, int rc, struct err *err)
+{
+	const char *reason = db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+	int code = sqlite_errno(rc);
+
+	/* SQLite quotes the file, which may say anything. */
+	return err_set(err, code, "index %s: %.*s", code == -EBADMSG ? "is damaged" : "failed",
+	               plain_len(reason), reason);
+}
+
 /* A database in memory with nothing but the schema. */
 static int open_model(sqlite3 **ret, struct err *err)
 {
@@ -49,7 +61,7 @@ static int open_model(sqlite3 **ret, struct err *err)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(model, index_schema, NULL, NULL, NULL);
 	if (rc != SQLITE_OK)
-		return err_set(err, sqlite_errno(rc), "schema: %s", sqlite3_errstr(rc));
+		return sqlite_failed(model, rc, err);
 	*ret = TAKE_PTR(model);
 	return 0;
 }
@@ -76,11 +88,9 @@ int schema_create(sqlite3 *db, const char *type, struct err *err)
 
 		rc = sql ? sqlite3_exec(db, sql, NULL, NULL, NULL) : SQLITE_NOMEM;
 		if (rc != SQLITE_OK)
-			return err_set(err, sqlite_errno(rc), "schema: %s", sqlite3_errmsg(db));
+			return sqlite_failed(db, rc, err);
 	}
-	return rc == SQLITE_DONE
-	               ? 0
-	               : err_set(err, sqlite_errno(rc), "schema: %s", sqlite3_errmsg(model));
+	return rc == SQLITE_DONE ? 0 : sqlite_failed(model, rc, err);
 }
 
 /* Find object @want's row in @db and compare it, column by column. */
@@ -100,8 +110,7 @@ static int check_object(sqlite3_stmt *find, sqlite3_stmt *want, struct err *err)
 	if (rc == SQLITE_ROW)
 		return 0;
 	if (rc != SQLITE_DONE)
-		return err_set(err, sqlite_errno(rc), "schema could not be read: %s",
-		               sqlite3_errmsg(sqlite3_db_handle(find)));
+		return sqlite_failed(sqlite3_db_handle(find), rc, err);
 	return err_set(err, -EBADMSG, "table or index '%s' is missing or is not the format's",
 	               name);
 }
@@ -121,7 +130,7 @@ static int check_kinds(sqlite3 *db, struct err *err)
 		return 0;
 	if (rc == SQLITE_ROW)
 		return err_set(err, -EBADMSG, "has a view or a trigger");
-	return err_set(err, sqlite_errno(rc), "schema could not be read: %s", sqlite3_errmsg(db));
+	return sqlite_failed(db, rc, err);
 }
 
 static int compare_schema(sqlite3 *db, sqlite3 *model, struct err *err)
@@ -133,21 +142,19 @@ static int compare_schema(sqlite3 *db, sqlite3 *model, struct err *err)
 
 	if (sqlite3_prepare_v2(model, "SELECT name, type, tbl_name, sql FROM sqlite_schema", -1,
 	                       &want, NULL) != SQLITE_OK)
-		return err_set(err, -ENOMEM, "schema: %s", sqlite3_errmsg(model));
+		return sqlite_failed(model, sqlite3_errcode(model), err);
 	rc = sqlite3_prepare_v2(db,
 	                        "SELECT 1 FROM sqlite_schema WHERE name = ?1 AND type = ?2 "
 	                        "AND tbl_name = ?3 AND sql IS ?4",
 	                        -1, &find, NULL);
 	if (rc != SQLITE_OK)
-		return err_set(err, sqlite_errno(rc), "%s", sqlite3_errmsg(db));
+		return sqlite_failed(db, rc, err);
 	while ((rc = sqlite3_step(want)) == SQLITE_ROW) {
 		r = check_object(find, want, err);
 		if (r < 0)
 			return r;
 	}
-	return rc == SQLITE_DONE
-	               ? 0
-	               : err_set(err, sqlite_errno(rc), "schema: %s", sqlite3_errmsg(model));
+	return rc == SQLITE_DONE ? 0 : sqlite_failed(model, rc, err);
 }
 
 int schema_check(sqlite3 *db, struct err *err)

@@ -5,6 +5,7 @@
  * pages form a loop. A directory's inode number is above its parent's in every
  * image that is numbered as the format says, so no path can form a cycle.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,7 +144,7 @@ int index_target(struct index *idx, uint64_t ino, char ret[static FORMAT_TARGET_
                  struct err *err)
 {
 	CLEANUP(query_end) struct query q = QUERY_INIT;
-	struct node node;
+	struct node node = { .ino = 0 };
 	const void *target;
 	size_t len;
 	int r = query_begin(idx, QUERY_NODE, &q, err);
@@ -306,9 +307,9 @@ static void prepend(struct path_end *path, const char *name, size_t len)
 	path->cut = keep < len;
 	/* Messages are one line: whatever would break it becomes a question mark. */
 	for (size_t i = 0; i < keep; i++) {
-		unsigned char c = (unsigned char)name[len - keep + i];
+		char c = name[len - keep + i];
 
-		path->at[i] = c < ' ' || c == 0x7f ? '?' : (char)c;
+		path->at[i] = iscntrl((unsigned char)c) ? '?' : c;
 	}
 }
 

@@ -67,8 +67,7 @@ static int run(sqlite3 *db, const char *sql, struct err *err)
 {
 	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
 
-	return rc == SQLITE_OK ? 0
-	                       : err_set(err, sqlite_errno(rc), "index: %s", sqlite3_errmsg(db));
+	return rc == SQLITE_OK ? 0 : sqlite_failed(db, rc, err);
 }
 
 static int prepare_db(struct index_writer *w, struct err *err)
@@ -93,7 +92,7 @@ static int prepare_db(struct index_writer *w, struct err *err)
 		                            &w->stmt[i], NULL);
 
 		if (rc != SQLITE_OK)
-			r = err_set(err, sqlite_errno(rc), "index: %s", sqlite3_errmsg(w->db));
+			r = sqlite_failed(w->db, rc, err);
 	}
 	return r;
 }
@@ -122,7 +121,7 @@ static int insert(struct index_writer *w, enum insert_id id, struct err *err)
 	(void)sqlite3_reset(w->stmt[id]);
 	(void)sqlite3_clear_bindings(w->stmt[id]);
 	if (rc != SQLITE_DONE)
-		return err_set(err, sqlite_errno(rc), "index: %s", sqlite3_errmsg(w->db));
+		return sqlite_failed(w->db, rc, err);
 	w->n[id]++;
 	return 0;
 }
@@ -288,8 +287,7 @@ int index_writer_finish(struct index_writer *w, struct err *err)
 		return r;
 	rc = sqlite3_close(w->db);
 	w->db = NULL;
-	return rc == SQLITE_OK ? 0
-	                       : err_set(err, sqlite_errno(rc), "index: %s", sqlite3_errstr(rc));
+	return rc == SQLITE_OK ? 0 : sqlite_failed(NULL, rc, err);
 }
 
 void index_writer_free(struct index_writer *w)

@@ -13,6 +13,7 @@
 
 #include "format.h"
 #include "oci_json.h"
+#include "plain.h"
 
 static const char tag_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
 
@@ -28,7 +29,8 @@ static bool is_tag(const char *tag)
 
 int image_ref_parse(const char *text, struct image_ref *ret, struct err *err)
 {
-	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
+	CLEANUP(free) char *layout = NULL;
+	CLEANUP(free) char *tag = NULL;
 	bool scheme = strncmp(text, "oci:", strlen("oci:")) == 0;
 	const char *path = scheme ? text + strlen("oci:") : text;
 	const char *slash = strrchr(path, '/');
@@ -45,12 +47,11 @@ int image_ref_parse(const char *text, struct image_ref *ret, struct err *err)
 		return err_set(err, -EINVAL,
 		               "'%s' is not a tag: use letters, digits, '_', '.' and '-'",
 		               colon + 1);
-	ref.layout = strndup(path, len);
-	ref.tag = strdup(colon ? colon + 1 : "latest");
-	if (!ref.layout || !ref.tag)
+	layout = strndup(path, len);
+	tag = strdup(colon ? colon + 1 : "latest");
+	if (!layout || !tag)
 		return err_set(err, -ENOMEM, "out of memory");
-	*ret = ref;
-	ref = IMAGE_REF_INIT;
+	*ret = (struct image_ref){ .layout = TAKE_PTR(layout), .tag = TAKE_PTR(tag) };
 	return 0;
 }
 
@@ -219,7 +220,7 @@ static int no_such_tag(const struct layout *layout, const char *tag, const json_
 			break;
 		}
 		used += (size_t)snprintf(tags + used, sizeof(tags) - used, "%s%.*s",
-		                         used > 0 ? ", " : "", json_shown(other), other);
+		                         used > 0 ? ", " : "", plain_len(other), other);
 	}
 	if (used == 0)
 		return err_set(err, -ENOENT, "'%s' has no image tagged '%s': it has none at all",
@@ -275,7 +276,7 @@ static int parse_platform(const json_t *entry, struct platform *ret, struct err 
 	             variant ? variant : "");
 	if (n >= (int)sizeof(text) || platform_parse(text, ret, /* err= */ NULL) < 0)
 		return err_set(err, -EBADMSG, "entry with a platform that is none: '%.*s'",
-		               json_shown(text), text);
+		               plain_len(text), text);
 	return 0;
 }
 
@@ -302,7 +303,7 @@ static int check_config(const struct layout *layout, struct manifest *m, struct 
 		m->platform = (struct platform){ .name = FORMAT_PLATFORM_ANY };
 	else if (!platform || strcmp(platform, m->platform.name) != 0)
 		return err_set(err, -EBADMSG, "'%s': config of the image for %s is for '%.*s'",
-		               layout->path, m->platform.name, json_shown(platform ? platform : ""),
+		               layout->path, m->platform.name, plain_len(platform ? platform : ""),
 		               platform ? platform : "");
 	return 0;
 }

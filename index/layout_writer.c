@@ -46,14 +46,18 @@ static void closedir_cleanup(DIR **dir)
  */
 static int sweep(int fd, struct err *err)
 {
-	CLEANUP(close) int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP(closedir) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	const struct dirent *entry;
 	int empty = 1;
 
-	if (!dir)
-		return err_set_errno(err, "directory could not be read");
-	copy = -1;
+	if (!dir) {
+		int r = err_set_errno(err, "directory could not be read");
+
+		if (copy >= 0)
+			(void)close(copy);
+		return r;
+	}
 	/* The stream is this function's own. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	while ((entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)

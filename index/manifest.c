@@ -11,6 +11,7 @@
 #include "format.h"
 #include "layout.h"
 #include "oci_json.h"
+#include "plain.h"
 
 int platform_parse(const char *text, struct platform *ret, struct err *err)
 {
@@ -33,7 +34,7 @@ int platform_parse(const char *text, struct platform *ret, struct err *err)
 		return err_set(err, -EINVAL,
 		               "'%.*s' is not a platform: write OS/ARCH or OS/ARCH/VARIANT, "
 		               "as in linux/amd64",
-		               json_shown(text), text);
+		               plain_len(text), text);
 	*ret = (struct platform){ .name = "" };
 	memcpy(ret->name, text, strlen(text));
 	return 0;
@@ -85,9 +86,9 @@ static int check_layer_type(const json_t *layer, const char *expected, size_t i,
 	if (strncmp(type, FORMAT_TYPE_PREFIX, strlen(FORMAT_TYPE_PREFIX)) == 0)
 		return err_set(err, -EPROTONOSUPPORT,
 		               "layer %zu is '%.*s', of a newer format than this program reads", i,
-		               json_shown(type), type);
+		               plain_len(type), type);
 	return err_set(err, -EBADMSG, "manifest: layer %zu is '%.*s', not assetfs's", i,
-	               json_shown(type), type);
+	               plain_len(type), type);
 }
 
 static int parse_layers(const json_t *layers, struct manifest *m, struct err *err)
@@ -128,9 +129,9 @@ static int check_artifact(const json_t *root, struct err *err)
 	if (strncmp(type, family, strlen(family)) == 0)
 		return err_set(err, -EPROTONOSUPPORT,
 		               "image is '%.*s', of a newer format than this program reads",
-		               json_shown(type), type);
+		               plain_len(type), type);
 	return err_set(err, -EBADMSG, "not an assetfs image: artifactType is '%.*s'",
-	               json_shown(type), type);
+	               plain_len(type), type);
 }
 
 int manifest_parse(const char *json, size_t len, struct manifest *ret, struct err *err)

@@ -5,17 +5,9 @@
 #include <string.h>
 
 #include "format.h"
+#include "plain.h"
 
 #define DIGEST_PREFIX "sha256:"
-
-int json_shown(const char *text)
-{
-	int n = 0;
-
-	while (n < 100 && text[n] >= ' ' && text[n] <= '~')
-		n++;
-	return n;
-}
 
 int json_parse_object(const char *text, size_t len, const char *what, json_t **ret, struct err *err)
 {
@@ -27,7 +19,7 @@ int json_parse_object(const char *text, size_t len, const char *what, json_t **r
 		return err_set(err, -ENOMEM, "out of memory");
 	if (!root)
 		return err_set(err, -EBADMSG, "%s is not JSON: line %d: %.*s", what, error.line,
-		               json_shown(error.text), error.text);
+		               plain_len(error.text), error.text);
 	if (!json_is_object(root))
 		return err_set(err, -EBADMSG, "%s is not a JSON object", what);
 	*ret = TAKE_PTR(root);

@@ -20,6 +20,3 @@ MUST_CHECK int json_descriptor(const json_t *object, struct descriptor *ret, str
 
 /* A new descriptor object, or NULL when memory runs out. */
 json_t *json_from_descriptor(const char *media_type, const struct descriptor *d);
-
-/* How many bytes of @text may stand in a message: those before any that is not plain ASCII. */
-int json_shown(const char *text);

@@ -80,7 +80,7 @@ int seek_table_parse(const void *tail, size_t size, uint64_t pack_size, struct s
 	struct seek_header header;
 	struct seek_footer footer;
 	const uint8_t *start;
-	uint32_t n;
+	uint32_t n = 0;
 	int r;
 
 	if (size < sizeof(footer) || size > pack_size)
@@ -124,7 +124,7 @@ int seek_table_load(int fd, struct seek_table **ret, struct err *err)
 	struct seek_footer footer;
 	struct stat st;
 	uint64_t pack_size;
-	uint32_t n;
+	uint32_t n = 0;
 	int r;
 
 	if (fstat(fd, &st) < 0)

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A hostile frame writes nothing beyond the plain size; what decompresses
+ * compresses to one and the same frame each time, and back to the same bytes.
+ */
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "codec.h"
+#include "format.h"
+
+static void round_trip(struct codec *codec, const uint8_t *plain, size_t size)
+{
+	size_t cap = codec_bound(size), n_first = 0, n_second = 0;
+	CLEANUP(free) uint8_t *first = malloc(cap);
+	CLEANUP(free) uint8_t *second = malloc(cap);
+	CLEANUP(free) uint8_t *back = malloc(size);
+	CLEANUP(codec_free) struct codec *fresh = codec_new();
+
+	must(first && second && back && fresh);
+	must(codec_compress(codec, 3, plain, size, first, cap, &n_first) == 0);
+	must(codec_compress(fresh, 3, plain, size, second, cap, &n_second) == 0);
+	must(n_first == n_second && memcmp(first, second, n_first) == 0);
+	must(codec_decompress(codec, first, n_first, back, size, NULL) == 0);
+	must(memcmp(plain, back, size) == 0);
+}
+
+/* Three bytes of plain size, then a frame. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	CLEANUP(codec_free) struct codec *codec = codec_new();
+	CLEANUP(free) uint8_t *plain = NULL;
+	struct err err = ERR_INIT;
+	size_t plain_size;
+	int r;
+
+	if (size < 4)
+		return 0;
+	plain_size = 1 + ((size_t)data[0] | (size_t)data[1] << 8 | (size_t)data[2] << 16) %
+	                         FORMAT_CHUNK_MAX;
+	plain = malloc(plain_size);
+	must(codec && plain);
+	r = codec_decompress(codec, data + 3, size - 3, plain, plain_size, &err);
+	if (r < 0)
+		must_explain(r, &err);
+	else
+		round_trip(codec, plain, plain_size);
+	round_trip(codec, data, size);
+	return 0;
+}

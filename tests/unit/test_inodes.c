@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "fill_fixture.h"
+#include "inodes.h"
+
+/* The root has inode 1; files follow in order of their names. */
+enum { BIG_INO = 2 };
+
+static struct fill_fixture fixture;
+static struct inodes *inodes;
+static struct inode *inode;
+
+static void set_up(void)
+{
+	struct err err = ERR_INIT;
+	int r = fill_fixture_init(&fixture, (uint64_t)64 << 20, &err);
+
+	if (r == -EPERM)
+		cr_skip_test("no region here: it needs root");
+	cr_assert_eq(r, 0, "%s", err.msg);
+	inodes = inodes_new(fixture.img, fixture.region);
+	cr_assert_not_null(inodes);
+	cr_assert_eq(inodes_get(inodes, BIG_INO, &inode, &err), 1, "%s", err.msg);
+}
+
+static void tear_down(void)
+{
+	inodes_free(inodes);
+	fill_fixture_release(&fixture);
+}
+
+TestSuite(inodes, .init = set_up, .fini = tear_down);
+
+static void complete_object(void)
+{
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(inode_extents(inode, &map, &err), 0, "%s", err.msg);
+	cr_assert_eq(fill_object(fixture.fill, map, inode_object(inode), &err), 0, "%s", err.msg);
+}
+
+static void expect_open(enum open_mode mode, int backing)
+{
+	int got;
+
+	cr_assert_eq(inode_enter(inode, &got), mode);
+	cr_assert_eq(got, backing);
+}
+
+Test(inodes, an_inode_is_loaded_once)
+{
+	struct inode *again;
+
+	cr_assert_eq(inodes_get(inodes, BIG_INO, &again, NULL), 1);
+	cr_assert_eq(again, inode);
+	cr_assert_eq(inode_content(inode)->size, FIXTURE_BIG);
+}
+
+Test(inodes, what_is_no_file_is_not_found)
+{
+	struct inode *other;
+
+	cr_assert_eq(inodes_get(inodes, 1, &other, NULL), -ENOENT);
+	cr_assert_eq(inodes_get(inodes, 1000, &other, NULL), -ENOENT);
+}
+
+Test(inodes, without_backing_id_opens_are_cached)
+{
+	complete_object();
+	expect_open(OPEN_CACHED, 0);
+	cr_assert_eq(inodes_open_files(inodes), 1);
+}
+
+Test(inodes, with_backing_id_opens_pass_through)
+{
+	complete_object();
+	cr_assert(inode_set_backing(inode, 7));
+	expect_open(OPEN_PASSTHROUGH, 7);
+	expect_open(OPEN_PASSTHROUGH, 7);
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_eq(inodes_open_files(inodes), 0);
+}
+
+Test(inodes, stay_cached_while_a_cached_open_is_left)
+{
+	expect_open(OPEN_CACHED, 0);
+	complete_object();
+	cr_assert(inode_set_backing(inode, 7));
+	expect_open(OPEN_CACHED, 0);
+	cr_assert_not(inode_leave(inode, OPEN_CACHED));
+	cr_assert(inode_leave(inode, OPEN_CACHED), "the last one may drop the pages");
+	expect_open(OPEN_PASSTHROUGH, 7);
+}
+
+Test(inodes, keep_their_first_backing_id)
+{
+	cr_assert(inode_set_backing(inode, 7));
+	cr_assert_not(inode_set_backing(inode, 8));
+	expect_open(OPEN_PASSTHROUGH, 7);
+}
+
+Test(inodes, pages_stay_while_the_object_is_incomplete)
+{
+	expect_open(OPEN_CACHED, 0);
+	cr_assert_not(inode_leave(inode, OPEN_CACHED));
+}
+
+Test(inodes, background_fill_runs_once_at_a_time)
+{
+	cr_assert(inode_fill_begin(inode));
+	cr_assert_not(inode_fill_begin(inode));
+	cr_assert_not(inode_fill_end(inode));
+	cr_assert(inode_fill_begin(inode));
+}
+
+Test(inodes, end_of_background_fill_tells_whether_pages_are_in_use)
+{
+	expect_open(OPEN_CACHED, 0);
+	cr_assert(inode_fill_begin(inode));
+	complete_object();
+	cr_assert_not(inode_fill_end(inode));
+	cr_assert(inode_leave(inode, OPEN_CACHED));
+	cr_assert(inode_fill_begin(inode));
+	cr_assert(inode_fill_end(inode));
+}

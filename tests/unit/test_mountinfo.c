@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "base/cleanup.h"
+#include "mountinfo.h"
+
+static const char text[] =
+	"22 27 0:21 / /proc rw,relatime - proc proc rw\n"
+	"43 27 0:40 / /game\\040assets ro,nosuid - fuse.assetfs stk:v1 ro,user_id=0\n"
+	"44 27 0:41 / /b ro shared:7 master:3 - fuse.assetfs other ro\n"
+	"45 27 0:42 / /c ro - fuse.sshfs x ro\n"
+	"46 27 0:43 / /b ro - fuse.assetfs above ro\n"
+	"47 27 0:40 /sub /bind ro - fuse.assetfs stk:v1 ro\n";
+
+Test(mountinfo, finds_assetfs_mounts_only)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(free) char *copy = strdup(text);
+
+	cr_assert_eq(mount_points_parse(copy, &points), 0);
+	cr_assert_eq(points.n, 4);
+	cr_assert_null(mount_points_at(&points, "/c"));
+	cr_assert_null(mount_points_at(&points, "/proc"));
+}
+
+Test(mountinfo, undoes_escapes)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(free) char *copy = strdup(text);
+
+	cr_assert_eq(mount_points_parse(copy, &points), 0);
+	cr_assert_not_null(mount_points_at(&points, "/game assets"));
+}
+
+Test(mountinfo, topmost_mount_wins)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(free) char *copy = strdup(text);
+
+	cr_assert_eq(mount_points_parse(copy, &points), 0);
+	cr_assert_eq(mount_points_at(&points, "/b")->device, makedev(0, 43));
+}
+
+Test(mountinfo, finds_a_mount_of_a_device)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(free) char *copy = strdup(text);
+
+	cr_assert_eq(mount_points_parse(copy, &points), 0);
+	cr_assert_str_eq(mount_points_of(&points, makedev(0, 40))->path, "/game assets");
+	cr_assert_null(mount_points_of(&points, makedev(1, 40)));
+}
+
+Test(mountinfo, survives_lines_cut_anywhere)
+{
+	for (size_t len = 0; len <= strlen(text); len++) {
+		CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+		CLEANUP(free) char *copy = strndup(text, len);
+
+		cr_assert_eq(mount_points_parse(copy, &points), 0);
+		cr_assert_leq(points.n, 4);
+	}
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <criterion/criterion.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "users.h"
+
+/* A process that lives until it is ended, in a mount namespace of its own if @apart. */
+static pid_t start_process(bool apart)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	cr_assert_eq(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (apart && unshare(CLONE_NEWNS) < 0)
+			_exit(1);
+		(void)!write(ready[1], "", 1);
+		for (;;)
+			(void)pause();
+	}
+	(void)close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		cr_skip_test("no mount namespaces here: they need root");
+	(void)close(ready[0]);
+	return pid;
+}
+
+static void end_process(pid_t pid)
+{
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+}
+
+static struct sharing sum_of(struct users *users)
+{
+	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
+	struct sharing sum = { 0 };
+
+	cr_assert_eq(live_users_load(&live), 0);
+	users_sum(users, &live, &sum);
+	return sum;
+}
+
+Test(users, count_each_content_once_per_namespace)
+{
+	CLEANUP(users_free) struct users *users = users_new(100);
+	pid_t a = start_process(/* apart= */ true);
+	pid_t b = start_process(/* apart= */ true);
+	struct sharing sum;
+
+	users_note(users, a, 1, 1000);
+	users_note(users, a, 1, 1000);
+	users_note(users, b, 1, 1000);
+	users_note(users, b, 100, 500);
+	sum = sum_of(users);
+	cr_assert_eq(sum.users, 2);
+	cr_assert_eq(sum.bytes_if_private, 2500);
+	cr_assert_eq(sum.bytes_shared, 1500);
+	end_process(a);
+	end_process(b);
+}
+
+Test(users, processes_of_one_namespace_are_one_user)
+{
+	CLEANUP(users_free) struct users *users = users_new(10);
+	pid_t a = start_process(/* apart= */ false);
+
+	users_note(users, a, 3, 7);
+	users_note(users, getpid(), 4, 5);
+	cr_assert_eq(sum_of(users).users, 1);
+	cr_assert_eq(sum_of(users).bytes_if_private, 12);
+	end_process(a);
+}
+
+Test(users, are_forgotten_when_their_last_process_ends)
+{
+	CLEANUP(users_free) struct users *users = users_new(10);
+	pid_t a = start_process(/* apart= */ true);
+
+	users_note(users, a, 1, 1000);
+	cr_assert_eq(sum_of(users).users, 1);
+	end_process(a);
+	cr_assert_eq(sum_of(users).users, 0);
+	cr_assert_eq(sum_of(users).bytes_shared, 0);
+}
+
+Test(users, one_user_of_two_images_counts_once)
+{
+	CLEANUP(users_free) struct users *first = users_new(10);
+	CLEANUP(users_free) struct users *second = users_new(10);
+	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
+	struct sharing sum = { 0 };
+
+	users_note(first, getpid(), 1, 10);
+	users_note(second, getpid(), 1, 20);
+	cr_assert_eq(live_users_load(&live), 0);
+	users_sum(first, &live, &sum);
+	users_sum(second, &live, &sum);
+	cr_assert_eq(sum.users, 1);
+	cr_assert_eq(sum.bytes_if_private, 30);
+}
+
+Test(users, a_process_that_is_gone_is_no_user)
+{
+	CLEANUP(users_free) struct users *users = users_new(10);
+	pid_t a = start_process(/* apart= */ false);
+
+	end_process(a);
+	users_note(users, a, 1, 1000);
+	cr_assert_eq(sum_of(users).users, 0);
+}
