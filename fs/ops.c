@@ -9,7 +9,10 @@
 
 #include "base/log.h"
 
-enum { BLOCK = 4096 };
+enum {
+	BLOCK = 4096,
+	BACKGROUND_MAX = 64,
+};
 
 /* Damage and our own bugs both look like a bad disk. */
 static int errno_to_show(int code)
@@ -64,6 +67,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	               FUSE_CAP_READDIRPLUS | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
 	/* Without AUTO, every listing brings the attributes: one pass warms the whole tree. */
 	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
+	/* Read-ahead requests that may be under way at once; the kernel's 12 starve several cold readers. */
+	conn->max_background = BACKGROUND_MAX;
+	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
 	fuse_io_want(&s->io, conn);
 }
 

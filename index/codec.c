@@ -237,7 +237,7 @@ static int compress_step(ZSTD_CCtx *cctx, struct copy *copy, ZSTD_inBuffer *in, 
 int codec_compress_file(int in_fd, int out_fd, int level, struct err *err)
 {
 	CLEANUP(codec_free) struct codec *codec = codec_new();
-	CLEANUP(free) struct copy *copy = malloc(sizeof(*copy));
+	CLEANUP(free) struct copy *copy = calloc(1, sizeof(*copy));
 	int r;
 
 	if (!codec || !copy)
@@ -297,7 +297,7 @@ int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn see
                           struct err *err)
 {
 	CLEANUP(codec_free) struct codec *codec = codec_new();
-	CLEANUP(free) struct copy *copy = malloc(sizeof(*copy));
+	CLEANUP(free) struct copy *copy = calloc(1, sizeof(*copy));
 	ZSTD_inBuffer in;
 	int r;
 

@@ -7,6 +7,7 @@
 #include "pack.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +170,7 @@ struct pack_writer {
 	uint32_t n;
 	uint32_t n_max; /* room in entries */
 	uint64_t size;  /* of the frames */
+	uint64_t begun; /* of these: writing to disk has begun */
 };
 
 int pack_writer_open(int dirfd, struct pack_writer **ret, struct err *err)
@@ -214,6 +216,21 @@ static int add_entry(struct pack_writer *w, struct seek_entry entry, struct err 
 	return 0;
 }
 
+/*
+ * Let the kernel begin to write to disk what has gathered, so that the fsync
+ * at the end has little left to wait for. Only a hint: errors show there.
+ */
+static void begin_writeback(struct pack_writer *w)
+{
+	enum { STEP = 4 << 20 };
+
+	if (w->size - w->begun < STEP)
+		return;
+	(void)sync_file_range(w->tmp.fd, (off_t)w->begun, (off_t)(w->size - w->begun),
+	                      SYNC_FILE_RANGE_WRITE);
+	w->begun = w->size;
+}
+
 int pack_writer_append(struct pack_writer *w, const void *frame, uint32_t frame_size,
                        uint32_t plain_size, uint64_t *ret_off, struct err *err)
 {
@@ -234,6 +251,7 @@ int pack_writer_append(struct pack_writer *w, const void *frame, uint32_t frame_
 		return r;
 	*ret_off = w->size;
 	w->size += frame_size;
+	begin_writeback(w);
 	return 0;
 }
 

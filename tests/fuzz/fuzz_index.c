@@ -147,9 +147,12 @@ static int visit_node(void *arg, const struct node *node)
 		must(r < 1 || (parent >= 1 && parent <= node->ino));
 	}
 	if (S_ISLNK(node->mode)) {
+		/* A scan and a search of a damaged tree of pages may find different rows. */
 		r = index_target(w.idx, node->ino, target, &err);
-		check_result(r, &err);
-		must(r < 0 || (strlen(target) == node->size && node->size >= 1));
+		if (r < 0)
+			must_explain(r, &err);
+		else
+			must(target[0] != '\0' && strlen(target) <= FORMAT_TARGET_MAX);
 	}
 	index_path(w.idx, node->ino, path, sizeof(path));
 	must(strlen(path) < sizeof(path));
