@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packing an asset tree into a layout. */
+#pragma once
+
+#include "layout.h"
+#include "pipeline.h"
+#include "walk.h"
+
+/* A directory that is laid over the common one for a platform. */
+struct overlay {
+	struct platform platform;
+	const char *dir; /* borrowed */
+};
+
+struct build_options {
+	const char *source;     /* borrowed */
+	struct image_ref image; /* owned by the caller */
+	struct overlay overlays[PLATFORMS_MAX];
+	unsigned n_overlays; /* none: one image for every platform */
+	struct walk_options walk;
+	struct pipeline_options pipeline;
+	enum progress_kind progress;
+};
+
+/* What a build made. */
+struct build_report {
+	struct digest digest;  /* of the image index */
+	uint64_t files;        /* of all platforms; a file that several have is counted once */
+	uint64_t bytes;        /* sum of their sizes */
+	uint64_t unique_bytes; /* sum of the sizes of different contents */
+	uint64_t image_bytes;  /* sum of the blobs that the image index names, directly or not */
+};
+
+/* Build. Until the tag is switched, in the last step, the layout's images stay as they were. */
+MUST_CHECK int build(const struct build_options *options, struct build_report *ret,
+                     struct err *err);

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "build.h"
+#include "commands.h"
+#include "notes.h"
+
+enum {
+	TARGET_DEFAULT = 64 << 10,
+	GROUP_TARGET_DEFAULT = 64 << 10,
+	LEVEL_DEFAULT = 3,
+	LEVEL_MAX = 19,
+	JOBS_MAX = 256,
+};
+
+static const char help[] =
+	"Usage: assetpack build [OPTION]... SOURCE IMAGE\n"
+	"Pack the directory SOURCE and let IMAGE, LAYOUT[:TAG], name the result.\n"
+	"Prints the digest of the image index.\n\n"
+	"  -p, --platform OS/ARCH=DIR  make an image for this platform: SOURCE with DIR\n"
+	"                              laid over it; may be repeated. Without it, one\n"
+	"                              image serves every platform\n"
+	"      --level N               zstd level, 1 to 19 (default 3)\n"
+	"      --chunk-size SIZE       target size of chunks, a power of two from 4K to 1M\n"
+	"                              (default 64K): smaller ones make smaller updates\n"
+	"  -j, --jobs N                threads that compress (default: one a core)\n"
+	"      --keep-mtime            keep modification times (default: 1970-01-01, or\n"
+	"                              $SOURCE_DATE_EPOCH; with both, the earlier one)\n"
+	"      --keep-owner            keep owner and group (default: 0)\n"
+	"      --xattrs                keep extended attributes user.*\n"
+	"      --progress KIND         auto (default), tty, plain or none\n"
+	"  -h, --help                  show this help\n";
+
+enum { OPT_LEVEL = 256, OPT_CHUNK_SIZE, OPT_KEEP_MTIME, OPT_KEEP_OWNER, OPT_XATTRS, OPT_PROGRESS };
+
+static const struct option options[] = {
+	{ "platform", required_argument, NULL, 'p' },
+	{ "level", required_argument, NULL, OPT_LEVEL },
+	{ "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
+	{ "jobs", required_argument, NULL, 'j' },
+	{ "keep-mtime", no_argument, NULL, OPT_KEEP_MTIME },
+	{ "keep-owner", no_argument, NULL, OPT_KEEP_OWNER },
+	{ "xattrs", no_argument, NULL, OPT_XATTRS },
+	{ "progress", required_argument, NULL, OPT_PROGRESS },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* Cores that this process may use. */
+static unsigned online_cores(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return 1;
+	return (unsigned)CPU_COUNT(&set);
+}
+
+/* -p OS/ARCH=DIR. Returns 0 or -EINVAL with a message. */
+static int add_overlay(struct build_options *o, const char *text, struct err *err)
+{
+	const char *equals = strchr(text, '=');
+	struct overlay *overlay = &o->overlays[o->n_overlays];
+	char name[PLATFORM_MAX];
+
+	if (!equals || equals[1] == '\0' || (size_t)(equals - text) >= sizeof(name))
+		return err_set(err, -EINVAL, "'%s' is not OS/ARCH=DIR", text);
+	if (o->n_overlays == PLATFORMS_MAX)
+		return err_set(err, -EINVAL, "more than %d platforms", PLATFORMS_MAX);
+	(void)snprintf(name, sizeof(name), "%.*s", (int)(equals - text), text);
+	if (platform_parse(name, &overlay->platform, err) < 0)
+		return -EINVAL;
+	for (unsigned i = 0; i < o->n_overlays; i++) {
+		if (strcmp(o->overlays[i].platform.name, overlay->platform.name) == 0)
+			return err_set(err, -EINVAL, "platform '%s' is named twice", name);
+	}
+	overlay->dir = equals + 1;
+	o->n_overlays++;
+	return 0;
+}
+
+static int set_chunk_size(struct build_options *o, const char *text, struct err *err)
+{
+	uint64_t size;
+
+	if (text_parse_size(text, &size) < 0 || size < CHUNKER_TARGET_MIN ||
+	    size > CHUNKER_TARGET_MAX || (size & (size - 1)) != 0)
+		return err_set(err, -EINVAL, "'%s' is not a power of two from 4K to 1M", text);
+	chunker_init(&o->pipeline.chunker, (uint32_t)size);
+	o->pipeline.group_target = (uint32_t)size;
+	return 0;
+}
+
+static int parse_number(const char *text, unsigned max, unsigned *ret, struct err *err)
+{
+	uint64_t value;
+
+	if (text_parse_uint(text, max, &value) < 0 || value < 1)
+		return err_set(err, -EINVAL, "'%s' is not a number from 1 to %u", text, max);
+	*ret = (unsigned)value;
+	return 0;
+}
+
+static int set_progress(struct build_options *o, const char *text, struct err *err)
+{
+	if (strcmp(text, "auto") == 0)
+		o->progress = progress_auto();
+	else if (strcmp(text, "tty") == 0)
+		o->progress = PROGRESS_TTY;
+	else if (strcmp(text, "plain") == 0)
+		o->progress = PROGRESS_PLAIN;
+	else if (strcmp(text, "none") == 0)
+		o->progress = PROGRESS_NONE;
+	else
+		return err_set(err, -EINVAL, "progress '%s' is not auto, tty, plain or none", text);
+	return 0;
+}
+
+/* Returns 0 or -EINVAL with a message. */
+static int apply_option(int option, struct build_options *o, struct err *err)
+{
+	unsigned level = 0;
+	int r;
+
+	switch (option) {
+	case 'p':
+		return add_overlay(o, optarg, err);
+	case 'j':
+		return parse_number(optarg, JOBS_MAX, &o->pipeline.jobs, err);
+	case OPT_LEVEL:
+		r = parse_number(optarg, LEVEL_MAX, &level, err);
+		if (r == 0)
+			o->pipeline.level = (int)level;
+		return r;
+	case OPT_CHUNK_SIZE:
+		return set_chunk_size(o, optarg, err);
+	case OPT_KEEP_MTIME:
+		o->walk.flags |= WALK_KEEP_MTIME;
+		return 0;
+	case OPT_KEEP_OWNER:
+		o->walk.flags |= WALK_KEEP_OWNER;
+		return 0;
+	case OPT_XATTRS:
+		o->walk.flags |= WALK_XATTRS;
+		return 0;
+	default:
+		return set_progress(o, optarg, err);
+	}
+}
+
+/* Returns -1 to go on, or an exit status. */
+static int parse_options(int argc, char *argv[], struct build_options *o)
+{
+	struct err err = ERR_INIT;
+	int option;
+
+	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((option = getopt_long(argc, argv, "hp:j:", options, NULL)) != -1) {
+		if (option == 'h') {
+			(void)fputs(help, stdout);
+			return finish_output(STATUS_OK);
+		}
+		if (option == '?') /* getopt has said what is wrong */
+			return STATUS_USAGE;
+		if (apply_option(option, o, &err) < 0)
+			return fail_usage("build", "%s", err.msg);
+	}
+	if (argc - optind != 2)
+		return fail_usage("build", "wants SOURCE and IMAGE");
+	if (image_ref_parse(argv[optind + 1], &o->image, &err) < 0)
+		return fail_usage("build", "%s", err.msg);
+	o->source = argv[optind];
+	return -1;
+}
+
+/* SOURCE_DATE_EPOCH, https://reproducible-builds.org/specs/source-date-epoch/ */
+static int read_epoch(struct walk_options *walk, struct err *err)
+{
+	/* Nothing sets the environment while assetpack runs. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	const char *text = getenv("SOURCE_DATE_EPOCH");
+	uint64_t value;
+
+	if (!text || text[0] == '\0')
+		return 0;
+	if (text_parse_uint(text, INT64_MAX, &value) < 0)
+		return err_set(err, -EINVAL, "SOURCE_DATE_EPOCH '%s' is not a number of seconds",
+		               text);
+	walk->has_epoch = true;
+	walk->epoch = (int64_t)value;
+	return 0;
+}
+
+static void print_summary(const struct build_report *report, uint64_t ns)
+{
+	char in[TEXT_SIZE_MAX], unique[TEXT_SIZE_MAX], out[TEXT_SIZE_MAX];
+	char hex[DIGEST_HEX_SIZE];
+	double seconds = (double)ns / 1e9;
+	double ratio = report->bytes > 0 ? (double)report->image_bytes / (double)report->bytes : 0;
+
+	note("%llu files, %s; unique %s; image %s (%.1f%%); %.1f s, %.0f MB/s",
+	     (unsigned long long)report->files, text_size(report->bytes, in),
+	     text_size(report->unique_bytes, unique), text_size(report->image_bytes, out),
+	     ratio * 100, seconds, seconds > 0 ? (double)report->bytes / seconds / 1e6 : 0);
+	note("image index sha256:%s", digest_hex(&report->digest, hex));
+}
+
+int cmd_build(int argc, char *argv[])
+{
+	struct build_options o = {
+		.image = IMAGE_REF_INIT,
+		.pipeline = { .level = LEVEL_DEFAULT, .jobs = online_cores() },
+		.progress = progress_auto(),
+	};
+	CLEANUP(image_ref_release) struct image_ref image = IMAGE_REF_INIT;
+	struct build_report report;
+	struct err err = ERR_INIT;
+	uint64_t start = clock_ns();
+	char hex[DIGEST_HEX_SIZE];
+	int status;
+
+	chunker_init(&o.pipeline.chunker, TARGET_DEFAULT);
+	o.pipeline.group_target = GROUP_TARGET_DEFAULT;
+	status = parse_options(argc, argv, &o);
+	image = o.image;
+	if (status >= 0)
+		return status;
+	if (read_epoch(&o.walk, &err) < 0 || build(&o, &report, &err) < 0)
+		return fail(&err);
+	if (o.progress != PROGRESS_NONE)
+		print_summary(&report, clock_ns() - start);
+	(void)printf("sha256:%s\n", digest_hex(&report.digest, hex));
+	return finish_output(STATUS_OK);
+}

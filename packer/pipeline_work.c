@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Workers and hasher. */
+#include <errno.h>
+#include <string.h>
+
+#include "codec.h"
+#include "input.h"
+#include "pipeline_internal.h"
+
+/* Compared with itself shifted by one: memcmp() does that at the speed of memory. */
+static bool is_zero(const uint8_t *data, size_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* Hash @s and compress it unless it is known or a hole. */
+static int pack_slice(const struct pipeline *p, struct codec *codec, struct block *b,
+                      struct slice *s, size_t *frames_used)
+{
+	const struct new_content *c = b->parts[s->first_part].content;
+	const uint8_t *data = b->plain + s->start;
+	size_t frame_size;
+	int r;
+
+	s->frame_start = *frames_used;
+	s->hole = !c->small && is_zero(data, s->len);
+	if (s->hole && s->len != c->size)
+		return 0;
+	sha256(data, s->len, &s->digest);
+	if (s->hole || packs_find(p->packs, &s->digest, c->platforms))
+		return 0;
+	r = codec_compress(codec, p->options->level, data, s->len, b->frames + *frames_used,
+	                   p->frames_size - *frames_used, &frame_size);
+	if (r < 0)
+		return r;
+	s->frame_size = (uint32_t)frame_size;
+	*frames_used += frame_size;
+	return 0;
+}
+
+static int pack_block(const struct pipeline *p, struct codec *codec, struct block *b)
+{
+	size_t frames_used = 0;
+	int r = codec ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; r == 0 && i < b->n_slices; i++)
+		r = pack_slice(p, codec, b, &b->slices[i], &frames_used);
+	return r;
+}
+
+/* The next block that no worker has begun; NULL when there are no more. */
+static struct block *take_block(struct pipeline *p)
+{
+	struct block *b = NULL;
+
+	(void)pthread_mutex_lock(&p->lock);
+	while (p->result == 0 && p->n_taken == p->n_filled && !p->all_read)
+		(void)pthread_cond_wait(&p->changed, &p->lock);
+	if (p->result == 0 && p->n_taken < p->n_filled)
+		b = ring_block(p, p->n_taken++);
+	(void)pthread_mutex_unlock(&p->lock);
+	return b;
+}
+
+static void block_done(struct pipeline *p, bool *stage)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	*stage = true;
+	(void)pthread_cond_broadcast(&p->changed);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+void *pipeline_worker(void *arg)
+{
+	struct pipeline *p = arg;
+	CLEANUP(codec_free) struct codec *codec = codec_new();
+	struct err err = ERR_INIT;
+	struct block *b;
+
+	while ((b = take_block(p))) {
+		int r = pack_block(p, codec, b);
+
+		if (r < 0) {
+			(void)err_set(&err, r, "compression failed: %s", strerrordesc_np(-r));
+			pipeline_fail(p, r, &err);
+			return NULL;
+		}
+		block_done(p, &b->packed);
+	}
+	return NULL;
+}
+
+/*
+ * Hash one part of a content. A content that is a slice by itself has that
+ * slice's digest, which a worker makes: nothing to do here.
+ */
+static int hash_part(struct sha256 *hash, const struct slice *s, const struct part *part,
+                     const uint8_t *data, struct err *err)
+{
+	struct new_content *c = part->content;
+	struct digest digest;
+
+	if (s->n_parts == 1 && part->len == c->size)
+		return 0;
+	sha256_update(hash, data, part->len);
+	if (part->off + part->len < c->size)
+		return 0;
+	sha256_final(hash, &digest);
+	if (c->has_digest && !digest_equal(&c->digest, &digest))
+		return input_changed(c->file, err);
+	c->digest = digest;
+	return 0;
+}
+
+static int hash_block(struct sha256 *hash, const struct block *b, struct err *err)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < b->n_slices; i++) {
+		const struct slice *s = &b->slices[i];
+		const uint8_t *data = b->plain + s->start;
+
+		for (uint32_t k = 0; r == 0 && k < s->n_parts; k++) {
+			const struct part *part = &b->parts[s->first_part + k];
+
+			r = hash_part(hash, s, part, data, err);
+			data += part->len;
+		}
+	}
+	return r;
+}
+
+void *pipeline_hasher(void *arg)
+{
+	struct pipeline *p = arg;
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	struct err err = ERR_INIT;
+	struct block *b;
+	int r = hash ? 0 : err_set(&err, -ENOMEM, "out of memory");
+
+	for (uint64_t number = 0; r == 0 && (b = pipeline_wait_filled(p, number)); number++) {
+		r = hash_block(hash, b, &err);
+		if (r == 0)
+			block_done(p, &b->hashed);
+	}
+	if (r < 0)
+		pipeline_fail(p, r, &err);
+	return NULL;
+}

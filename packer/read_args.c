@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "read_args.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "names.h"
+
+/* Returns -1 to go on, or an exit status. */
+static int apply_option(const struct read_command *command, int option, struct read_args *args)
+{
+	struct err err = ERR_INIT;
+	size_t n = strlen(args->letters);
+
+	switch (option) {
+	case 'h':
+		(void)fputs(command->help, stdout);
+		return finish_output(STATUS_OK);
+	case 'P':
+		if (platform_parse(optarg, &args->platform, &err) < 0)
+			return fail_usage(command->name, "%s", err.msg);
+		args->has_platform = true;
+		return -1;
+	case '?': /* getopt has said what is wrong */
+		return STATUS_USAGE;
+	default:
+		if (!strchr(args->letters, option) && n + 1 < sizeof(args->letters))
+			args->letters[n] = (char)option;
+		return -1;
+	}
+}
+
+int read_args_parse(const struct read_command *command, int argc, char *argv[],
+                    struct read_args *ret)
+{
+	struct err err = ERR_INIT;
+	int option;
+
+	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((option = getopt_long(argc, argv, command->shorts, command->options, NULL)) != -1) {
+		int status = apply_option(command, option, ret);
+
+		if (status >= 0)
+			return status;
+	}
+	ret->arguments = argv + optind + 1;
+	ret->n_arguments = argc - optind - 1;
+	if (ret->n_arguments < command->min_arguments || ret->n_arguments > command->max_arguments)
+		return fail_usage(command->name, "wants %s", command->wants);
+	if (image_ref_parse(argv[optind], &ret->image, &err) < 0)
+		return fail_usage(command->name, "%s", err.msg);
+	return -1;
+}
+
+bool read_args_has(const struct read_args *args, char letter)
+{
+	return strchr(args->letters, letter) != NULL;
+}
+
+void read_args_release(struct read_args *args)
+{
+	image_ref_release(&args->image);
+}
+
+int read_args_open(const struct read_args *args, struct image **ret, struct err *err)
+{
+	return image_open_ref(&args->image, args->has_platform ? &args->platform : NULL, ret, err);
+}
+
+int read_args_find(struct image *img, const char *path, struct node *ret, struct err *err)
+{
+	char shown[NAME_SHOWN_MAX];
+	int r = index_resolve(image_index(img), path, ret, err);
+
+	if (r < 0)
+		return r;
+	return r == 1 ? 0 : err_set(err, -ENOENT, "the image has no '%s'", name_shown(path, shown));
+}
