@@ -52,7 +52,7 @@ struct daemon {
 	struct session **sessions; /* owned */
 	size_t n_sessions, cap_sessions;
 	unsigned n_clients;
-	bool had_session;
+	bool had_client;
 };
 
 static void wake(void *arg)
@@ -107,7 +107,6 @@ static int add_session(struct daemon *d, struct session *s)
 		d->cap_sessions = cap;
 	}
 	d->sessions[d->n_sessions++] = s;
-	d->had_session = true;
 	return 0;
 }
 
@@ -301,6 +300,7 @@ static void *client_thread(void *arg)
 	(void)close(client->fd);
 	(void)pthread_mutex_lock(&d->sessions_lock);
 	d->n_clients--;
+	d->had_client = true;
 	/* Under the lock: the daemon may be gone as soon as it is given up. */
 	wake(d);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
@@ -369,6 +369,17 @@ static bool is_quiet(struct daemon *d)
 	return quiet;
 }
 
+/* Whether a client has come and all that it wanted is over. */
+static bool is_idle(struct daemon *d)
+{
+	bool had_client;
+
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	had_client = d->had_client;
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	return had_client && is_quiet(d);
+}
+
 /* Returns 0 after a signal that ends the daemon or when it is idle and should end. */
 static int event_loop(struct daemon *d, struct err *err)
 {
@@ -387,7 +398,7 @@ static int event_loop(struct daemon *d, struct err *err)
 		if (fds[1].revents) {
 			(void)eventfd_read(d->event_fd, &events);
 			free_ended(d);
-			if (d->config->auto_exit && d->had_session && is_quiet(d))
+			if (d->config->auto_exit && is_idle(d))
 				return 0;
 		}
 		if (fds[2].revents)

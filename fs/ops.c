@@ -14,16 +14,13 @@ enum {
 	BACKGROUND_MAX = 64,
 };
 
-/* Damage and our own bugs both look like a bad disk. */
+/*
+ * Damage, a pack that is missing and our own bugs all look like a bad disk: an
+ * ENOENT from here would tell an application that a file does not exist.
+ */
 static int errno_to_show(int code)
 {
-	switch (code) {
-	case -ENOENT:
-	case -ENOMEM:
-		return -code;
-	default:
-		return EIO;
-	}
+	return code == -ENOMEM ? ENOMEM : EIO;
 }
 
 void reply_failure(fuse_req_t req, const char *op, fuse_ino_t ino, const struct err *err)
