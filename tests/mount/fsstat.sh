@@ -1,0 +1,93 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# fsstat counts what happened, exactly.
+LIMIT=120
+. "$(dirname "$0")/../support/mount_lib.sh"
+
+src=$T/src
+mkdir "$src"
+# Larger than any group, so that none shares a chunk with another file.
+head -c 3000000 /dev/urandom >"$src/one"
+head -c 5000000 /dev/urandom >"$src/two"
+cp "$src/two" "$src/two-again"
+touch "$src/empty"
+"$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
+chunks_of() {
+	"$SUPPORT/edit_image.sh" "$T/layout:v1" query "SELECT count(*) FROM extent WHERE content =
+		(SELECT content FROM node WHERE ino = (SELECT ino FROM entry WHERE name = x'$(printf %s "$1" | od -An -tx1 | tr -d ' \n')'))"
+}
+one=$(chunks_of one)
+two=$(chunks_of two)
+"$ASSETFS" mount "$T/layout:v1" "$MNT"
+
+# expect NAME=VALUE...: of the cache object; unnamed counters are not looked at
+expect() {
+	local pair
+	for pair in "$@"; do
+		check_eq "${pair%=*}" "$(counter "${pair%=*}")" "${pair#*=}"
+	done
+}
+field() {
+	"$FSSTAT" --json | jq -er "$1"
+}
+expect opens_total=0 open_hits_total=0 chunk_requests_total=0 chunks_decompressed_total=0 bytes_decompressed_total=0
+check_eq "region is empty" "$(field .region.used_bytes)" 0
+check_eq "files" "$(field '.images[0].files')" 4
+check_eq "bytes" "$(field '.images[0].bytes')" 13000000
+check_eq "image" "$(field '.images[0].image')" "$T/layout:v1"
+check_eq "mount points" "$(field '.images[0].mountpoints | join(" ")')" "$MNT"
+
+note "the first open of a file fills it"
+cmp "$src/one" "$MNT/one"
+resident() {
+	[[ $(field '.images[0].resident_bytes') == "$1" ]]
+}
+wait_for 20 resident 3000000 || fail "resident: $(field '.images[0].resident_bytes')"
+expect opens_total=1 open_hits_total=0 chunk_requests_total="$one" chunk_hits_total=0 \
+	chunks_decompressed_total="$one" bytes_decompressed_total=3000000
+
+note "the second finds it filled"
+cmp "$src/one" "$MNT/one"
+expect opens_total=2 open_hits_total=1 chunk_requests_total="$one" chunks_decompressed_total="$one" open_hit_rate=0.5
+
+note "equal files are one content"
+cmp "$src/two" "$MNT/two"
+wait_for 20 resident 8000000 || wait_for 1 resident 13000000 || fail "resident: $(field '.images[0].resident_bytes')"
+cmp "$src/two" "$MNT/two-again"
+expect opens_total=4 open_hits_total=2 chunks_decompressed_total=$((one + two)) bytes_decompressed_total=8000000 \
+	chunks_decompressed_again_total=0
+
+note "an empty file needs nothing"
+cmp "$src/empty" "$MNT/empty"
+expect opens_total=4
+
+note "three users in namespaces of their own"
+# This test's own namespace is the first user: it has opened both contents above.
+check_eq "users" "$(field .sharing.users)" 1
+check_eq "bytes if private" "$(field .sharing.bytes_if_private)" 8000000
+start_holder "$src"
+start_holder "$src"
+start_holder "$src"
+wait_for 30 holders_ready || fail "readers do not get ready"
+check_eq "users" "$(field .sharing.users)" 4
+check_eq "bytes if private" "$(field .sharing.bytes_if_private)" 32000000
+check_eq "bytes shared" "$(field .sharing.bytes_shared)" 8000000
+check_eq "bytes saved" "$(field .sharing.bytes_saved)" 24000000
+release_holders
+one_user() {
+	[[ $(field .sharing.users) == 1 ]]
+}
+wait_for 10 one_user || fail "users that have ended are still counted"
+
+note "forms"
+"$FSSTAT" --json | jq -e '.version == 1 and (.uptime_seconds >= 0) and (.passthrough | type == "boolean")
+	and (.region.size_bytes >= .region.used_bytes) and .region.kind == "memory"
+	and (.images | length == 1) and .images[0].errors_total == 0' >/dev/null || fail "$("$FSSTAT" --json)"
+"$FSSTAT" >"$T/table"
+grep -q "$T/layout:v1" "$T/table" || fail "the table does not name the image: $(cat "$T/table")"
+"$FSSTAT" "$MNT" >"$T/table"
+grep -q "$T/layout:v1" "$T/table" || fail "the table of $MNT does not name the image: $(cat "$T/table")"
+check_eq "target by mount point" "$("$FSSTAT" --json "$MNT" | jq '.images | length')" 1
+expect_failure 1 "nowhere" "$FSSTAT" "$T/nowhere"
+"$ASSETFS" umount "$MNT"

@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A region that is too small for what is read: every byte is right all the same, by every way,
+# and the region keeps its limit.
+LIMIT=180
+. "$(dirname "$0")/../support/mount_lib.sh"
+
+src=$T/src
+mkdir "$src"
+head -c 40000000 /dev/urandom >"$src/large"
+seq 1 3000000 >"$src/text"
+for i in {1..400}; do
+	head -c $((i * 501)) <(seq "$i" 1000000) >"$src/small-$i"
+done
+"$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
+start_daemon --region-size 24M
+"$ASSETFS" mount "$T/layout:v1" "$MNT"
+
+note "8 readers"
+pids=()
+for i in {1..8}; do
+	"$READER" --shuffle --seed "$i" "$MNT" "$src" >"$T/reader.$i" &
+	pids+=($!)
+done
+for i in {1..8}; do
+	wait "${pids[i - 1]}" || fail "reader $i: $(cat "$T/reader.$i")"
+done
+"$FSSTAT"
+check_eq "size of the region" "$("$FSSTAT" --json | jq .region.size_bytes)" 25165824
+(($("$FSSTAT" --json | jq .region.used_bytes) <= 25165824)) || fail "the region has outgrown its limit"
+(($("$FSSTAT" --json | jq '.images[0].resident_bytes') > 0)) || fail "the region is not used"
+check_eq "errors" "$("$FSSTAT" --json | jq '.images[0].errors_total')" 0
+"$ASSETFS" umount "$MNT"

@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Reads and page faults of a filled file do not reach the daemon, and its mapping
+# lies on huge pages. The daemon is stopped while they are made: a request to it
+# would hang until the watchdog fails the test.
+LIMIT=120
+. "$(dirname "$0")/../support/mount_lib.sh"
+
+IFS=.- read -r major minor _ <<<"$(uname -r)"
+((major > 6 || (major == 6 && minor >= 9))) || skip "kernel is older than 6.9: no FUSE passthrough"
+
+src=$T/src
+mkdir "$src"
+head -c 268435456 /dev/urandom >"$src/large"
+head -c 70000 /dev/urandom >"$src/small"
+"$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
+"$ASSETFS" mount "$T/layout:v1" "$MNT"
+
+note "fill both files"
+cmp "$MNT/large" "$src/large"
+cmp "$MNT/small" "$src/small"
+resident() {
+	(($("$FSSTAT" --json | jq '.images[0].resident_bytes') >= $1))
+}
+wait_for 30 resident 268505456 || fail "the files do not become resident: $("$FSSTAT" --json)"
+check_eq "passthrough in fsstat" "$("$FSSTAT" --json | jq .passthrough)" true
+check_eq "passthrough in status" "$("$ASSETFS" status --json | jq .passthrough)" true
+
+note "opens of filled files are hits"
+opens=$(counter opens_total)
+hits=$(counter open_hits_total)
+for _ in {1..10}; do
+	cmp "$MNT/small" "$src/small"
+done
+check_eq "opens" "$(counter opens_total)" $((opens + 10))
+check_eq "hits" "$(counter open_hits_total)" $((hits + 10))
+
+note "read and touch while the daemon is stopped"
+mkfifo "$T/read.in" "$T/touch.in"
+"$WARM" read --wait "$MNT/large" <"$T/read.in" >"$T/read.out" &
+reading=$!
+"$WARM" touch --wait "$MNT/large" <"$T/touch.in" >"$T/touch.out" &
+touching=$!
+exec {go_read}>"$T/read.in" {go_touch}>"$T/touch.in" {small}<"$MNT/small"
+wait_for 10 grep -q opened "$T/read.out" || fail "cannot open"
+wait_for 10 grep -q opened "$T/touch.out" || fail "cannot open"
+pid=$(daemon_pid)
+kill -STOP "$pid"
+echo >&"$go_read"
+echo >&"$go_touch"
+# Both have ended without the daemon, or the watchdog comes.
+wait "$reading" || fail "read failed"
+wait "$touching" || fail "touch failed"
+cmp - "$src/small" <&"$small" || fail "small file"
+kill -CONT "$pid"
+exec {go_read}>&- {go_touch}>&- {small}<&-
+cat "$T/touch.out"
+
+note "huge pages"
+# Machines that have too little free memory in one piece may miss some.
+huge=$(sed -n 's/.*shmem_pmd_kib=\([0-9]*\).*/\1/p' "$T/touch.out")
+((huge >= 262144 * 9 / 10)) || fail "only $huge KiB of 262144 are mapped by huge pages"
+"$ASSETFS" umount "$MNT"
