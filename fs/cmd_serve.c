@@ -107,5 +107,6 @@ int cmd_serve(int argc, char *argv[])
 		return STATUS_FAILED;
 	}
 	fuse_set_log_func(log_libfuse);
+	log_show_time();
 	return daemon_run(&config, &err) < 0 ? fail("serve", &err) : STATUS_OK;
 }

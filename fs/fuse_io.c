@@ -172,6 +172,13 @@ bool fuse_io_passthrough(const struct fuse_io *io)
 	return __atomic_load_n(&io->passthrough, __ATOMIC_ACQUIRE);
 }
 
+/* Whether the kernel says this of every file: no privilege, no such call, a stacked file system. */
+static bool refuses_all(int code)
+{
+	return code == EPERM || code == EACCES || code == ENOTTY || code == EINVAL ||
+	       code == EOPNOTSUPP || code == ELOOP;
+}
+
 int fuse_io_backing_open(struct fuse_io *io, fuse_req_t req, int fd)
 {
 	int id = backing_open(req, fd);
@@ -181,7 +188,7 @@ int fuse_io_backing_open(struct fuse_io *io, fuse_req_t req, int fd)
 		return id;
 	if (id == 0)
 		code = EIO;
-	if (__atomic_exchange_n(&io->passthrough, false, __ATOMIC_ACQ_REL))
+	if (refuses_all(code) && __atomic_exchange_n(&io->passthrough, false, __ATOMIC_ACQ_REL))
 		log_warn("no FUSE passthrough, reads go through the daemon: %s (it needs "
 		         "CAP_SYS_ADMIN and a region that is not stacked)",
 		         strerrordesc_np(code));

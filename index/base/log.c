@@ -14,9 +14,28 @@ enum {
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 
+static bool show_time;
+
 void log_set_level(enum log_level level)
 {
 	max_level = level;
+}
+
+void log_show_time(void)
+{
+	show_time = true;
+}
+
+static size_t write_time(char *line, size_t size)
+{
+	struct timespec now;
+	struct tm tm;
+	size_t n;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)gmtime_r(&now.tv_sec, &tm);
+	n = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &tm);
+	return n + (size_t)snprintf(line + n, size - n, ".%03ldZ ", now.tv_nsec / 1000000);
 }
 
 /* syslog(3) priorities, as sd-daemon(3) wants them. */
@@ -41,8 +60,10 @@ static void log_line(enum log_level level, const char *fmt, va_list ap)
 	/* Nothing in this program changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	if (getenv("JOURNAL_STREAM"))
 		used = (size_t)snprintf(line, sizeof(line), "<%d>", priority(level));
-	used += (size_t)snprintf(line + used, sizeof(line) - used, "%s: ",
-	                         program_invocation_short_name);
+	else if (show_time)
+		used = write_time(line, sizeof(line));
+	used += (size_t)snprintf(line + used, sizeof(line) - used,
+	                         "%s: ", program_invocation_short_name);
 	if (used > sizeof(line) / 2)
 		used = sizeof(line) / 2;
 	n = vsnprintf(line + used, sizeof(line) - used - 1, fmt, ap);
@@ -53,13 +74,13 @@ static void log_line(enum log_level level, const char *fmt, va_list ap)
 	errno = saved;
 }
 
-#define DEFINE_LOG(name, level)                    \
-	void name(const char *fmt, ...)            \
-	{                                          \
-		va_list ap;                        \
-		va_start(ap, fmt);                 \
-		log_line(level, fmt, ap);          \
-		va_end(ap);                        \
+#define DEFINE_LOG(name, level)           \
+	void name(const char *fmt, ...)   \
+	{                                 \
+		va_list ap;               \
+		va_start(ap, fmt);        \
+		log_line(level, fmt, ap); \
+		va_end(ap);               \
 	}
 
 DEFINE_LOG(log_err, LOG_LEVEL_ERR)

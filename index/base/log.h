@@ -23,6 +23,9 @@ enum log_level {
 /* Show messages up to @level; the default is LOG_LEVEL_INFO. Call before threads start. */
 void log_set_level(enum log_level level);
 
+/* Begin each line with the time, UTC as in RFC 3339, unless systemd adds it. Call before threads start. */
+void log_show_time(void);
+
 /* Each prints "<program>: <message>"; @fmt has no newline and no full stop. */
 void log_err(const char *fmt, ...) PRINTF_FMT(1, 2);
 void log_warn(const char *fmt, ...) PRINTF_FMT(1, 2);
