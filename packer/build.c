@@ -88,8 +88,9 @@ static int check_outside(const char *layout, const char *source, struct err *err
 			return 0;
 		up = here;
 		parent = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		/* Above what this user may enter there is no source that it could read. */
 		if (parent < 0)
-			return err_set_errno(err, "'%s'", layout);
+			return errno == EACCES ? 0 : err_set_errno(err, "'%s'", layout);
 		(void)close(fd);
 		fd = parent;
 	}
@@ -103,7 +104,7 @@ static int walk_sources(struct build *b, struct err *err)
 	for (unsigned i = 0; r == 0 && i <= o->n_overlays; i++) {
 		const char *path = i == 0 ? o->source : o->overlays[i - 1].dir;
 
-		r = check_outside(o->image.layout, path, err);
+		r = check_outside(o->image->layout, path, err);
 		if (r == 0) {
 			b->n_sources++;
 			r = walk(path, i, &o->walk, &b->sources[i], err);
@@ -132,7 +133,7 @@ static int store_contents(struct build *b, struct err *err)
 	const struct build_options *o = b->options;
 	struct progress progress;
 	uint64_t total = 0;
-	int r = layout_writer_open(o->image.layout, &b->writer, err);
+	int r = layout_writer_open(o->image->layout, &b->writer, err);
 
 	if (r < 0)
 		return r;
@@ -142,7 +143,7 @@ static int store_contents(struct build *b, struct err *err)
 	plan_order(b->contents.list, b->contents.n, o->pipeline.group_target);
 	for (size_t i = 0; i < b->contents.n; i++)
 		total += b->contents.list[i]->size;
-	progress_start(&progress, o->progress, total);
+	progress_start(&progress, o->progress, "packed", total);
 	return pipeline_run(b->contents.list, b->contents.n, &o->pipeline, b->packs, &progress,
 	                    err);
 }
@@ -169,7 +170,7 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 	}
 	if (r < 0)
 		return r;
-	return layout_writer_tag(b->writer, o->image.tag, b->manifests, b->n_manifests, ret, err);
+	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
 }
 
 /* Files that some platform has. */
@@ -199,7 +200,7 @@ static void count_unique(struct build *b, struct build_report *ret)
 	struct new_content **list = b->contents.list;
 
 	if (b->contents.n > 1)
-		qsort(list, b->contents.n, sizeof(*list), compare_digests);
+		qsort(list, b->contents.n, sizeof(struct new_content *), compare_digests);
 	for (size_t i = 0; i < b->contents.n; i++) {
 		if (i == 0 || !digest_equal(&list[i - 1]->digest, &list[i]->digest))
 			ret->unique_bytes += list[i]->size;
@@ -224,7 +225,12 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 {
 	CLEANUP(build_free) struct build *b = calloc(1, sizeof(*b));
 	struct build_report report = { .files = 0 };
-	struct descriptor image;
+	struct descriptor image = { .size = 0 };
+	const struct contents_options collecting = {
+		.small_max = options->pipeline.chunker.target,
+		.jobs = options->pipeline.jobs,
+		.progress = options->progress,
+	};
 	int r;
 
 	if (!b)
@@ -235,8 +241,7 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 	if (r == 0)
 		r = build_trees(b, err);
 	if (r == 0)
-		r = contents_collect(b->trees, b->n_trees, options->pipeline.chunker.target,
-		                     options->pipeline.jobs, &b->contents, err);
+		r = contents_collect(b->trees, b->n_trees, &collecting, &b->contents, err);
 	if (r == 0)
 		r = store_contents(b, err);
 	if (r == 0)

@@ -13,8 +13,8 @@ struct overlay {
 };
 
 struct build_options {
-	const char *source;     /* borrowed */
-	struct image_ref image; /* owned by the caller */
+	const char *source;            /* borrowed */
+	const struct image_ref *image; /* borrowed */
 	struct overlay overlays[PLATFORMS_MAX];
 	unsigned n_overlays; /* none: one image for every platform */
 	struct walk_options walk;

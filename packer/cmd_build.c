@@ -26,8 +26,8 @@ static const char help[] =
 	"                              laid over it; may be repeated. Without it, one\n"
 	"                              image serves every platform\n"
 	"      --level N               zstd level, 1 to 19 (default 3)\n"
-	"      --chunk-size SIZE       target size of chunks, a power of two from 4K to 1M\n"
-	"                              (default 64K): smaller ones make smaller updates\n"
+	"      --chunk-size SIZE       target size of chunks, a power of two, 4K to 1M\n"
+	"                              (default 64K): small ones make small updates\n"
 	"  -j, --jobs N                threads that compress (default: one a core)\n"
 	"      --keep-mtime            keep modification times (default: 1970-01-01, or\n"
 	"                              $SOURCE_DATE_EPOCH; with both, the earlier one)\n"
@@ -154,7 +154,7 @@ static int apply_option(int option, struct build_options *o, struct err *err)
 }
 
 /* Returns -1 to go on, or an exit status. */
-static int parse_options(int argc, char *argv[], struct build_options *o)
+static int parse_options(int argc, char *argv[], struct build_options *o, struct image_ref *image)
 {
 	struct err err = ERR_INIT;
 	int option;
@@ -172,7 +172,7 @@ static int parse_options(int argc, char *argv[], struct build_options *o)
 	}
 	if (argc - optind != 2)
 		return fail_usage("build", "wants SOURCE and IMAGE");
-	if (image_ref_parse(argv[optind + 1], &o->image, &err) < 0)
+	if (image_ref_parse(argv[optind + 1], image, &err) < 0)
 		return fail_usage("build", "%s", err.msg);
 	o->source = argv[optind];
 	return -1;
@@ -211,12 +211,12 @@ static void print_summary(const struct build_report *report, uint64_t ns)
 
 int cmd_build(int argc, char *argv[])
 {
+	CLEANUP(image_ref_release) struct image_ref image = IMAGE_REF_INIT;
 	struct build_options o = {
-		.image = IMAGE_REF_INIT,
+		.image = &image,
 		.pipeline = { .level = LEVEL_DEFAULT, .jobs = online_cores() },
 		.progress = progress_auto(),
 	};
-	CLEANUP(image_ref_release) struct image_ref image = IMAGE_REF_INIT;
 	struct build_report report;
 	struct err err = ERR_INIT;
 	uint64_t start = clock_ns();
@@ -225,8 +225,7 @@ int cmd_build(int argc, char *argv[])
 
 	chunker_init(&o.pipeline.chunker, TARGET_DEFAULT);
 	o.pipeline.group_target = GROUP_TARGET_DEFAULT;
-	status = parse_options(argc, argv, &o);
-	image = o.image;
+	status = parse_options(argc, argv, &o, &image);
 	if (status >= 0)
 		return status;
 	if (read_epoch(&o.walk, &err) < 0 || build(&o, &report, &err) < 0)

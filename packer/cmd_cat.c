@@ -28,10 +28,11 @@ static const struct read_command command = {
 	.wants = "IMAGE and at least one PATH",
 };
 
+/* What is wrong with standard output is not the file's fault, and is told without its name. */
 static int write_out(void *arg, const void *data, uint64_t off, uint64_t len)
 {
 	static const char zeros[64 << 10];
-	struct err *err = arg;
+	struct err *failed = arg;
 	int r = 0;
 
 	(void)off;
@@ -41,11 +42,12 @@ static int write_out(void *arg, const void *data, uint64_t off, uint64_t len)
 		r = io_write(STDOUT_FILENO, data ? data : zeros, n);
 		len -= n;
 	}
-	return r < 0 ? err_set(err, r, "standard output: %s", strerrordesc_np(-r)) : 0;
+	return r < 0 ? err_set(failed, r, "standard output: %s", strerrordesc_np(-r)) : 0;
 }
 
 static int print_file(struct stream *s, const char *path, struct err *err)
 {
+	struct err output = ERR_INIT;
 	char shown[NAME_SHOWN_MAX];
 	struct node node;
 	int r = read_args_find(s->img, path, &node, err);
@@ -57,7 +59,9 @@ static int print_file(struct stream *s, const char *path, struct err *err)
 		return err_set(err, -EINVAL, "'%s' is not a regular file", shown);
 	if (node.content == 0)
 		return 0;
-	r = stream_content(s, node.content, write_out, err, err);
+	r = stream_content(s, node.content, write_out, &output, err);
+	if (output.code < 0)
+		return err_set(err, output.code, "%s", output.msg);
 	return r < 0 ? err_wrap(err, r, "'%s'", shown) : 0;
 }
 

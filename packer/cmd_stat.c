@@ -15,7 +15,7 @@ static const char help[] =
 	"Usage: assetpack stat [OPTION]... IMAGE [PATH]\n"
 	"Show each platform's sizes and what they share, or one file of an image.\n\n"
 	"  -v, --verbose            with PATH: list the chunks of the file\n"
-	"      --platform OS/ARCH   image to look into (default: without PATH all of them,\n"
+	"      --platform OS/ARCH   image to look into (default: without PATH all,\n"
 	"                           with PATH this machine's)\n"
 	"  -h, --help               show this help\n";
 
@@ -155,7 +155,7 @@ static int stat_node(const struct read_args *args, struct err *err)
 	char target[FORMAT_TARGET_MAX + 1];
 	char mode[MODE_TEXT_SIZE];
 	char when[TIME_TEXT_SIZE];
-	struct node node;
+	struct node node = { .ino = 0 };
 	int r = read_args_open(args, &img, err);
 
 	if (r == 0)

@@ -36,9 +36,7 @@ int cmd_verify(int argc, char *argv[])
 	           &err);
 	if (r < 0)
 		return fail(&err);
-	if (r > 0) {
-		note("%d finding%s", r, r == 1 ? "" : "s");
-		return STATUS_DAMAGED;
-	}
-	return STATUS_OK;
+	if (r > 1)
+		note("%d findings", r);
+	return r > 0 ? STATUS_DAMAGED : STATUS_OK;
 }

@@ -33,7 +33,8 @@ struct candidates {
 /* What hashing threads share. */
 struct hashing {
 	struct candidates *candidates;
-	size_t next; /* atomic */
+	size_t next;   /* atomic */
+	uint64_t done; /* atomic; bytes */
 
 	pthread_mutex_t lock;
 	struct err *err; /* under lock; of the first failure */
@@ -116,7 +117,8 @@ static int hash_file(struct input *in, struct sha256 *hash, void *buf, struct ca
 	return input_close(in, err);
 }
 
-static int hash_files(struct hashing *h, struct err *err)
+/* Hash what no other thread has begun; only one of the threads has a @progress to show. */
+static int hash_files(struct hashing *h, struct progress *progress, struct err *err)
 {
 	CLEANUP(input_release) struct input in = INPUT_INIT;
 	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
@@ -127,51 +129,68 @@ static int hash_files(struct hashing *h, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	while (r == 0 && __atomic_load_n(&h->result, __ATOMIC_RELAXED) == 0) {
 		size_t i = __atomic_fetch_add(&h->next, 1, __ATOMIC_RELAXED);
+		struct candidate *c;
+		uint64_t done;
 
 		if (i >= h->candidates->n)
 			break;
-		if (h->candidates->list[i].hashed)
-			r = hash_file(&in, hash, buf, &h->candidates->list[i], err);
+		c = &h->candidates->list[i];
+		if (!c->hashed)
+			continue;
+		r = hash_file(&in, hash, buf, c, err);
+		done = __atomic_add_fetch(&h->done, c->file->size, __ATOMIC_RELAXED);
+		if (progress)
+			progress_update(progress, done);
 	}
 	return r;
 }
 
+static void hash_or_fail(struct hashing *h, struct progress *progress)
+{
+	struct err err = ERR_INIT;
+	int r = hash_files(h, progress, &err);
+
+	if (r == 0)
+		return;
+	(void)pthread_mutex_lock(&h->lock);
+	if (h->result == 0) {
+		*h->err = err;
+		__atomic_store_n(&h->result, r, __ATOMIC_RELAXED);
+	}
+	(void)pthread_mutex_unlock(&h->lock);
+}
+
 static void *hash_thread(void *arg)
 {
-	struct hashing *h = arg;
-	struct err err = ERR_INIT;
-	int r = hash_files(h, &err);
-
-	if (r < 0) {
-		(void)pthread_mutex_lock(&h->lock);
-		if (h->result == 0) {
-			*h->err = err;
-			__atomic_store_n(&h->result, r, __ATOMIC_RELAXED);
-		}
-		(void)pthread_mutex_unlock(&h->lock);
-	}
+	hash_or_fail(arg, NULL);
 	return NULL;
 }
 
-/* Hash the chosen files with @jobs threads, this one included. */
-static int hash_all(struct candidates *c, unsigned jobs, struct err *err)
+/* Hash the chosen files with as many threads as there are jobs, this one included. */
+static int hash_all(struct candidates *c, const struct contents_options *options, struct err *err)
 {
+	struct progress progress;
+	uint64_t total = 0;
 	struct err first = ERR_INIT;
 	struct hashing h = {
 		.candidates = c,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.err = &first,
 	};
-	CLEANUP(free) pthread_t *threads = calloc(jobs, sizeof(*threads));
+	CLEANUP(free) pthread_t *threads = calloc(options->jobs, sizeof(*threads));
 	unsigned n = 0;
 
 	if (!threads)
 		return err_set(err, -ENOMEM, "out of memory");
-	while (n + 1 < jobs && pthread_create(&threads[n], NULL, hash_thread, &h) == 0)
+	for (size_t i = 0; i < c->n; i++)
+		total += c->list[i].hashed ? c->list[i].file->size : 0;
+	progress_start(&progress, options->progress, "hashed", total);
+	while (n + 1 < options->jobs && pthread_create(&threads[n], NULL, hash_thread, &h) == 0)
 		n++;
-	(void)hash_thread(&h);
+	hash_or_fail(&h, &progress);
 	while (n > 0)
 		(void)pthread_join(threads[--n], NULL);
+	progress_end(&progress);
 	return h.result < 0 ? err_set(err, h.result, "%s", first.msg) : 0;
 }
 
@@ -249,8 +268,8 @@ static int join(const struct candidates *c, uint64_t small_max, struct known *kn
 	return r;
 }
 
-int contents_collect(const struct platform_tree *trees, unsigned n_trees, uint64_t small_max,
-                     unsigned jobs, struct contents *ret, struct err *err)
+int contents_collect(const struct platform_tree *trees, unsigned n_trees,
+                     const struct contents_options *options, struct contents *ret, struct err *err)
 {
 	struct candidates c = { .list = NULL };
 	CLEANUP(contents_release) struct contents contents = CONTENTS_INIT;
@@ -266,11 +285,11 @@ int contents_collect(const struct platform_tree *trees, unsigned n_trees, uint64
 		return err_set(err, -ENOMEM, "out of memory");
 	if (c.n > 1)
 		qsort(list, c.n, sizeof(*list), compare_sizes);
-	choose(&c, small_max);
-	r = hash_all(&c, jobs, err);
+	choose(&c, options->small_max);
+	r = hash_all(&c, options, err);
 	if (r < 0)
 		return r;
-	r = join(&c, small_max, known, &contents);
+	r = join(&c, options->small_max, known, &contents);
 	if (r < 0)
 		return err_set(err, r, "out of memory");
 	*ret = contents;

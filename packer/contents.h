@@ -7,6 +7,7 @@
 #pragma once
 
 #include "new_content.h"
+#include "progress.h"
 #include "tree.h"
 
 struct contents {
@@ -16,12 +17,15 @@ struct contents {
 
 #define CONTENTS_INIT ((struct contents){ .list = NULL, .n = 0 })
 
-/*
- * Collect the contents of all files in the @n_trees trees. Files below
- * @small_max bytes are small. Uses @jobs threads. Returns 0 or -errno.
- */
+struct contents_options {
+	uint64_t small_max; /* files below it are small */
+	unsigned jobs;      /* threads */
+	enum progress_kind progress;
+};
+
+/* Collect the contents of all files in the @n_trees trees. Returns 0 or -errno. */
 MUST_CHECK int contents_collect(const struct platform_tree *trees, unsigned n_trees,
-                                uint64_t small_max, unsigned jobs, struct contents *ret,
+                                const struct contents_options *options, struct contents *ret,
                                 struct err *err);
 
 void contents_release(struct contents *contents);

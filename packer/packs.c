@@ -167,8 +167,8 @@ static int open_pack(struct packs *packs, uint32_t platforms, struct err *err)
 /* Make a stored chunk known. Takes @entry, also on failure. */
 static int remember(struct packs *packs, struct entry *entry)
 {
-	struct stored_chunk **chunks =
-		array_grow(packs->chunks, packs->n_chunks, &packs->chunks_max, sizeof(*chunks));
+	struct stored_chunk **chunks = array_grow(
+		packs->chunks, packs->n_chunks, &packs->chunks_max, sizeof(struct stored_chunk *));
 	int r;
 
 	if (!chunks) {

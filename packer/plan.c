@@ -71,7 +71,7 @@ void plan_order(struct new_content **list, size_t n, uint32_t group_target)
 	uint64_t used = 0;
 
 	if (n > 1)
-		qsort(list, n, sizeof(*list), compare);
+		qsort(list, n, sizeof(struct new_content *), compare);
 	for (size_t i = 0; i < n && list; i++) {
 		struct new_content *c = list[i];
 

@@ -15,7 +15,7 @@
 
 enum {
 	BAR_MAX = 40,
-	TEXT_WIDTH = 60, /* of what stands beside the bar */
+	TEXT_WIDTH = 66, /* of what stands beside the bar */
 };
 
 uint64_t clock_ns(void)
@@ -35,13 +35,13 @@ enum progress_kind progress_auto(void)
 	                                                                  : PROGRESS_PLAIN;
 }
 
-void progress_start(struct progress *p, enum progress_kind kind, uint64_t total)
+void progress_start(struct progress *p, enum progress_kind kind, const char *done, uint64_t total)
 {
-	*p = (struct progress){ .kind = kind, .total = total, .start_ns = clock_ns() };
+	*p = (struct progress){ .kind = kind, .done = done, .total = total, .start_ns = clock_ns() };
 	p->shown_ns = p->start_ns;
 }
 
-/* "12.3 MiB of 700.0 MiB, 350.0 MiB/s, 2 s left" */
+/* "12.3 MiB of 700.0 MiB packed, 350.0 MiB/s, 2 s left" */
 static void describe(const struct progress *p, uint64_t done, uint64_t now, char *buf, size_t size)
 {
 	char have[TEXT_SIZE_MAX], total[TEXT_SIZE_MAX], rate[TEXT_SIZE_MAX];
@@ -49,8 +49,9 @@ static void describe(const struct progress *p, uint64_t done, uint64_t now, char
 	double per_second = seconds > 0 ? (double)done / seconds : 0;
 	double left = per_second > 0 ? (double)(p->total - done) / per_second : 0;
 
-	(void)snprintf(buf, size, "%s of %s, %s/s, %.0f s left", text_size(done, have),
-	               text_size(p->total, total), text_size((uint64_t)per_second, rate), left);
+	(void)snprintf(buf, size, "%s of %s %s, %s/s, %.0f s left", text_size(done, have),
+	               text_size(p->total, total), p->done, text_size((uint64_t)per_second, rate),
+	               left);
 }
 
 /* Characters of the bar: what the terminal leaves room for. */

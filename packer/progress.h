@@ -15,6 +15,7 @@ enum progress_kind {
 
 struct progress {
 	enum progress_kind kind;
+	const char *done;  /* borrowed; what becomes of the bytes: "packed" */
 	uint64_t total;    /* bytes to do */
 	uint64_t start_ns; /* when the first byte was begun */
 	uint64_t shown_ns; /* when something was printed last */
@@ -27,8 +28,8 @@ enum progress_kind progress_auto(void);
 /* Nanoseconds of the monotonic clock. */
 uint64_t clock_ns(void);
 
-/* Begin: @total bytes are to be done. */
-void progress_start(struct progress *p, enum progress_kind kind, uint64_t total);
+/* Begin: @total bytes are to be @done. */
+void progress_start(struct progress *p, enum progress_kind kind, const char *done, uint64_t total);
 
 /* @done bytes are done. Prints if it is time to. */
 void progress_update(struct progress *p, uint64_t done);

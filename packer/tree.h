@@ -35,10 +35,10 @@ struct tree_node {
 	char *path; /* owned; relative to the source, of its first name; "" for the root */
 
 	/* as the image is to show it */
-	uint32_t mode, uid, gid;
+	uint64_t size;
 	int64_t mtime_s;
 	uint32_t mtime_ns;
-	uint64_t size;
+	uint32_t mode, uid, gid;
 	char *target;              /* owned; symbolic link */
 	struct tree_xattr *xattrs; /* owned; in order of name */
 	size_t n_xattrs;
@@ -46,10 +46,9 @@ struct tree_node {
 	struct tree_entry *entries; /* owned; directory: in order of name bytes */
 	size_t n_entries;
 
-	/* regular file */
-	struct timespec found_mtime; /* when it was found: a later one means that it has changed */
+	struct timespec found_mtime; /* when it was found: another one means that it has changed */
+	struct new_content *content; /* regular file: borrowed; NULL when empty */
 	uint32_t platforms;          /* whose trees have it, one bit each */
-	struct new_content *content; /* borrowed; NULL when empty */
 
 	/* of the platform being numbered, see platform_tree_build() */
 	uint32_t place_platform; /* its number from 1, or 0 */

@@ -97,10 +97,7 @@ static int load_rows(struct data *d, struct err *err)
 		r = index_each_content(idx, add_content, d, err);
 		r = r < 0 ? finding_or_error(d->v, r, err) : r;
 	}
-	d->states = r == 0 ? calloc(d->n_chunks + 1, 1) : NULL;
-	if (r == -ENOMEM || (r == 0 && !d->states))
-		return err_set(err, -ENOMEM, "out of memory");
-	return r;
+	return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
 }
 
 static int open_packs(struct data *d, struct err *err)
@@ -355,8 +352,12 @@ int verify_data(struct verifier *v, struct image *img, struct err *err)
 	if (!d.codec || !d.hash || !d.frame || !d.plain)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = load_rows(&d, err);
-	if (r == 0)
-		r = open_packs(&d, err);
+	if (r < 0)
+		return r;
+	d.states = calloc(d.n_chunks + 1, 1);
+	if (!d.states)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = open_packs(&d, err);
 	if (r == 0)
 		r = check_tables(&d, err);
 	if (r < 0)

@@ -9,9 +9,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
-	CLEANUP(free) char *text = strndup((const char *)data, size);
+	CLEANUP(free) char *text = malloc(size + 1);
 
-	if (!text || mount_points_parse(text, &points) < 0)
+	if (!text)
+		return 0;
+	memcpy(text, data, size);
+	text[size] = '\0';
+	if (mount_points_parse(text, &points) < 0)
 		return 0;
 	for (size_t i = 0; i < points.n; i++) {
 		const struct mount_point *p = mount_points_at(&points, points.point[i].path);

@@ -75,11 +75,6 @@ mib() {
 	echo $((($1 + 524288) / 1048576))
 }
 
-# meminfo FIELD: in bytes
-meminfo() {
-	awk -v field="$1:" '$1 == field { printf "%.0f\n", $2 * 1024 }' /proc/meminfo
-}
-
 # Sum over the readers of a field of smaps_rollup, in bytes.
 readers_memory() {
 	local pid sum=0 kb
@@ -145,7 +140,7 @@ echo "assets: $files files, $(mib "$bytes") MiB in $assets"
 
 step "1. Pack them into an image"
 start=$(date +%s.%N)
-"$assetpack" build "$assets" "$work/layout:demo"
+"$assetpack" build "$assets" "$work/layout:demo" >/dev/null
 end=$(date +%s.%N)
 echo "   $(mib "$(du -s --block-size=1 "$work/layout" | cut -f 1)") MiB in $(awk "BEGIN { printf \"%.1f\", $end - $start }") s"
 
@@ -155,14 +150,13 @@ grep -E " $mnt " /proc/self/mountinfo | sed 's/.* - \([^ ]*\) \([^ ]*\) .*/   \1
 echo "   on $mnt"
 
 step "3. Start $READERS readers, each in its own mount namespace; read and map every file, compare every byte"
-shmem_before=$(meminfo Shmem)
 start=$(date +%s.%N)
 for ((i = 0; i < READERS; i++)); do
 	start_reader "$mnt"
 done
 wait_readers
 end=$(date +%s.%N)
-shmem_shared=$(($(meminfo Shmem) - shmem_before))
+ram_shared=$("$fsstat" --json | jq .region.used_bytes)
 pss_shared=$(readers_memory Pss)
 rss_shared=$(readers_memory Rss)
 echo "   all equal, in $(awk "BEGIN { printf \"%.1f\", $end - $start }") s from a cold start"
@@ -176,15 +170,16 @@ end_readers
 
 step "5. The same with private copies"
 copies=$READERS
-(($(meminfo MemAvailable) > (READERS + 1) * bytes + (1 << 30))) || copies=1
+available=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo) # KiB
+((available > ((READERS + 1) * bytes >> 10) + (1 << 20))) || copies=1
 mount -t tmpfs -o "size=$((copies * (bytes + files * 8192 + (64 << 20))))" tmpfs "$work/private"
-shmem_before=$(meminfo Shmem)
 for ((i = 0; i < copies; i++)); do
 	cp -r "$assets" "$work/private/$i"
 	start_reader "$work/private/$i"
 done
 wait_readers
-shmem_private=$((($(meminfo Shmem) - shmem_before) * READERS / copies))
+ram_private=$(df --block-size=1 --output=used "$work/private" | tail -n 1)
+ram_private=$((ram_private * READERS / copies))
 pss_private=$(($(readers_memory Pss) * READERS / copies))
 rss_private=$(($(readers_memory Rss) * READERS / copies))
 end_readers
@@ -192,14 +187,14 @@ end_readers
 step "Memory of $READERS readers"
 printf '   %-50s %10s %10s\n' "" "assetfs" "private"
 printf '   %-50s %6d MiB %6d MiB\n' \
-	"bytes in RAM (growth of Shmem in /proc/meminfo)" "$(mib "$shmem_shared")" "$(mib "$shmem_private")" \
+	"bytes in RAM (blocks in use)" "$(mib "$ram_shared")" "$(mib "$ram_private")" \
 	"what the readers map (sum of Rss)" "$(mib "$rss_shared")" "$(mib "$rss_private")" \
 	"their share of it (sum of Pss)" "$(mib "$pss_shared")" "$(mib "$pss_private")"
 printf '   %-50s %6d MiB\n' "compressed packs in the page cache, may be dropped" "$(mib "$packs_cached")"
 echo
-echo "   Measured: assetfs holds its one copy in a region of memory; the private copies lie on a"
-echo "   tmpfs, one for each reader. Rss and Pss are from /proc/PID/smaps_rollup, all readers holding;"
-echo "   the page cache of the packs is what fincore(1) says."
+echo "   Measured: assetfs holds its one copy on a tmpfs of its own, and so does each reader of the private"
+echo "   copies: blocks in use are what the kernel accounts to these. Rss and Pss are from"
+echo "   /proc/PID/smaps_rollup, all readers holding; the page cache of the packs is from fincore(1)."
 ((copies == READERS)) || echo "   Memory is short here: one private copy was measured and taken $READERS times."
 [[ -z $inode_cache ]] || echo "   Note: $inode_cache."
 

@@ -1,0 +1,68 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Equal trees give equal images.
+# shellcheck disable=SC2154
+load lib
+
+@test "jobs, umask, locale, time zone and layout do not show in the image" {
+	make_tree src
+	head -c 5000000 /dev/urandom >src/large.bin
+	cp src/large.bin src/large-again.bin
+	want=$(build -j 1 src ./one:v1)
+	[[ $want =~ ^sha256:[0-9a-f]{64}$ ]]
+	[[ $(build -j 4 src ./two:v2) == "$want" ]]
+	[[ $(umask 077 && TZ=Asia/Tokyo LC_ALL=C.UTF-8 build -j 3 src ./three) == "$want" ]]
+	[[ $(build src ./one:again) == "$want" ]]
+	diff -r one/blobs two/blobs
+}
+
+@test "the order in which files were made does not show" {
+	mkdir a b
+	for i in {1..200}; do
+		echo "bytes of $i" >"a/file $i"
+	done
+	for i in {200..1}; do
+		echo "bytes of $i" >"b/file $i"
+	done
+	[[ $(build a ./layout:a) == "$(build b ./layout:b)" ]]
+}
+
+@test "times and owners of the source do not show" {
+	make_tree src
+	want=$(build src ./layout:a)
+	find src -exec touch -h -d '2011-11-11' {} +
+	[[ $EUID != 0 ]] || chown -hR 42:42 src
+	[[ $(build src ./layout:b) == "$want" ]]
+}
+
+@test "holes are zeros" {
+	mkdir sparse dense
+	truncate -s 3000000 sparse/file
+	printf middle | dd of=sparse/file bs=1 seek=1500000 conv=notrunc status=none
+	cp --sparse=never sparse/file dense/file
+	[[ $(build sparse ./layout:a) == "$(build dense ./layout:b)" ]]
+}
+
+@test "a changed byte gives another image" {
+	make_tree src
+	first=$(build src ./layout:a)
+	echo changed >src/hard1
+	second=$(build src ./layout:b)
+	[[ $first != "$second" ]]
+}
+
+@test "an image is only made of what changed" {
+	make_tree src
+	head -c 8000000 /dev/urandom >src/large.bin
+	build src ./layout:a
+	before=$(du -sb layout | cut -f 1)
+	cat <(head -c 4000000 src/large.bin) <(echo inserted) <(tail -c 4000000 src/large.bin) >large
+	mv large src/large.bin
+	build src ./layout:b
+	chunks() {
+		"$ASSETPACK" stat -v "./layout:$1" large.bin | sed -n 's/.*sha256:\([0-9a-f]*\), pack.*/\1/p' | sort
+	}
+	((before > 8000000))
+	# Most chunks of the large file are those that it had.
+	(($(comm -12 <(chunks a) <(chunks b) | wc -l) * 10 > $(chunks a | wc -l) * 9))
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# What cannot work fails with one line that says why, and changes nothing.
+# shellcheck disable=SC2154
+load lib
+
+@test "an unknown command is refused, and a near one proposed" {
+	expect_error 2 "unknown command 'biuld', did you mean 'build'\?" "$ASSETPACK" biuld
+	expect_error 2 "did you mean 'verify'\?" "$ASSETPACK" verfy
+	expect_error 2 "'assetpack --help'" "$ASSETPACK" frobnicate
+	run -2 --separate-stderr "$ASSETPACK"
+	[[ -z $output && $stderr == Usage:* ]]
+}
+
+@test "wrong options and arguments are a usage error" {
+	mkdir src
+	for arguments in "--no-such-option src ./l" "--from ./x src ./l" "--trace f src ./l" "--metadata-file f src ./l" \
+		"--max-update 1G src ./l" "--level 0 src ./l" "--level 20 src ./l" "--level x src ./l" "-j 0 src ./l" \
+		"--chunk-size 3K src ./l" "--chunk-size 2M src ./l" "--chunk-size 65000 src ./l" "-p linux/amd64 src ./l" \
+		"-p linux=src src ./l" "-p linux/amd64=src -p linux/amd64=src src ./l" "--progress loud src ./l" "src" \
+		"src ./l more" "src l" "--level"; do
+		# shellcheck disable=SC2086
+		expect_error 2 . "$ASSETPACK" build $arguments
+	done
+	[[ ! -e l ]]
+	for command in ls tree cat extract stat verify inspect; do
+		expect_error 2 "wants" "$ASSETPACK" "$command"
+		expect_error 2 "unrecognized option" "$ASSETPACK" "$command" --no-such-option ./l
+		expect_error 2 . "$ASSETPACK" "$command" --platform linux ./l x
+	done
+}
+
+@test "sources that cannot be read are named" {
+	expect_error 1 "'missing'.*No such file" build missing ./layout
+	echo x >file
+	expect_error 1 "'file'.*Not a directory" build file ./layout
+	mkdir src
+	expect_error 1 "'nowhere'" build -p linux/amd64=nowhere src ./layout
+	[[ ! -e layout ]]
+}
+
+@test "a file that cannot be read fails the build, and is named" {
+	mkdir -p src/dir
+	echo x >src/dir/secret
+	chmod 0 src/dir/secret
+	chmod a+x .
+	mkdir -m 777 theirs
+	cp "$ASSETPACK" theirs/assetpack
+	as_nobody=()
+	((EUID != 0)) || as_nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+	expect_error 1 "'dir/secret'.*Permission denied" "${as_nobody[@]}" \
+		./theirs/assetpack build --progress none src ./theirs/layout
+	[[ ! -e theirs/layout ]]
+}
+
+@test "a file that changes while it is packed fails the build" {
+	mkdir src
+	echo x >src/aaa-log
+	for i in {1..3000}; do
+		echo "$i" >"src/file-$i"
+	done
+	(while :; do echo line >>src/aaa-log; done) &
+	writer=$!
+	for _ in {1..20}; do
+		run --separate-stderr build src ./layout
+		((status == 0)) || break
+	done
+	kill "$writer"
+	[[ $status == 1 ]]
+	[[ $stderr == "assetpack: 'aaa-log' changed while it was packed; build again when nothing writes to it" ]]
+	[[ $(find layout -name '.tmp-*' | wc -l) == 0 ]]
+}
+
+@test "layouts that are none are refused" {
+	mkdir -p src full/of/things
+	expect_error 1 "'./full'" build src ./full
+	expect_error 1 "'./missing'" "$ASSETPACK" ls ./missing
+	expect_error 3 "'./full'" "$ASSETPACK" ls ./full
+	mkdir none
+	echo '{"imageLayoutVersion":"1.0.0"}' >none/oci-layout
+	expect_error 3 "none" "$ASSETPACK" verify ./none:v1
+}
+
+@test "a tag that is missing is an error that lists those there are" {
+	mkdir src
+	build src ./layout:here
+	for command in ls tree stat verify inspect; do
+		expect_error 1 "here" "$ASSETPACK" "$command" ./layout:there
+	done
+	expect_error 1 "here" "$ASSETPACK" extract ./layout:there out
+	[[ ! -e out ]]
+}
+
+@test "a layout inside its source is refused before anything is made" {
+	mkdir -p src/sub
+	expect_error 1 "inside" build src ./src/layout
+	expect_error 1 "inside" build src ./src/sub/new/layout
+	expect_error 1 "inside" build . ./layout
+	[[ -z $(find src -name 'layout*') && ! -e layout ]]
+}
+
+@test "messages escape what a terminal would obey" {
+	mkdir src
+	build src ./layout
+	expect_error 1 'no .bad\\033\[31m\\012name.' "$ASSETPACK" cat ./layout "$(printf 'bad\e[31m\nname')"
+}
