@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "client.h"
@@ -42,6 +43,8 @@ static int set_log_level(const char *name)
 	}
 	return -EINVAL;
 }
+
+static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap) PRINTF_FMT(2, 0);
 
 static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
 {

@@ -30,7 +30,7 @@ struct table {
 #define TABLE_INIT ((struct table){ .buckets = NULL, .n_buckets = 0, .n = 0 })
 
 /* The struct around @node, whose table_node is @member. */
-#define TABLE_ENTRY(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define TABLE_ENTRY(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 /* Free the buckets; the entries stay the caller's. */
 void table_release(struct table *t);

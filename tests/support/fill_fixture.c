@@ -71,6 +71,7 @@ void fill_fixture_release(struct fill_fixture *f)
 	image_close(f->img);
 	for (size_t i = 0; i < FIXTURE_FILES; i++)
 		free(f->bytes[i]);
+	/* The threads have ended. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	(void)nftw(f->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 

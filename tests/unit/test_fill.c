@@ -54,16 +54,17 @@ Test(fill, range_costs_only_its_chunks)
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 	CLEANUP(object_unref) struct object *obj = NULL;
+	const uint64_t chunk = FLAT_CHUNK;
 	struct err err = ERR_INIT;
 
 	set_up(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0);
-	cr_assert_eq(fill_range(f.fill, map, obj, FLAT_CHUNK * 3 - 1, 2, &err), 0);
+	cr_assert_eq(fill_range(f.fill, map, obj, chunk * 3 - 1, 2, &err), 0);
 	cr_assert_eq(count(&f, STAT_CHUNKS_DECOMPRESSED), 2);
-	cr_assert(object_covers(obj, FLAT_CHUNK * 2, FLAT_CHUNK * 2));
+	cr_assert(object_covers(obj, chunk * 2, chunk * 2));
 	cr_assert_not(object_covers(obj, 0, 1));
 	cr_assert_not(object_complete(obj));
-	cr_assert_eq(object_placed_bytes(obj), FLAT_CHUNK * 2);
+	cr_assert_eq(object_placed_bytes(obj), chunk * 2);
 }
 
 Test(fill, small_files_of_one_chunk_are_placed_together)
