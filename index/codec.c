@@ -44,6 +44,11 @@ void codec_free(struct codec *codec)
 	free(codec);
 }
 
+const char *codec_version(void)
+{
+	return ZSTD_versionString();
+}
+
 size_t codec_bound(size_t size)
 {
 	return ZSTD_compressBound(size);

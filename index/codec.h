@@ -20,6 +20,9 @@ struct codec *codec_new(void);
 void codec_free(struct codec *codec);
 DEFINE_CLEANUP(struct codec *, codec_free)
 
+/* Version of the libzstd that runs, which decides the bytes of a frame. Constant. */
+const char *codec_version(void);
+
 /* Bytes that a frame of @size plain bytes may need. */
 size_t codec_bound(size_t size);
 

@@ -105,14 +105,18 @@ static int copy_manifest(const struct manifest *m, struct manifest *ret)
 	return 0;
 }
 
-int image_open(const struct layout *layout, const struct manifest *manifest, const char *index_path,
-               struct image **ret, struct err *err)
+/* Make an image of its parts. Takes @idx, also when it fails. */
+static int image_new(const struct layout *layout, const struct manifest *manifest,
+                     struct index *idx, struct image **ret, struct err *err)
 {
 	CLEANUP(image_close) struct image *img = calloc(1, sizeof(*img));
 	int r;
 
-	if (!img)
+	if (!img) {
+		index_close(idx);
 		return err_set(err, -ENOMEM, "out of memory");
+	}
+	img->index = idx;
 	img->blobs = -1;
 	img->path = strdup(layout_path(layout));
 	img->packs = calloc(manifest->n_packs + 1u, sizeof(*img->packs));
@@ -123,21 +127,29 @@ int image_open(const struct layout *layout, const struct manifest *manifest, con
 	img->blobs = fcntl(layout_blobs(layout), F_DUPFD_CLOEXEC, 0);
 	if (img->blobs < 0)
 		return err_set_errno(err, "'%s'", img->path);
-	r = index_open(index_path, &img->index, err);
-	if (r == 0)
-		r = compare_packs(img, err);
+	r = compare_packs(img, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", img->path);
 	*ret = TAKE_PTR(img);
 	return 0;
 }
 
-/* As image_open(), with the index in memory that has no name. */
-static int open_in_memory(const struct layout *layout, const struct manifest *manifest,
-                          struct image **ret, struct err *err)
+int image_open(const struct layout *layout, const struct manifest *manifest, const char *index_path,
+               struct image **ret, struct err *err)
+{
+	struct index *idx;
+	int r = index_open(index_path, &idx, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", layout_path(layout));
+	return image_new(layout, manifest, idx, ret, err);
+}
+
+int image_open_in_memory(const struct layout *layout, const struct manifest *manifest,
+                         struct image **ret, struct err *err)
 {
 	CLEANUP(close) int fd = memfd_create("index", MFD_CLOEXEC);
-	char path[32];
+	struct index *idx;
 	int r;
 
 	if (fd < 0)
@@ -145,8 +157,10 @@ static int open_in_memory(const struct layout *layout, const struct manifest *ma
 	r = image_unpack_index(layout, manifest, fd, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return image_open(layout, manifest, path, ret, err);
+	r = index_open_fd(TAKE_FD(fd), &idx, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", layout_path(layout));
+	return image_new(layout, manifest, idx, ret, err);
 }
 
 int image_open_ref(const struct image_ref *ref, const struct platform *platform, struct image **ret,
@@ -166,7 +180,7 @@ int image_open_ref(const struct image_ref *ref, const struct platform *platform,
 	manifest = image_set_find(&set, platform ? platform : &host, &reason);
 	if (!manifest)
 		return err_set(err, reason.code, "'%s:%s': %s", ref->layout, ref->tag, reason.msg);
-	return open_in_memory(layout, manifest, ret, err);
+	return image_open_in_memory(layout, manifest, ret, err);
 }
 
 void image_close(struct image *img)

@@ -30,8 +30,15 @@ MUST_CHECK int image_open(const struct layout *layout, const struct manifest *ma
                           const char *index_path, struct image **ret, struct err *err);
 
 /*
+ * As image_open(), with the index unpacked to memory that has no name: for
+ * tools. Returns also what image_unpack_index() returns.
+ */
+MUST_CHECK int image_open_in_memory(const struct layout *layout, const struct manifest *manifest,
+                                    struct image **ret, struct err *err);
+
+/*
  * Open the image that @ref names for @platform (NULL: this machine's), with its
- * index in memory only. For tools; the daemon keeps indexes in its store.
+ * index in memory. The daemon keeps indexes in its store instead.
  */
 MUST_CHECK int image_open_ref(const struct image_ref *ref, const struct platform *platform,
                               struct image **ret, struct err *err);

@@ -176,25 +176,33 @@ static int check_and_load(struct index *idx, struct err *err)
 	return r;
 }
 
+int index_open_fd(int fd, struct index **ret, struct err *err)
+{
+	CLEANUP(close) int owned = fd;
+	CLEANUP(index_close) struct index *idx = calloc(1, sizeof(*idx));
+	int r;
+
+	if (!idx)
+		return err_set(err, -ENOMEM, "out of memory");
+	(void)pthread_mutex_init(&idx->lock, NULL);
+	r = index_file_open(&idx->file, TAKE_FD(owned), err);
+	if (r == 0)
+		r = check_and_load(idx, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(idx);
+	return 0;
+}
+
 int index_open(const char *path, struct index **ret, struct err *err)
 {
-	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	CLEANUP(index_close) struct index *idx = NULL;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int r;
 
 	if (fd < 0)
 		return err_set_errno(err, "'%s'", path);
-	idx = calloc(1, sizeof(*idx));
-	if (!idx)
-		return err_set(err, -ENOMEM, "out of memory");
-	(void)pthread_mutex_init(&idx->lock, NULL);
-	r = index_file_open(&idx->file, TAKE_FD(fd), err);
-	if (r == 0)
-		r = check_and_load(idx, err);
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", path);
-	*ret = TAKE_PTR(idx);
-	return 0;
+	r = index_open_fd(fd, ret, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", path) : 0;
 }
 
 void index_close(struct index *idx)

@@ -85,6 +85,9 @@ struct index_info {
  */
 MUST_CHECK int index_open(const char *path, struct index **ret, struct err *err);
 
+/* As index_open() for an open file; takes @fd, also when it fails. Messages name no file. */
+MUST_CHECK int index_open_fd(int fd, struct index **ret, struct err *err);
+
 /* Accepts NULL. No call may be under way. */
 void index_close(struct index *idx);
 DEFINE_CLEANUP(struct index *, index_close)

@@ -6,9 +6,9 @@
 
 #include "base/text.h"
 #include "commands.h"
+#include "image.h"
 #include "names.h"
 #include "node_text.h"
-#include "open_image.h"
 #include "read_args.h"
 
 static const char help[] =
@@ -43,7 +43,7 @@ static int print_image(const struct layout *layout, const struct manifest *m, st
 	CLEANUP(image_close) struct image *img = NULL;
 	const struct index_info *info;
 	uint64_t stored = 0;
-	int r = open_image(layout, m, &img, err);
+	int r = image_open_in_memory(layout, m, &img, err);
 
 	if (r < 0)
 		return r;

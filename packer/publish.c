@@ -13,6 +13,7 @@
 
 #include "base/io.h"
 #include "base/table.h"
+#include "codec.h"
 #include "format.h"
 #include "index_writer.h"
 
@@ -228,7 +229,7 @@ static json_t *config_json(const struct image_writer *w)
 
 	return json_pack(
 		"{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I},"
-		" s:{s:s, s:i, s:s}}",
+		" s:{s:s, s:i, s:s+}}",
 		"formatVersion", FORMAT_USER_VERSION, "platform", w->manifest->platform.name,
 		"tool", "assetpack " ASSETFS_VERSION, "files", (json_int_t)t->n_files,
 		"directories", (json_int_t)t->n_dirs, "links", (json_int_t)t->n_links, "bytes",
@@ -236,7 +237,7 @@ static json_t *config_json(const struct image_writer *w)
 		(json_int_t)w->n_chunks, "storedBytes", (json_int_t)w->stored_bytes, "chunking",
 		"algorithm", "fastcdc", "targetSize", (json_int_t)o->chunker.target, "minSize",
 		(json_int_t)o->chunker.min, "maxSize", (json_int_t)o->chunker.max, "compression",
-		"algorithm", "zstd", "level", o->level, "library", ZSTD_LIBRARY);
+		"algorithm", "zstd", "level", o->level, "library", "libzstd ", codec_version());
 }
 
 static int write_config(const struct image_writer *w, struct err *err)

@@ -8,8 +8,8 @@
 
 #include "base/io.h"
 #include "base/table.h"
+#include "image.h"
 #include "notes.h"
-#include "open_image.h"
 #include "verify_internal.h"
 
 enum { READ_STEP = 1 << 20 };
@@ -137,7 +137,7 @@ static int verify_image(struct verifier *v, const struct manifest *m, struct tab
 
 	if (r < 0)
 		return r;
-	r = open_image(v->layout, m, &img, err);
+	r = image_open_in_memory(v->layout, m, &img, err);
 	if (r < 0)
 		return finding_or_error(v, r, err);
 	r = index_check(image_index(img), err);
