@@ -142,6 +142,13 @@ int client_directory(const char *path, char **ret, struct err *err)
 	return 0;
 }
 
+const char *client_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
 const char *client_duration(uint64_t seconds, char buf[static DURATION_MAX])
 {
 	unsigned days = (unsigned)(seconds / 86400);

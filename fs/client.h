@@ -29,6 +29,9 @@ MUST_CHECK int client_image_name(const char *text, char **ret, struct err *err);
  */
 MUST_CHECK int client_directory(const char *path, char **ret, struct err *err);
 
+/* The text @key of an answer, borrowed from it; "" when there is none. */
+const char *client_text(const json_t *object, const char *key);
+
 #define DURATION_MAX 32u
 
 /* @seconds for a person, e.g. "2d 03:04:05" or "00:04:05". Returns @buf. */

@@ -78,7 +78,7 @@ static int parse(int argc, char *argv[], const char *help, int n, struct mount_a
 			optind = argc; /* an option of the other command: show the usage */
 	}
 	if (argc - optind != n) {
-		(void)fprintf(stderr, "assetfs %s: usage: assetfs %s\n", argv[0],
+		(void)fprintf(stderr, "assetfs: usage: assetfs %s\n",
 		              is_mount ? "mount [--platform OS/ARCH] [--store DIR] IMAGE DIR"
 		                       : "umount [--lazy] [--store DIR] DIR");
 		return STATUS_USAGE;

@@ -21,13 +21,6 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
-}
-
 static const char *yes_or_no(const json_t *value)
 {
 	if (!json_is_boolean(value))
@@ -40,9 +33,9 @@ static void print_mount(const json_t *mount)
 	const json_t *point;
 	size_t i;
 
-	(void)printf("\n%s\n", text_of(mount, "image"));
-	(void)printf("  digest      %s\n", text_of(mount, "digest"));
-	(void)printf("  platform    %s\n", text_of(mount, "platform"));
+	(void)printf("\n%s\n", client_text(mount, "image"));
+	(void)printf("  digest      %s\n", client_text(mount, "digest"));
+	(void)printf("  platform    %s\n", client_text(mount, "platform"));
 	(void)printf("  open files  %lld\n",
 	             (long long)json_integer_value(json_object_get(mount, "open_files")));
 	json_array_foreach(json_object_get(mount, "mountpoints"), i, point)(void)
@@ -60,7 +53,7 @@ static void print_status(const json_t *status)
 	             client_duration((uint64_t)json_integer_value(
 					     json_object_get(status, "uptime_seconds")),
 	                             uptime));
-	(void)printf("store        %s\n", text_of(status, "store"));
+	(void)printf("store        %s\n", client_text(status, "store"));
 	(void)printf("passthrough  %s\n", yes_or_no(json_object_get(status, "passthrough")));
 	json_array_foreach(json_object_get(status, "mounts"), i, mount) print_mount(mount);
 }

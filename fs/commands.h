@@ -2,17 +2,8 @@
 /* The commands of `assetfs`. Each parses its own arguments and returns an exit status. */
 #pragma once
 
+#include "base/cli.h"
 #include "base/err.h"
-
-enum exit_status {
-	STATUS_OK = 0,
-	STATUS_FAILED = 1,
-	STATUS_USAGE = 2,
-	STATUS_DAMAGED = 3,
-};
-
-/* The exit status for an error: damage has one of its own. */
-int status_of(int code);
 
 /* Print "assetfs COMMAND: <message>" as one line on standard error. Returns the exit status. */
 int fail(const char *command, const struct err *err);

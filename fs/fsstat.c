@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cli.h"
 #include "base/text.h"
 #include "client.h"
 #include "control.h"
-
-enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 static const char help[] =
 	"Usage: fsstat [OPTION]... [TARGET]\n"
@@ -33,13 +32,6 @@ static const struct option options[] = {
 static uint64_t number(const json_t *object, const char *key)
 {
 	return (uint64_t)json_integer_value(json_object_get(object, key));
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
 }
 
 #define RATE_MAX 16u
@@ -117,8 +109,8 @@ static void print_image(const json_t *image)
 	             text_size(number(image, "bytes"), bytes),
 	             text_size(number(image, "resident_bytes"), resident),
 	             (unsigned long long)number(image, "opens_total"),
-	             (unsigned long long)number(image, "errors_total"), text_of(image, "image"),
-	             text_of(image, "platform"));
+	             (unsigned long long)number(image, "errors_total"), client_text(image, "image"),
+	             client_text(image, "platform"));
 	json_array_foreach(json_object_get(image, "mountpoints"), i, point)(void)
 		printf("%51s  at %s\n", "", json_string_value(point));
 }

@@ -163,7 +163,7 @@ static int parse_options(int argc, char *argv[], struct build_options *o, struct
 	while ((option = getopt_long(argc, argv, "hp:j:", options, NULL)) != -1) {
 		if (option == 'h') {
 			(void)fputs(help, stdout);
-			return finish_output(STATUS_OK);
+			return cli_finish(STATUS_OK);
 		}
 		if (option == '?') /* getopt has said what is wrong */
 			return STATUS_USAGE;
@@ -233,5 +233,5 @@ int cmd_build(int argc, char *argv[])
 	if (o.progress != PROGRESS_NONE)
 		print_summary(&report, clock_ns() - start);
 	(void)printf("sha256:%s\n", digest_hex(&report.digest, hex));
-	return finish_output(STATUS_OK);
+	return cli_finish(STATUS_OK);
 }

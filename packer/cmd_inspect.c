@@ -181,5 +181,5 @@ int cmd_inspect(int argc, char *argv[])
 
 	if (status >= 0)
 		return status;
-	return inspect(&args, &err) < 0 ? fail(&err) : finish_output(STATUS_OK);
+	return inspect(&args, &err) < 0 ? fail(&err) : cli_finish(STATUS_OK);
 }

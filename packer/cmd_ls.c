@@ -89,5 +89,5 @@ int cmd_ls(int argc, char *argv[])
 	    list(img, args.n_arguments > 0 ? args.arguments[0] : "", read_args_has(&args, 'l'),
 	         &err) < 0)
 		return fail(&err);
-	return finish_output(STATUS_OK);
+	return cli_finish(STATUS_OK);
 }

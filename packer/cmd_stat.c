@@ -190,5 +190,5 @@ int cmd_stat(int argc, char *argv[])
 	if (status >= 0)
 		return status;
 	r = args.n_arguments > 0 ? stat_node(&args, &err) : stat_set(&args, &err);
-	return r < 0 ? fail(&err) : finish_output(STATUS_OK);
+	return r < 0 ? fail(&err) : cli_finish(STATUS_OK);
 }

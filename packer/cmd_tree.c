@@ -163,5 +163,5 @@ int cmd_tree(int argc, char *argv[])
 	if (read_args_open(&args, &img, &err) < 0 ||
 	    show(img, args.n_arguments > 0 ? args.arguments[0] : "", &err) < 0)
 		return fail(&err);
-	return finish_output(STATUS_OK);
+	return cli_finish(STATUS_OK);
 }

@@ -17,7 +17,7 @@ static int apply_option(const struct read_command *command, int option, struct r
 	switch (option) {
 	case 'h':
 		(void)fputs(command->help, stdout);
-		return finish_output(STATUS_OK);
+		return cli_finish(STATUS_OK);
 	case 'P':
 		if (platform_parse(optarg, &args->platform, &err) < 0)
 			return fail_usage(command->name, "%s", err.msg);
