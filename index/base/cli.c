@@ -122,7 +122,8 @@ int cli_run(const struct cli_program *program, int argc, char *argv[])
 	}
 	for (size_t i = 0; i < program->n_commands; i++) {
 		if (strcmp(argv[1], program->command[i].name) == 0) {
-			argv[1] = program_invocation_short_name; /* getopt's messages begin with it */
+			/* getopt's messages begin with it. */
+			argv[1] = program_invocation_short_name;
 			return program->command[i].run(argc - 1, argv + 1);
 		}
 	}
