@@ -18,6 +18,23 @@ enum {
 	ANSWER_MAX = 64 << 20, /* statistics of 100,000 mounts */
 };
 
+json_t *control_text(const char *text)
+{
+	json_t *json = json_string(text);
+	char copy[4096];
+	size_t n = 0;
+
+	if (json)
+		return json;
+	for (; text[n] != '\0' && n < sizeof(copy) - 1; n++) {
+		copy[n] = text[n];
+		if ((unsigned char)text[n] >= 0x80)
+			copy[n] = '?';
+	}
+	copy[n] = '\0';
+	return json_string(copy);
+}
+
 /* Address of the socket in @dir, by a path that is short whatever the store's is. */
 static struct sockaddr_un address(int dir)
 {

@@ -28,6 +28,12 @@
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
+/*
+ * JSON text is UTF-8, paths and messages with paths are bytes: what is no
+ * UTF-8 comes with '?' for each byte above 0x7f. Returns NULL without memory.
+ */
+json_t *control_text(const char *text);
+
 /* Listen in the directory @store_dir, replacing a socket that is there. Returns a descriptor or -errno. */
 MUST_CHECK int control_listen(int store_dir, struct err *err);
 

@@ -280,8 +280,8 @@ static void serve_client(struct daemon *d, int fd)
 	else if (control_receive(fd, REQUEST_MAX, &message, NULL, &err) == 0)
 		reply = answer(d, message, &mount, &err);
 	if (!reply)
-		reply = json_pack("{si sb si ss}", "version", CONTROL_VERSION, "ok", 0, "code",
-		                  -err.code, "error", err.msg);
+		reply = json_pack("{si sb si so}", "version", CONTROL_VERSION, "ok", 0, "code",
+		                  -err.code, "error", control_text(err.msg));
 	if (reply && control_send(fd, reply, mount) < 0)
 		log_debug("a client of the control socket went away");
 }
@@ -354,7 +354,7 @@ static void free_ended(struct daemon *d)
 	struct session *s;
 
 	while ((s = take_ended(d)) != NULL) {
-		log_info("no mount of %s is left", session_name(s));
+		log_info("the session of %s has ended", session_name(s));
 		session_free(s);
 	}
 }
@@ -507,10 +507,15 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	}
 	if (d.store)
 		detach_mounts(&d);
-	/* A mount in another namespace, or a file that is open, outlives this: the process's end cuts it off. */
-	if (wait_until_quiet(&d))
+	if (wait_until_quiet(&d)) {
 		stop(&d);
-	else
-		store_close(d.store);
-	return r;
+		return r;
+	}
+	/*
+	 * A mount in another namespace or an open file is left, and with it the
+	 * threads that serve it: end without tearing down what they use.
+	 */
+	log_warn("ending with mounts in use, which are cut off");
+	store_close(d.store);
+	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -15,24 +15,6 @@ const char *device_text(dev_t device, char buf[static 32])
 	return buf;
 }
 
-/* JSON text is UTF-8; paths are bytes. What is no UTF-8 is shown with '?' for each such byte. */
-static json_t *text_json(const char *text)
-{
-	json_t *json = json_string(text);
-	char copy[4096];
-	size_t n = 0;
-
-	if (json)
-		return json;
-	for (; text[n] != '\0' && n < sizeof(copy) - 1; n++) {
-		copy[n] = text[n];
-		if ((unsigned char)text[n] >= 0x80)
-			copy[n] = '?';
-	}
-	copy[n] = '\0';
-	return json_string(copy);
-}
-
 static json_t *digest_json(const struct digest *digest)
 {
 	char hex[DIGEST_HEX_SIZE];
@@ -46,7 +28,7 @@ static json_t *mountpoints_json(const struct mount_points *points, dev_t device)
 
 	for (size_t i = 0; i < points->n; i++) {
 		if (points->point[i].device == device)
-			(void)json_array_append_new(list, text_json(points->point[i].path));
+			(void)json_array_append_new(list, control_text(points->point[i].path));
 	}
 	return list;
 }
@@ -56,7 +38,7 @@ static json_t *image_json(const struct session *s, const struct mount_points *po
 {
 	const struct manifest *manifest = image_manifest(session_image(s));
 
-	return json_pack("{so so ss so}", "image", text_json(session_name(s)), "digest",
+	return json_pack("{so so ss so}", "image", control_text(session_name(s)), "digest",
 	                 digest_json(&manifest->self.digest), "platform", manifest->platform.name,
 	                 "mountpoints", mountpoints_json(points, session_device(s)));
 }
@@ -95,7 +77,7 @@ json_t *report_status(const struct report_source *src)
 		(void)json_array_append_new(mounts, mount);
 	}
 	return json_pack("{si sb si so sI so so}", "version", CONTROL_VERSION, "ok", 1, "pid",
-	                 (int)getpid(), "store", text_json(src->store), "uptime_seconds",
+	                 (int)getpid(), "store", control_text(src->store), "uptime_seconds",
 	                 (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
 	                 "mounts", mounts);
 }

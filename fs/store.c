@@ -63,6 +63,9 @@ int store_open(const char *path, struct store **ret, struct err *err)
 	store->indexes = openat(store->dir, "indexes", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (store->indexes < 0)
 		return err_set_errno(err, "'%s/indexes'", path);
+	r = io_sweep(store->indexes, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s/indexes'", path);
 	*ret = TAKE_PTR(store);
 	return 0;
 }

@@ -5,7 +5,6 @@
  */
 #include "layout_writer.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,8 +16,6 @@
 #include "codec.h"
 #include "format.h"
 #include "oci_json.h"
-
-#define TEMP_PREFIX ".tmp-" /* of io_temp_open() */
 
 enum {
 	BLOB_MODE = 0444, /* never changed again */
@@ -32,43 +29,6 @@ struct layout_writer {
 	int dir;    /* owned; locked */
 	int blobs;  /* owned */
 };
-
-static void closedir_cleanup(DIR **dir)
-{
-	if (*dir)
-		(void)closedir(*dir);
-}
-
-/*
- * Remove what writers before us left unfinished in directory @fd: nobody else
- * writes while we hold the lock. Returns 1 when nothing else is in there, 0
- * when something is, or -errno.
- */
-static int sweep(int fd, struct err *err)
-{
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(closedir) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	const struct dirent *entry;
-	int empty = 1;
-
-	if (!dir) {
-		int r = err_set_errno(err, "directory could not be read");
-
-		if (copy >= 0)
-			(void)close(copy);
-		return r;
-	}
-	/* The stream is this function's own. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while ((entry = readdir(dir))) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)) != 0)
-			empty = 0;
-		else if (unlinkat(fd, entry->d_name, 0) < 0)
-			return err_set_errno(err, "'%s' could not be removed", entry->d_name);
-	}
-	return empty;
-}
 
 static int lock(const struct layout_writer *w, struct err *err)
 {
@@ -84,10 +44,10 @@ static int publish_text(int dir, const char *name, const char *text, struct err 
 	return io_publish_bytes(dir, name, text, strlen(text), JSON_MODE, err);
 }
 
-/* Make the locked directory a layout unless it is one. The marker comes first: see sweep(). */
+/* Make the locked directory a layout unless it is one. The marker comes first: see io_sweep(). */
 static int make_layout(struct layout_writer *w, struct err *err)
 {
-	int r = sweep(w->dir, err);
+	int r = io_sweep(w->dir, err);
 
 	if (r < 0)
 		return r;
@@ -136,7 +96,7 @@ int layout_writer_open(const char *path, struct layout_writer **ret, struct err 
 	w->blobs = openat(w->dir, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->blobs < 0)
 		return err_set_errno(err, "'%s/blobs/sha256'", path);
-	r = sweep(w->blobs, err);
+	r = io_sweep(w->blobs, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s/blobs/sha256'", path);
 	*ret = TAKE_PTR(w);

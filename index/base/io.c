@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TEMP_PREFIX ".tmp-"
 
 int io_pread(int fd, void *buf, size_t len, uint64_t off)
 {
@@ -143,7 +146,7 @@ int io_temp_open(struct io_temp *tmp, int dirfd, struct err *err)
 
 	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		return err_set_errno(err, "no random bytes");
-	(void)snprintf(t.name, sizeof(t.name), ".tmp-%016llx", (unsigned long long)random);
+	(void)snprintf(t.name, sizeof(t.name), TEMP_PREFIX "%016llx", (unsigned long long)random);
 	t.dirfd = dirfd;
 	t.fd = openat(dirfd, t.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (t.fd < 0)
@@ -185,4 +188,36 @@ int io_publish_bytes(int dirfd, const char *name, const void *data, size_t len, 
 	if (r < 0)
 		return err_set(err, r, "'%s' could not be written: %s", name, strerrordesc_np(-r));
 	return io_temp_publish(&tmp, name, mode, err);
+}
+
+static void closedir_cleanup(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+int io_sweep(int dirfd, struct err *err)
+{
+	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(closedir) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *entry;
+	int empty = 1;
+
+	if (!dir) {
+		int r = err_set_errno(err, "directory could not be read");
+
+		if (copy >= 0)
+			(void)close(copy);
+		return r;
+	}
+	/* The stream is this function's own. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)) != 0)
+			empty = 0;
+		else if (unlinkat(dirfd, entry->d_name, 0) < 0)
+			return err_set_errno(err, "'%s' could not be removed", entry->d_name);
+	}
+	return empty;
 }

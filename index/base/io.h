@@ -67,3 +67,10 @@ static inline void io_temp_release_cleanup(struct io_temp *tmp)
 /* Publish the @len bytes at @data as file @name in @dirfd, as io_temp_publish() does. */
 MUST_CHECK int io_publish_bytes(int dirfd, const char *name, const void *data, size_t len,
                                 unsigned mode, struct err *err);
+
+/*
+ * Remove the unfinished files that writers before us have left in directory
+ * @dirfd; the caller knows that nobody else is writing there. Returns 1 when
+ * nothing else is in it, 0 when something is, or -errno.
+ */
+MUST_CHECK int io_sweep(int dirfd, struct err *err);
