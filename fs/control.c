@@ -70,6 +70,8 @@ int control_connect(const char *path, struct err *err)
 		return TAKE_FD(fd);
 	if (errno == ENOENT || errno == ECONNREFUSED)
 		return err_set(err, -ENOTCONN, "no daemon serves the store '%s'", path);
+	if (errno == EACCES || errno == EPERM)
+		return err_set(err, -errno, "the daemon of the store '%s' answers root only", path);
 	return err_set_errno(err, "the daemon of the store '%s'", path);
 }
 

@@ -61,7 +61,7 @@ static void print_region(const json_t *stats)
 	             json_is_true(passthrough)      ? "on"
 	             : json_is_boolean(passthrough) ? "off: reads go through the daemon"
 	                                            : "not known before the first mount");
-	(void)printf("region   %s of %s of memory, %llu objects\n",
+	(void)printf("region   %s of %s of memory, objects: %llu\n",
 	             text_size(number(region, "used_bytes"), used),
 	             text_size(number(region, "size_bytes"), size),
 	             (unsigned long long)number(region, "objects"));
@@ -90,7 +90,7 @@ static void print_sharing(const json_t *sharing)
 	char shared[TEXT_SIZE_MAX];
 	char saved[TEXT_SIZE_MAX];
 
-	(void)printf("sharing  %llu users: %s if each had its own copy, %s shared, %s saved\n",
+	(void)printf("sharing  users: %llu; %s if each had its own copy, %s shared, %s saved\n",
 	             (unsigned long long)number(sharing, "users"),
 	             text_size(number(sharing, "bytes_if_private"), private),
 	             text_size(number(sharing, "bytes_shared"), shared),

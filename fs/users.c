@@ -4,18 +4,24 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/table.h"
 
+/* NS_GET_MNTNS_ID of linux/nsfs.h, which Debian 12 does not have yet. */
+#define GET_MOUNT_NAMESPACE_ID _IOR(0xb7, 0x5, uint64_t)
+
 struct user {
-	struct table_node node; /* under its namespace's inode number */
+	struct table_node node; /* under its namespace's id */
 	uint64_t *opened;       /* owned; a bit per content id */
 	uint64_t bytes;         /* sum of their sizes */
 };
@@ -72,14 +78,25 @@ void users_free(struct users *users)
 	free(users);
 }
 
-/* Inode number of the mount namespace of @pid, or 0. */
+/*
+ * What the mount namespace of @pid is known by, or 0 when it cannot be seen.
+ * Inode numbers of namespaces are used again at once; newer kernels have ids
+ * that never are.
+ */
 static uint64_t namespace_of(const char *pid)
 {
 	char path[NAME_MAX + sizeof("/proc//ns/mnt")];
+	CLEANUP(close) int fd = -1;
 	struct stat st;
+	uint64_t id;
 
 	(void)snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
-	return stat(path, &st) < 0 ? 0 : st.st_ino;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, GET_MOUNT_NAMESPACE_ID, &id) == 0)
+		return id;
+	return fstat(fd, &st) < 0 ? 0 : st.st_ino;
 }
 
 /* With users->lock held. Returns NULL when memory runs out: a user too few in the statistics. */

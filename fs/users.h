@@ -33,7 +33,7 @@ void users_note(struct users *users, int pid, uint64_t id, uint64_t size);
 
 /* A mount namespace in which a process lives. */
 struct live_user {
-	uint64_t ns;  /* its inode number */
+	uint64_t ns;  /* its id */
 	bool counted; /* in a struct sharing: a user of two images is one user */
 };
 
