@@ -31,7 +31,7 @@ measure() {
 		warm_mount+=("$(seconds read_all "$MNT" "$n")")
 		check_decompressed "$T/layout:v1"
 		"$ASSETFS" umount "$MNT"
-		wait_for 20 no_daemon || fail "the daemon stays"
+		wait_for no_daemon || fail "the daemon stays"
 		echo 3 >/proc/sys/vm/drop_caches
 		cold_local+=("$(seconds read_all "$T/src" "$n")")
 		warm_local+=("$(seconds read_all "$T/src" "$n")")

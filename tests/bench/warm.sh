@@ -17,7 +17,7 @@ cmp "$MNT/file" "$T/local"
 resident() {
 	(($("$FSSTAT" --json | jq '.images[0].resident_bytes') >= 268435456))
 }
-wait_for 60 resident || fail "the file does not become resident"
+wait_for resident || fail "the file does not become resident"
 
 for ((i = 0; i < ROUNDS; i++)); do
 	read_mount+=("$("$WARM" read "$MNT/file")")

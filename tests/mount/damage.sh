@@ -3,7 +3,6 @@
 #
 # Damaged images: a mount is refused, or a file gives EIO, with one clear line; what is
 # not damaged reads as ever; the daemon lives on. One image, damaged in one way a time.
-LIMIT=240
 . "$(dirname "$0")/../support/mount_lib.sh"
 
 src=$T/src
@@ -63,10 +62,10 @@ check_case_log() {
 
 # The image must be refused, with one line that matches $1.
 refused() {
-	expect_failure "[13]" "$1" timeout 60 "$ASSETFS" mount "$layout:v1" "$MNT"
+	expect_failure "[13]" "$1" timeout "$PATIENCE" "$ASSETFS" mount "$layout:v1" "$MNT"
 	echo "   $(cat "$T/stderr")"
 	check_eq "$case_name: mounts" "$(own_mounts)" ""
-	wait_for 10 no_daemon || fail "$case_name: the daemon stays"
+	wait_for no_daemon || fail "$case_name: the daemon stays"
 	check_case_log
 }
 
@@ -74,7 +73,7 @@ refused() {
 # least one of them, and no other. $1: what the line about it must match.
 refused_or_partial() {
 	local bad status=0
-	if ! timeout 60 "$ASSETFS" mount "$layout:v1" "$MNT" 2>"$T/stderr"; then
+	if ! timeout "$PATIENCE" "$ASSETFS" mount "$layout:v1" "$MNT" 2>"$T/stderr"; then
 		refused "$1"
 		return
 	fi
@@ -86,7 +85,7 @@ refused_or_partial() {
 		[[ -z $bad ]] || fail "$case_name: undamaged files give EIO: $(head -n 5 <<<"$bad" | tr '\n' ' ')"
 	done
 	# A mapping of a damaged file ends in an error or a signal, not in wrong bytes.
-	(timeout 60 "$WARM" touch "$MNT/$(head -n 1 "$T/eio")" >"$T/stdout" 2>&1 || exit $?) 2>"$T/signal" || status=$?
+	(timeout "$PATIENCE" "$WARM" touch "$MNT/$(head -n 1 "$T/eio")" >"$T/stdout" 2>&1 || exit $?) 2>"$T/signal" || status=$?
 	[[ $status != 0 ]] || fail "$case_name: a mapping of a damaged file reads"
 	[[ $status != 124 ]] || fail "$case_name: a mapping of a damaged file hangs"
 	status_ok || fail "$case_name: the daemon is gone"
@@ -95,7 +94,7 @@ refused_or_partial() {
 	echo "   $(wc -l <"$T/eio") of $(wc -l <<<"$2") files give EIO; log: $(head -n 1 "$T/lines")"
 	check_case_log
 	"$ASSETFS" umount "$MNT"
-	wait_for 10 no_daemon || fail "$case_name: the daemon stays"
+	wait_for no_daemon || fail "$case_name: the daemon stays"
 }
 
 for file in big text small-150.txt; do

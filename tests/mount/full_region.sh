@@ -3,7 +3,6 @@
 #
 # A region that is too small for what is read: every byte is right all the same, by every way,
 # and the region keeps its limit.
-LIMIT=180
 . "$(dirname "$0")/../support/mount_lib.sh"
 
 src=$T/src

@@ -3,7 +3,6 @@
 #
 # A real game server, Debian's supertuxkart, twice at once, headless, with its data on one
 # mount: both come to listen, and what they share is unpacked once.
-LIMIT=240
 if [[ -z ${ASSETFS_TEST_INSIDE:-} ]]; then
 	# Outside of the namespaces: the cache directory is locked while it is filled.
 	GAME=$("${SUPPORT:?}/fetch_package.sh" supertuxkart) || exit 1
@@ -45,7 +44,7 @@ server 1
 first=$!
 server 2
 second=$!
-wait_for 120 listening || {
+wait_for listening || {
 	tail -n 20 "$T"/server.?/log >&2
 	fail "the servers do not come to listen"
 }

@@ -17,13 +17,18 @@ fsstat=$BUILD/fs/fsstat
 reader=$BUILD/tests/reader
 
 # All mounts of the demo are in a namespace of its own: nobody else sees them, and
-# the pid namespace takes every process along when it ends.
-if [[ -z ${DEMO_INSIDE:-} ]]; then
-	DEMO_INSIDE=1 exec timeout --foreground --kill-after=10 "$LIMIT" unshare --mount --propagation private \
+# the pid namespace takes every process along when it ends. The files are removed here.
+if [[ -z ${DEMO_WORK:-} ]]; then
+	work=$(mktemp -d "${TMPDIR:-/var/tmp}/assetfs-demo.XXXXXX")
+	export DEMO_WORK=$work
+	trap 'rm -rf --one-file-system "$work"' EXIT
+	trap : INT TERM
+	timeout --foreground --kill-after=10 "$LIMIT" unshare --mount --propagation private \
 		--pid --fork --kill-child --mount-proc "$0" "$@"
+	exit
 fi
+work=$DEMO_WORK
 
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/assetfs-demo.XXXXXX")
 export ASSETFS_STORE=$work/store
 mnt=$work/game-assets
 mkdir "$ASSETFS_STORE" "$mnt" "$work/private"
@@ -55,7 +60,6 @@ finish() {
 		echo "demo: failed; the daemon's log:" >&2
 		tail -n 30 "$ASSETFS_STORE/assetfs.log" >&2
 	}
-	cd / && rm -rf --one-file-system "$work"
 	exit "$status"
 }
 

@@ -81,7 +81,7 @@ quoted_includes() {
 
 layers() {
 	local r=0 rooms found
-	forbid 'sqlite3\.h' 'index/index[a-z_]*\.[ch]|fs/store[a-z_]*\.[ch]|tests/.*' "${c_files[@]}" || r=1
+	forbid 'sqlite3\.h' 'index/index[a-z_]*\.[ch]|tests/.*' "${c_files[@]}" || r=1
 	forbid 'zstd[a-z_]*\.h' 'index/codec\.c|tests/.*' "${c_files[@]}" || r=1
 	forbid '(fuse3?/)?fuse[a-z_]*\.h' 'fs/.*|tests/.*' "${c_files[@]}" || r=1
 	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(fs|index|packer)/')

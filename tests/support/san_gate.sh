@@ -7,6 +7,7 @@
 set -eu
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
+trap 'exit 143' INT TERM
 export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=1:strict_string_checks=1:log_path=$logs/asan"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:halt_on_error=1:print_stacktrace=1:log_path=$logs/ubsan"
 status=0
