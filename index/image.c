@@ -47,7 +47,7 @@ static int unpack(int fd, const struct descriptor *expected, int out_fd, struct 
 		return err_set(err, -ENOMEM, "out of memory");
 	if (fstat(fd, &st) < 0)
 		return err_set_errno(err, "size");
-	if ((uint64_t)st.st_size != expected->size)
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != expected->size)
 		return err_set(err, -EBADMSG, "damaged: it has %lld bytes instead of %llu",
 		               (long long)st.st_size, (unsigned long long)expected->size);
 	r = codec_decompress_file(fd, out_fd, FORMAT_INDEX_MAX, hash_seen, hash, err);
@@ -65,7 +65,7 @@ int image_unpack_index(const struct layout *layout, const struct manifest *manif
 	char hex[DIGEST_HEX_SIZE];
 	CLEANUP(close)
 	int fd = openat(layout_blobs(layout), digest_hex(&manifest->index.digest, hex),
-	                O_RDONLY | O_CLOEXEC);
+	                O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int r;
 
 	r = fd < 0 ? err_set_errno(err, "blob") : unpack(fd, &manifest->index, out_fd, err);

@@ -44,14 +44,23 @@ static int publish_text(int dir, const char *name, const char *text, struct err 
 	return io_publish_bytes(dir, name, text, strlen(text), JSON_MODE, err);
 }
 
-/* Make the locked directory a layout unless it is one. The marker comes first: see io_sweep(). */
+/* Make the entries of directory @name durable. */
+static int sync_dir(int dir, const char *name)
+{
+	CLEANUP(close) int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Make the locked directory a layout unless it is one. Sweeping waits for the marker. */
 static int make_layout(struct layout_writer *w, struct err *err)
 {
-	int r = io_sweep(w->dir, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (faccessat(w->dir, "oci-layout", F_OK, 0) < 0) {
+		r = io_is_unused(w->dir, err);
+		if (r < 0)
+			return r;
 		if (r == 0)
 			return err_set(err, -EINVAL,
 			               "neither empty nor an OCI layout; name "
@@ -60,9 +69,16 @@ static int make_layout(struct layout_writer *w, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	r = io_sweep(w->dir, err);
+	if (r < 0)
+		return r;
 	if ((mkdirat(w->dir, "blobs", 0755) < 0 && errno != EEXIST) ||
 	    (mkdirat(w->dir, "blobs/sha256", 0755) < 0 && errno != EEXIST))
 		return err_set_errno(err, "directory 'blobs/sha256' could not be made");
+	r = sync_dir(w->dir, "blobs");
+	if (r < 0)
+		return err_set(err, r, "directory 'blobs' could not be written: %s",
+		               strerrordesc_np(-r));
 	if (faccessat(w->dir, "index.json", F_OK, 0) < 0)
 		return publish_text(w->dir, "index.json", "{\"schemaVersion\":2,\"manifests\":[]}",
 		                    err);
@@ -118,6 +134,11 @@ void layout_writer_close(struct layout_writer *w)
 int layout_writer_blobs(const struct layout_writer *w)
 {
 	return w->blobs;
+}
+
+const char *layout_writer_path(const struct layout_writer *w)
+{
+	return w->path;
 }
 
 int layout_writer_json(struct layout_writer *w, const json_t *json, struct descriptor *ret,

@@ -137,7 +137,7 @@ static int store_contents(struct build *b, struct err *err)
 
 	if (r < 0)
 		return r;
-	b->packs = packs_new(layout_writer_blobs(b->writer));
+	b->packs = packs_new(layout_writer_blobs(b->writer), layout_writer_path(b->writer));
 	if (!b->packs)
 		return err_set(err, -ENOMEM, "out of memory");
 	plan_order(b->contents.list, b->contents.n, o->pipeline.group_target);

@@ -67,7 +67,7 @@ static int enter(struct tree_printer *t, uint64_t ino, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	t->levels = levels;
 	levels[t->n_levels++].next = 0;
-	return listing_load(t->idx, ino, &levels[t->n_levels - 1].listing, err);
+	return listing_load_below(t->idx, ino, &levels[t->n_levels - 1].listing, err);
 }
 
 static int print_entry(struct tree_printer *t, const struct listed *l, struct err *err)

@@ -91,13 +91,26 @@ static int add_item(struct extractor *x, const char *dir, const char *name, cons
 static int add_children(struct extractor *x, uint64_t ino, const char *path, struct err *err)
 {
 	CLEANUP(listing_release) struct listing l = LISTING_INIT;
-	int r = listing_load(x->idx, ino, &l, err);
+	int r = listing_load_below(x->idx, ino, &l, err);
 
 	for (size_t i = 0; r == 0 && i < l.n; i++) {
 		if (add_item(x, path, l.list[i].name, &l.list[i].node) < 0)
 			r = err_set(err, -ENOMEM, "out of memory");
 	}
 	return r;
+}
+
+/* Add the file at @path in the image; slashes may be at its end, as index_resolve() has it. */
+static int add_file(struct extractor *x, const char *path, const struct node *node, struct err *err)
+{
+	CLEANUP(free) char *copy = strdup(path);
+	size_t len = strlen(path);
+
+	while (copy && len > 0 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	if (!copy || add_item(x, "", path_split(copy, &len), node) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
 }
 
 static int make_dir(struct extractor *x, const char *path, struct err *err)
@@ -368,7 +381,6 @@ int extract(struct image *img, const struct node *node, const char *path, const 
 		.dirs = DIRS_INIT(-1),
 		.first_dirs = DIRS_INIT(-1),
 	};
-	size_t len;
 	int n_missing;
 	int r = open_root(&x, dir, err);
 
@@ -376,8 +388,8 @@ int extract(struct image *img, const struct node *node, const char *path, const 
 		return r;
 	if (S_ISDIR(node->mode))
 		r = add_children(&x, node->ino, "", err);
-	else if (add_item(&x, "", path_split(path, &len), node) < 0)
-		r = err_set(err, -ENOMEM, "out of memory");
+	else
+		r = add_file(&x, path, node, err);
 	if (r == 0)
 		r = make_dirs(&x, err);
 	if (r < 0)

@@ -31,6 +31,15 @@ int listing_load(struct index *idx, uint64_t ino, struct listing *ret, struct er
 	return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
 }
 
+int listing_load_below(struct index *idx, uint64_t ino, struct listing *ret, struct err *err)
+{
+	uint64_t parent;
+	int r = index_parent(idx, ino, &parent, err);
+
+	*ret = LISTING_INIT;
+	return r < 0 ? r : listing_load(idx, ino, ret, err);
+}
+
 void listing_release(struct listing *l)
 {
 	for (size_t i = 0; i < l->n; i++)

@@ -21,6 +21,13 @@ struct listing {
 /* Load directory @ino. Returns 0 or -errno, with @ret holding what was read before. */
 MUST_CHECK int listing_load(struct index *idx, uint64_t ino, struct listing *ret, struct err *err);
 
+/*
+ * As listing_load(), for who walks down a tree. Refuses an index in which a directory is in
+ * two others: thirty of them, one in another, would be a tree of 2^30 directories.
+ */
+MUST_CHECK int listing_load_below(struct index *idx, uint64_t ino, struct listing *ret,
+                                  struct err *err);
+
 void listing_release(struct listing *l);
 
 static inline void listing_release_cleanup(struct listing *l)

@@ -39,6 +39,7 @@ struct finishing {
 struct packs {
 	/* of the thread that adds */
 	int dirfd;                     /* borrowed */
+	const char *path;              /* borrowed; of the layout */
 	struct pack_writer *writer;    /* owned; NULL between packs */
 	uint32_t platforms;            /* of the writer's pack */
 	struct pack_record *records;   /* owned */
@@ -68,19 +69,20 @@ static int wait_finished(struct packs *packs, struct finishing *f, struct err *e
 	pack_writer_free(f->writer);
 	f->writer = NULL;
 	if (f->result < 0)
-		return err_set(err, f->result, "%s", f->err.msg);
+		return err_set(err, f->result, "'%s': %s", packs->path, f->err.msg);
 	packs->records[f->record].digest = f->digest;
 	packs->records[f->record].size = f->size;
 	return 0;
 }
 
-struct packs *packs_new(int dirfd)
+struct packs *packs_new(int dirfd, const char *path)
 {
 	struct packs *packs = calloc(1, sizeof(*packs));
 
 	if (!packs)
 		return NULL;
 	packs->dirfd = dirfd;
+	packs->path = path;
 	(void)pthread_mutex_init(&packs->lock, NULL);
 	return packs;
 }
@@ -161,7 +163,8 @@ static int open_pack(struct packs *packs, uint32_t platforms, struct err *err)
 		return err_set(err, -EOVERFLOW, "the image would need more than %d packs",
 		               FORMAT_PACKS_MAX);
 	packs->platforms = platforms;
-	return pack_writer_open(packs->dirfd, &packs->writer, err);
+	r = pack_writer_open(packs->dirfd, &packs->writer, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", packs->path) : 0;
 }
 
 /* Make a stored chunk known. Takes @entry, also on failure. */
@@ -190,11 +193,12 @@ int packs_add(struct packs *packs, const struct new_chunk *chunk, struct stored_
 	uint64_t off;
 	int r = open_pack(packs, chunk->platforms, err);
 
-	if (r == 0)
-		r = pack_writer_append(packs->writer, chunk->frame, chunk->frame_size, chunk->size,
-		                       &off, err);
 	if (r < 0)
 		return r;
+	r = pack_writer_append(packs->writer, chunk->frame, chunk->frame_size, chunk->size, &off,
+	                       err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", packs->path);
 	entry = malloc(sizeof(*entry));
 	if (!entry)
 		return err_set(err, -ENOMEM, "out of memory");

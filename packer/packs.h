@@ -17,8 +17,11 @@ struct pack_record {
 
 struct packs;
 
-/* Packs are written to directory @dirfd (borrowed). Returns NULL when memory runs out. */
-struct packs *packs_new(int dirfd);
+/*
+ * Packs are written to directory @dirfd of the layout @path; both are borrowed, the latter is
+ * for messages. Returns NULL when memory runs out.
+ */
+struct packs *packs_new(int dirfd, const char *path);
 
 /* Accepts NULL. Removes a pack that was not finished. */
 void packs_free(struct packs *packs);

@@ -214,11 +214,13 @@ static int write_index(struct image_writer *w, struct err *err)
 	char path[32];
 	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
 
+	if (r == 0) {
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tmp.fd);
+		r = write_rows(w, path, err);
+	}
 	if (r < 0)
-		return r;
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tmp.fd);
-	r = write_rows(w, path, err);
-	return r < 0 ? r : layout_writer_index(w->pub->writer, path, &w->manifest->index, err);
+		return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
+	return layout_writer_index(w->pub->writer, path, &w->manifest->index, err);
 }
 
 /* The config, format.md §2.6. */

@@ -149,7 +149,8 @@ static int read_xattrs(int dirfd, const char *name, struct tree_node *node, stru
 		return fail_file(err, node->path, -errno, "could not be read");
 	if (!names)
 		return err_set(err, -ENOMEM, "out of memory");
-	size = flistxattr(fd, names, (size_t)size);
+	/* Never with size 0, which would ask for the size once more and fill in nothing. */
+	size = flistxattr(fd, names, (size_t)size + 1);
 	if (size < 0)
 		return fail_file(err, node->path, -errno, "has unreadable attributes");
 	for (const char *n = names; r == 0 && n < names + size; n += strlen(n) + 1) {

@@ -3,8 +3,24 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Put @reason behind the message, which gives way when both are too long together. */
+static void append_reason(struct err *err, const char *reason)
+{
+	static const char cut[] = "...";
+	const size_t max = sizeof(err->msg) - 1;
+	size_t wanted = strlen(": ") + strlen(reason);
+	size_t room = wanted + max / 3 < max ? max - wanted : max / 3;
+	size_t used = strlen(err->msg);
+	bool fits = used <= room;
+
+	if (!fits)
+		used = room - strlen(cut);
+	(void)snprintf(err->msg + used, sizeof(err->msg) - used, "%s: %s", fits ? "" : cut, reason);
+}
 
 int err_set(struct err *err, int code, const char *fmt, ...)
 {
@@ -25,7 +41,6 @@ int err_set_errno(struct err *err, const char *fmt, ...)
 	int code = errno > 0 ? -errno : -EIO;
 	va_list ap;
 	char reason[80];
-	size_t used;
 
 	if (!err)
 		return code;
@@ -33,9 +48,7 @@ int err_set_errno(struct err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
-	used = strlen(err->msg);
-	(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
-	               strerror_r(-code, reason, sizeof(reason)));
+	append_reason(err, strerror_r(-code, reason, sizeof(reason)));
 	return code;
 }
 
@@ -43,7 +56,6 @@ int err_wrap(struct err *err, int code, const char *fmt, ...)
 {
 	char inner[sizeof(err->msg)];
 	va_list ap;
-	size_t used;
 
 	if (!err)
 		return code;
@@ -51,7 +63,6 @@ int err_wrap(struct err *err, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
-	used = strlen(err->msg);
-	(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s", inner);
+	append_reason(err, inner);
 	return code;
 }

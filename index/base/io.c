@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #define TEMP_PREFIX ".tmp-"
+
+enum { TEMP_DIGITS = 16 }; /* behind the prefix */
 
 int io_pread(int fd, void *buf, size_t len, uint64_t off)
 {
@@ -146,7 +149,8 @@ int io_temp_open(struct io_temp *tmp, int dirfd, struct err *err)
 
 	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		return err_set_errno(err, "no random bytes");
-	(void)snprintf(t.name, sizeof(t.name), TEMP_PREFIX "%016llx", (unsigned long long)random);
+	(void)snprintf(t.name, sizeof(t.name), TEMP_PREFIX "%0*llx", TEMP_DIGITS,
+	               (unsigned long long)random);
 	t.dirfd = dirfd;
 	t.fd = openat(dirfd, t.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (t.fd < 0)
@@ -196,7 +200,17 @@ static void closedir_cleanup(DIR **dir)
 		(void)closedir(*dir);
 }
 
-int io_sweep(int dirfd, struct err *err)
+/* Whether @name is one that io_temp_open() gives: others may have files that only begin like it. */
+static bool is_temp_name(const char *name)
+{
+	const char *digits = name + strlen(TEMP_PREFIX);
+
+	return strncmp(name, TEMP_PREFIX, strlen(TEMP_PREFIX)) == 0 &&
+	       strlen(digits) == TEMP_DIGITS && strspn(digits, "0123456789abcdef") == TEMP_DIGITS;
+}
+
+/* Go through the directory; @sweep: remove unfinished files. As io_sweep() otherwise. */
+static int look_through(int dirfd, bool sweep, struct err *err)
 {
 	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP(closedir) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
@@ -214,10 +228,22 @@ int io_sweep(int dirfd, struct err *err)
 	while ((entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		if (strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)) != 0)
+		if (!is_temp_name(entry->d_name))
 			empty = 0;
-		else if (unlinkat(dirfd, entry->d_name, 0) < 0)
+		else if (sweep && unlinkat(dirfd, entry->d_name, 0) < 0)
 			return err_set_errno(err, "'%s' could not be removed", entry->d_name);
 	}
 	return empty;
+}
+
+int io_is_unused(int dirfd, struct err *err)
+{
+	return look_through(dirfd, /* sweep= */ false, err);
+}
+
+int io_sweep(int dirfd, struct err *err)
+{
+	int r = look_through(dirfd, /* sweep= */ true, err);
+
+	return r < 0 ? r : 0;
 }

@@ -69,8 +69,14 @@ MUST_CHECK int io_publish_bytes(int dirfd, const char *name, const void *data, s
                                 unsigned mode, struct err *err);
 
 /*
+ * Whether directory @dirfd holds nothing but unfinished files. Returns 1 when so, 0 when
+ * something else is in it, or -errno. Removes nothing: it may be anybody's directory.
+ */
+MUST_CHECK int io_is_unused(int dirfd, struct err *err);
+
+/*
  * Remove the unfinished files that writers before us have left in directory
- * @dirfd; the caller knows that nobody else is writing there. Returns 1 when
- * nothing else is in it, 0 when something is, or -errno.
+ * @dirfd; the caller knows that it is ours and that nobody else is writing
+ * there. Returns 0 or -errno.
  */
 MUST_CHECK int io_sweep(int dirfd, struct err *err);

@@ -81,6 +81,38 @@ load lib
 	expect_error 3 "none" "$ASSETPACK" verify ./none:v1
 }
 
+@test "a directory that is no layout keeps all its files" {
+	mkdir src theirs
+	echo precious >theirs/.tmp-precious
+	echo x >theirs/.tmp-0123456789abcdef
+	expect_error 1 "'./theirs'.*neither empty" build src ./theirs
+	[[ $(cat theirs/.tmp-precious) == precious && -e theirs/.tmp-0123456789abcdef ]]
+	rm theirs/.tmp-precious
+	build src ./theirs
+	[[ ! -e theirs/.tmp-0123456789abcdef ]]
+	echo precious >theirs/.tmp-precious
+	build src ./theirs
+	[[ $(cat theirs/.tmp-precious) == precious ]]
+}
+
+@test "a long path leaves room for the reason" {
+	long=$(printf '/%0200d' 1 2 3)
+	expect_error 1 "'./$(printf '%050d' 0).*\.\.\.: No such file or directory$" "$ASSETPACK" ls ".$long"
+}
+
+@test "a pack that cannot be written is said of the layout, and leaves nothing behind" {
+	mkdir src
+	echo x >src/file
+	build src ./layout:v1
+	cp layout/index.json before
+	head -c 4000000 /dev/urandom >src/random
+	# shellcheck disable=SC2016
+	expect_error 1 "'./layout': pack could not be written: File too large" \
+		bash -c 'trap "" XFSZ; ulimit -f 1000; exec "$0" "$@"' "$ASSETPACK" build --progress none src ./layout:v1
+	cmp before layout/index.json
+	[[ -z $(find layout -name '.tmp-*') ]]
+}
+
 @test "a tag that is missing is an error that lists those there are" {
 	mkdir src
 	build src ./layout:here

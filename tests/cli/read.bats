@@ -4,6 +4,14 @@
 # shellcheck disable=SC2154
 load lib
 
+@test "extract takes a file by a path with slashes at its end" {
+	mkdir -p src/dir
+	echo text >src/dir/file
+	build src ./one
+	"$ASSETPACK" extract ./one out dir/file//
+	[[ $(ls -A out) == file && $(cat out/file) == text ]]
+}
+
 @test "ls lists a directory, or one file" {
 	make_tree src
 	build src ./layout

@@ -115,3 +115,28 @@ lie() {
 	"$SUPPORT/edit_image.sh" bad:v1 index fake
 	damaged "not an SQLite database"
 }
+
+@test "an index blob that is a pipe is damage, and nobody waits for it" {
+	fresh
+	index=$("$ASSETPACK" inspect --json ./bad:v1 | grep -A1 'index.v1+zstd' | grep -o '[0-9a-f]\{64\}')
+	rm "bad/blobs/sha256/$index"
+	mkfifo "bad/blobs/sha256/$index"
+	run -3 --separate-stderr timeout 20 "$ASSETPACK" ls ./bad:v1
+	[[ $stderr == *damaged* ]]
+	run -3 --separate-stderr timeout 20 "$ASSETPACK" verify ./bad:v1
+}
+
+@test "directories in two directories cannot blow up a tree" {
+	path=src
+	for _ in {1..25}; do
+		mkdir -p "$path/a" "$path/b"
+		path+=/a
+	done
+	build src ./bad:v1
+	"$SUPPORT/edit_image.sh" bad:v1 sql "UPDATE entry SET ino = (SELECT e.ino FROM entry e
+		WHERE e.parent = entry.parent AND e.name = x'61') WHERE name = x'62'"
+	damaged "directory .* has 2 names"
+	expect_error 3 "is in two directories" timeout 20 "$ASSETPACK" extract ./bad:v1 ./out
+	run -3 --separate-stderr timeout 20 "$ASSETPACK" tree ./bad:v1
+	[[ $stderr == *"is in two directories" ]]
+}

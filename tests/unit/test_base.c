@@ -221,6 +221,25 @@ Test(io, unfinished_files_have_no_name_and_leave_none)
 	cr_expect_eq(rmdir(dir), 0, "the directory is empty again");
 }
 
+Test(io, sweeping_removes_unfinished_files_and_no_others)
+{
+	static const char *const others[] = { ".tmp-", ".tmp-precious", ".tmp-0123456789abcdeg",
+		                              ".tmp-0123456789abcdef0" };
+	struct err err = ERR_INIT;
+
+	cr_expect_eq(io_is_unused(dirfd, &err), 1);
+	cr_assert_eq(io_publish_bytes(dirfd, ".tmp-0123456789abcdef", "", 0, 0644, NULL), 0);
+	cr_expect_eq(io_is_unused(dirfd, &err), 1);
+	cr_expect_eq(faccessat(dirfd, ".tmp-0123456789abcdef", F_OK, 0), 0);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		cr_assert_eq(io_publish_bytes(dirfd, others[i], "", 0, 0644, NULL), 0);
+		cr_expect_eq(io_is_unused(dirfd, &err), 0, "%s", others[i]);
+		cr_expect_eq(io_sweep(dirfd, &err), 0, "%s", err.msg);
+		cr_expect_eq(faccessat(dirfd, ".tmp-0123456789abcdef", F_OK, 0), -1);
+		cr_expect_eq(unlinkat(dirfd, others[i], 0), 0, "%s", others[i]);
+	}
+}
+
 Test(io, publishing_replaces_in_one_step)
 {
 	CLEANUP(free) char *bytes = NULL;
@@ -305,4 +324,9 @@ Test(err, long_messages_are_cut_not_overrun)
 	(void)err_set(&err, -EIO, "%s", text);
 	(void)err_wrap(&err, -EIO, "%s", text);
 	cr_expect_eq(strlen(err.msg), sizeof(err.msg) - 1);
+	cr_expect(strstr(err.msg, "xxx...: xxx"), "%s", err.msg);
+	errno = ENOENT;
+	(void)err_set_errno(&err, "'%s'", text);
+	cr_expect_eq(strlen(err.msg), sizeof(err.msg) - 1);
+	cr_expect(strstr(err.msg, "xxx...: No such file or directory"), "%s", err.msg);
 }

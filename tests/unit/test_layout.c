@@ -272,7 +272,8 @@ Test(layout, a_directory_of_something_else_is_not_made_one)
 Test(layout, what_dead_writers_left_is_swept)
 {
 	char file[SAMPLE_PATH_MAX];
-	static const char *const left[] = { "layout/.tmp-0123", "layout/blobs/sha256/.tmp-4567" };
+	static const char *const left[] = { "layout/.tmp-0123456789abcdef",
+		                            "layout/blobs/sha256/.tmp-fedcba9876543210" };
 
 	layout_writer_close(open_writer());
 	for (size_t i = 0; i < 2; i++) {
