@@ -182,8 +182,7 @@ static bool is_served(const char *store, dev_t device)
 	if (!request || control_call(store, request, &answer, NULL, NULL) < 0)
 		return false;
 	(void)device_text(device, text);
-	json_array_foreach(json_object_get(answer, "mounts"), i, mount)
-	{
+	json_array_foreach(json_object_get(answer, "mounts"), i, mount) {
 		const char *served = json_string_value(json_object_get(mount, "device"));
 
 		if (served && strcmp(served, text) == 0)

@@ -38,8 +38,8 @@ static void print_mount(const json_t *mount)
 	(void)printf("  platform    %s\n", client_text(mount, "platform"));
 	(void)printf("  open files  %lld\n",
 	             (long long)json_integer_value(json_object_get(mount, "open_files")));
-	json_array_foreach(json_object_get(mount, "mountpoints"), i, point)(void)
-		printf("  mounted at  %s\n", json_string_value(point));
+	json_array_foreach(json_object_get(mount, "mountpoints"), i, point)
+		(void)printf("  mounted at  %s\n", json_string_value(point));
 }
 
 static void print_status(const json_t *status)
@@ -55,7 +55,8 @@ static void print_status(const json_t *status)
 	                             uptime));
 	(void)printf("store        %s\n", client_text(status, "store"));
 	(void)printf("passthrough  %s\n", yes_or_no(json_object_get(status, "passthrough")));
-	json_array_foreach(json_object_get(status, "mounts"), i, mount) print_mount(mount);
+	json_array_foreach(json_object_get(status, "mounts"), i, mount)
+		print_mount(mount);
 }
 
 int cmd_status(int argc, char *argv[])

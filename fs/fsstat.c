@@ -111,8 +111,8 @@ static void print_image(const json_t *image)
 	             (unsigned long long)number(image, "opens_total"),
 	             (unsigned long long)number(image, "errors_total"), client_text(image, "image"),
 	             client_text(image, "platform"));
-	json_array_foreach(json_object_get(image, "mountpoints"), i, point)(void)
-		printf("%51s  at %s\n", "", json_string_value(point));
+	json_array_foreach(json_object_get(image, "mountpoints"), i, point)
+		(void)printf("%51s  at %s\n", "", json_string_value(point));
 }
 
 static void print_stats(const json_t *stats)
@@ -125,7 +125,8 @@ static void print_stats(const json_t *stats)
 	print_sharing(json_object_get(stats, "sharing"));
 	(void)printf("\n%10s %10s %10s %10s %7s  %s\n", "FILES", "SIZE", "RESIDENT", "OPENS",
 	             "ERRORS", "IMAGE");
-	json_array_foreach(json_object_get(stats, "images"), i, image) print_image(image);
+	json_array_foreach(json_object_get(stats, "images"), i, image)
+		print_image(image);
 }
 
 /* TARGET as the daemon knows it: an absolute mount point or image. The caller frees it. */

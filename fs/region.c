@@ -140,7 +140,7 @@ static struct object *find_locked(const struct region *region, const struct dige
 	return NULL;
 }
 
-struct object *region_find(struct region *region, const struct digest *digest)
+static struct object *find(struct region *region, const struct digest *digest)
 {
 	struct object *obj;
 
@@ -173,7 +173,7 @@ int region_get(struct region *region, const struct digest *digest, uint64_t size
                struct object **ret)
 {
 	CLEANUP(free) struct object *fresh = NULL;
-	struct object *obj = region_find(region, digest);
+	struct object *obj = find(region, digest);
 	int r = 0;
 
 	if (!obj) {
@@ -249,7 +249,7 @@ uint64_t object_placed_bytes(struct object *obj)
 }
 
 /* Two threads may size a new file at once: both set the same size, which drops nothing. */
-static int open_file(struct object *obj)
+static int open_to_fill(struct object *obj)
 {
 	char name[DIGEST_HEX_SIZE];
 	CLEANUP(close)
@@ -284,7 +284,7 @@ static int mark_placed(struct object *obj, uint64_t off, uint64_t len)
 
 int object_place(struct object *obj, const void *data, size_t len, uint64_t off)
 {
-	CLEANUP(close) int fd = open_file(obj);
+	CLEANUP(close) int fd = open_to_fill(obj);
 	int r;
 
 	if (fd < 0)
@@ -297,7 +297,7 @@ int object_place(struct object *obj, const void *data, size_t len, uint64_t off)
 
 int object_place_hole(struct object *obj, uint64_t off, uint64_t len)
 {
-	CLEANUP(close) int fd = open_file(obj);
+	CLEANUP(close) int fd = open_to_fill(obj);
 
 	return fd < 0 ? fd : mark_placed(obj, off, len);
 }
@@ -305,18 +305,14 @@ int object_place_hole(struct object *obj, uint64_t off, uint64_t len)
 int object_open(struct object *obj)
 {
 	char name[DIGEST_HEX_SIZE];
-	CLEANUP(close) int made = open_file(obj);
-	int fd;
+	int fd = openat(obj->region->root, digest_hex(&obj->digest, name), O_RDONLY | O_CLOEXEC);
 
-	if (made < 0)
-		return made;
-	fd = openat(obj->region->root, digest_hex(&obj->digest, name), O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
 int object_read(struct object *obj, void *buf, size_t len, uint64_t off)
 {
-	CLEANUP(close) int fd = open_file(obj);
+	CLEANUP(close) int fd = object_open(obj);
 
 	return fd < 0 ? fd : io_pread(fd, buf, len, off);
 }

@@ -53,9 +53,6 @@ void region_usage(struct region *region, struct region_usage *ret);
 MUST_CHECK int region_get(struct region *region, const struct digest *digest, uint64_t size,
                           struct object **ret);
 
-/* As region_get() for an object that exists; returns NULL when it does not. */
-struct object *region_find(struct region *region, const struct digest *digest);
-
 struct object *object_ref(struct object *obj);
 
 /* Accepts NULL. The object stays in the region. */
@@ -83,7 +80,10 @@ MUST_CHECK int object_place(struct object *obj, const void *data, size_t len, ui
 /* Mark @len bytes at @off, which the content defines as zero, placed. Returns 0 or -errno. */
 MUST_CHECK int object_place_hole(struct object *obj, uint64_t off, uint64_t len);
 
-/* Open the object's file for reading. Returns a descriptor that the caller closes, or -errno. */
+/*
+ * Open the file of an object that has a placed byte, for reading. Returns a
+ * descriptor that the caller closes, or -errno.
+ */
 MUST_CHECK int object_open(struct object *obj);
 
 /* Read exactly @len placed bytes at @off. Returns 0 or -errno. */

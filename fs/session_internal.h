@@ -2,6 +2,8 @@
 /* What the FUSE operations see of a session. */
 #pragma once
 
+#include <pthread.h>
+
 #include "fuse_io.h"
 #include "inodes.h"
 #include "session.h"

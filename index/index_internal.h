@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <sqlite3.h>
 
 #include "index.h"

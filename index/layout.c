@@ -207,8 +207,7 @@ static int no_such_tag(const struct layout *layout, const char *tag, const json_
 	const json_t *entry;
 	size_t i;
 
-	json_array_foreach(entries, i, entry)
-	{
+	json_array_foreach(entries, i, entry) {
 		const char *other = tag_of(entry);
 
 		if (!other)
@@ -244,8 +243,7 @@ static int find_tag(const struct layout *layout, const char *tag, struct descrip
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", layout->path);
 	entries = json_object_get(root, "manifests");
-	json_array_foreach(entries, i, entry)
-	{
+	json_array_foreach(entries, i, entry) {
 		const char *type = json_string_value(json_object_get(entry, "mediaType"));
 		const char *name = tag_of(entry);
 
@@ -382,8 +380,7 @@ int layout_images(const struct layout *layout, const char *tag, struct image_set
 	set.manifests = calloc(json_array_size(entries), sizeof(*set.manifests));
 	if (!set.manifests)
 		return err_set(err, -ENOMEM, "out of memory");
-	json_array_foreach(entries, i, entry)
-	{
+	json_array_foreach(entries, i, entry) {
 		r = add_entry(layout, entry, &set, err);
 		if (r < 0)
 			return r;

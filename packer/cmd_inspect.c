@@ -150,17 +150,10 @@ static int inspect(const struct read_args *args, struct err *err)
 	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
 	CLEANUP(json_decref) json_t *root = NULL;
 	const struct manifest *only = NULL;
-	int r = layout_open(args->image.layout, &layout, err);
+	int r = read_args_images(args, &layout, &set, &only, err);
 
-	if (r == 0)
-		r = layout_images(layout, args->image.tag, &set, err);
 	if (r < 0)
 		return r;
-	if (args->has_platform) {
-		only = image_set_find(&set, &args->platform, err);
-		if (!only)
-			return err->code;
-	}
 	r = collect(layout, &set, only, &root, err);
 	if (r < 0)
 		return r;

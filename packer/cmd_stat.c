@@ -99,17 +99,10 @@ static int stat_set(const struct read_args *args, struct err *err)
 	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
 	const struct manifest *only = NULL;
 	char hex[DIGEST_HEX_SIZE];
-	int r = layout_open(args->image.layout, &layout, err);
+	int r = read_args_images(args, &layout, &set, &only, err);
 
-	if (r == 0)
-		r = layout_images(layout, args->image.tag, &set, err);
 	if (r < 0)
 		return r;
-	if (args->has_platform) {
-		only = image_set_find(&set, &args->platform, err);
-		if (!only)
-			return err->code;
-	}
 	(void)printf("image index sha256:%s\n", digest_hex(&set.self.digest, hex));
 	for (uint32_t i = 0; r == 0 && i < set.n_manifests; i++) {
 		if (!only || only == &set.manifests[i])

@@ -64,6 +64,26 @@ void read_args_release(struct read_args *args)
 	image_ref_release(&args->image);
 }
 
+int read_args_images(const struct read_args *args, struct layout **ret_layout,
+                     struct image_set *ret_set, const struct manifest **ret_only, struct err *err)
+{
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	int r = layout_open(args->image.layout, &layout, err);
+
+	*ret_only = NULL;
+	if (r == 0)
+		r = layout_images(layout, args->image.tag, ret_set, err);
+	if (r < 0)
+		return r;
+	if (args->has_platform) {
+		*ret_only = image_set_find(ret_set, &args->platform, err);
+		if (!*ret_only)
+			return -ENOENT;
+	}
+	*ret_layout = TAKE_PTR(layout);
+	return 0;
+}
+
 int read_args_open(const struct read_args *args, struct image **ret, struct err *err)
 {
 	return image_open_ref(&args->image, args->has_platform ? &args->platform : NULL, ret, err);

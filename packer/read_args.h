@@ -54,6 +54,15 @@ static inline void read_args_release_cleanup(struct read_args *args)
 /* Open the image for the platform that was asked for, or this machine's. */
 MUST_CHECK int read_args_open(const struct read_args *args, struct image **ret, struct err *err);
 
+/*
+ * Open the layout and load all images that the tag names; the caller gives
+ * both back. Sets *@ret_only, borrowed from the set, to the one for the
+ * platform that was asked for, if one was, else to NULL.
+ */
+MUST_CHECK int read_args_images(const struct read_args *args, struct layout **ret_layout,
+                                struct image_set *ret_set, const struct manifest **ret_only,
+                                struct err *err);
+
 /* Find @path in the image. Returns 0, -ENOENT or -errno. */
 MUST_CHECK int read_args_find(struct image *img, const char *path, struct node *ret,
                               struct err *err);

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,10 +54,4 @@ static inline void close_cleanup(const int *fd)
 	if (*fd >= 0)
 		(void)close(*fd);
 	errno = saved;
-}
-
-static inline void pthread_mutex_unlock_cleanup(pthread_mutex_t **held)
-{
-	if (*held)
-		(void)pthread_mutex_unlock(*held);
 }
