@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * The list has one element for each file at first; equal ones are then joined
+ * in place.
+ *
  * A large file that only some platforms have is hashed as well when another of
  * its size is for other platforms: if they are equal, the bytes have to go to
  * packs that both name, and that must be known before the first is written.
@@ -7,66 +10,51 @@
 #include "contents.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/table.h"
-#include "grow.h"
-#include "input.h"
-
-enum { READ_STEP = 256 << 10 };
-
-/* A file, and the digest of its bytes if it has been hashed. */
-struct candidate {
-	struct tree_node *file; /* borrowed */
-	bool hashed;
-	struct digest digest;
-};
-
-struct candidates {
-	struct candidate *list; /* owned */
-	size_t n;
-	size_t max;
-};
-
-/* What hashing threads share. */
-struct hashing {
-	struct candidates *candidates;
-	size_t next;   /* atomic */
-	uint64_t done; /* atomic; bytes */
-
-	pthread_mutex_t lock;
-	struct err *err; /* under lock; of the first failure */
-	int result;      /* atomic; written under lock */
-};
+#include "hashing.h"
 
 void contents_release(struct contents *contents)
 {
 	for (size_t i = 0; i < contents->n; i++) {
-		free(contents->list[i]->runs);
-		free(contents->list[i]);
+		struct new_content *c = &contents->list[i];
+
+		if (!c->whole && !c->is_twin)
+			free(c->runs);
+		base_free(c->base);
 	}
 	free(contents->list);
 	*contents = CONTENTS_INIT;
 }
 
-/* Every regular file with bytes, once, in the order of the platforms' trees. */
-static int list_files(const struct platform_tree *trees, unsigned n_trees, struct candidates *c)
+/* Whether tree @t is the first that has @node, and it is a file with bytes. */
+static bool is_first_file(const struct tree_node *node, unsigned t)
 {
+	return S_ISREG(node->mode) && node->size > 0 && !(node->platforms & ((1u << t) - 1));
+}
+
+/* Every regular file with bytes, once, in the order of the platforms' trees. */
+static int list_files(const struct platform_tree *trees, unsigned n_trees, struct contents *ret)
+{
+	size_t n = 0;
+
+	for (unsigned t = 0; t < n_trees; t++) {
+		for (size_t i = 0; i < trees[t].n_nodes; i++)
+			n += is_first_file(trees[t].nodes[i].node, t);
+	}
+	ret->list = calloc(n + 1, sizeof(*ret->list));
+	if (!ret->list)
+		return -ENOMEM;
 	for (unsigned t = 0; t < n_trees; t++) {
 		for (size_t i = 0; i < trees[t].n_nodes; i++) {
-			struct tree_node *node = trees[t].nodes[i].node;
-			struct candidate *grown;
+			const struct tree_node *node = trees[t].nodes[i].node;
 
-			if (!S_ISREG(node->mode) || node->size == 0 ||
-			    node->platforms & ((1u << t) - 1))
-				continue;
-			grown = array_grow(c->list, c->n, &c->max, sizeof(*c->list));
-			if (!grown)
-				return -ENOMEM;
-			c->list = grown;
-			c->list[c->n++] = (struct candidate){ .file = node };
+			if (is_first_file(node, t))
+				ret->list[ret->n++] = (struct new_content){
+					.file = node,
+					.platforms = node->platforms,
+				};
 		}
 	}
 	return 0;
@@ -74,225 +62,208 @@ static int list_files(const struct platform_tree *trees, unsigned n_trees, struc
 
 static int compare_sizes(const void *a, const void *b)
 {
-	uint64_t x = ((const struct candidate *)a)->file->size;
-	uint64_t y = ((const struct candidate *)b)->file->size;
+	uint64_t x = content_size(a);
+	uint64_t y = content_size(b);
 
 	return x < y ? -1 : x > y;
 }
 
-/* Mark what has to be hashed, with the list ordered by size. */
-static void choose(struct candidates *c, uint64_t small_max)
+/* Mark files of one size that are for different platforms; orders the list by size. */
+static void choose_mixed(struct contents *c)
 {
 	size_t end;
 
+	qsort(c->list, c->n, sizeof(*c->list), compare_sizes);
 	for (size_t i = 0; i < c->n; i = end) {
-		uint32_t platforms = c->list[i].file->platforms;
 		bool mixed = false;
 
-		for (end = i; end < c->n && c->list[end].file->size == c->list[i].file->size; end++)
-			mixed |= c->list[end].file->platforms != platforms;
+		for (end = i;
+		     end < c->n && content_size(&c->list[end]) == content_size(&c->list[i]); end++)
+			mixed |= c->list[end].platforms != c->list[i].platforms;
 		for (size_t k = i; k < end; k++)
-			c->list[k].hashed = mixed || c->list[k].file->size < small_max;
+			c->list[k].to_hash = mixed;
 	}
 }
 
-static int hash_file(struct input *in, struct sha256 *hash, void *buf, struct candidate *c,
-                     struct err *err)
+static void choose(struct contents *c, unsigned n_trees, const struct contents_options *options)
 {
-	int r = input_open(in, c->file, err);
-	uint64_t off = 0;
+	if (n_trees > 1 && c->n > 1)
+		choose_mixed(c);
+	for (size_t i = 0; i < c->n; i++) {
+		struct new_content *content = &c->list[i];
 
-	while (r == 0 && off < c->file->size) {
-		uint64_t left = c->file->size - off;
-		size_t n = left < READ_STEP ? (size_t)left : READ_STEP;
-
-		r = input_read(in, buf, n, off, err);
-		if (r == 0)
-			sha256_update(hash, buf, n);
-		off += n;
+		content->to_hash |=
+			options->hash_all || content_size(content) < options->small_max;
+		content->to_hash &= !content->has_digest;
 	}
-	if (r < 0)
-		return r;
-	sha256_final(hash, &c->digest);
-	return input_close(in, err);
 }
 
-/* Hash what no other thread has begun; only one of the threads has a @progress to show. */
-static int hash_files(struct hashing *h, struct progress *progress, struct err *err)
+/* Equal contents come to stand together, their first file first. */
+static int compare_contents(const void *x, const void *y)
 {
-	CLEANUP(input_release) struct input in = INPUT_INIT;
-	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-	CLEANUP(free) void *buf = malloc(READ_STEP);
-	int r = 0;
+	const struct new_content *a = x;
+	const struct new_content *b = y;
+	int order = compare_sizes(a, b);
 
-	if (!hash || !buf)
-		return err_set(err, -ENOMEM, "out of memory");
-	while (r == 0 && __atomic_load_n(&h->result, __ATOMIC_RELAXED) == 0) {
-		size_t i = __atomic_fetch_add(&h->next, 1, __ATOMIC_RELAXED);
-		struct candidate *c;
-		uint64_t done;
+	if (order == 0)
+		order = (int)a->has_digest - (int)b->has_digest;
+	if (order == 0 && a->has_digest)
+		order = digest_cmp(&a->digest, &b->digest);
+	return order != 0 ? order : tree_file_cmp(a->file, b->file);
+}
 
-		if (i >= h->candidates->n)
-			break;
-		c = &h->candidates->list[i];
-		if (!c->hashed)
-			continue;
-		r = hash_file(&in, hash, buf, c, err);
-		done = __atomic_add_fetch(&h->done, c->file->size, __ATOMIC_RELAXED);
-		if (progress)
-			progress_update(progress, done);
+/* Give each file its content, with equal ones joined. */
+static void join(struct contents *c)
+{
+	size_t n = 0;
+
+	if (c->n > 1)
+		qsort(c->list, c->n, sizeof(*c->list), compare_contents);
+	for (size_t i = 0; i < c->n; i++) {
+		struct new_content *last = n > 0 ? &c->list[n - 1] : NULL;
+		const struct new_content *next = &c->list[i];
+		bool same = last && next->has_digest && last->has_digest &&
+		            digest_equal(&next->digest, &last->digest);
+
+		if (!same)
+			c->list[n++] = *next;
+		else
+			last->platforms |= next->platforms;
+		tree_set_content(c->list[i].file, &c->list[n - 1]);
 	}
-	return r;
-}
-
-static void hash_or_fail(struct hashing *h, struct progress *progress)
-{
-	struct err err = ERR_INIT;
-	int r = hash_files(h, progress, &err);
-
-	if (r == 0)
-		return;
-	(void)pthread_mutex_lock(&h->lock);
-	if (h->result == 0) {
-		*h->err = err;
-		__atomic_store_n(&h->result, r, __ATOMIC_RELAXED);
-	}
-	(void)pthread_mutex_unlock(&h->lock);
-}
-
-static void *hash_thread(void *arg)
-{
-	hash_or_fail(arg, NULL);
-	return NULL;
-}
-
-/* Hash the chosen files with as many threads as there are jobs, this one included. */
-static int hash_all(struct candidates *c, const struct contents_options *options, struct err *err)
-{
-	struct progress progress;
-	uint64_t total = 0;
-	struct err first = ERR_INIT;
-	struct hashing h = {
-		.candidates = c,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.err = &first,
-	};
-	CLEANUP(free) pthread_t *threads = calloc(options->jobs, sizeof(*threads));
-	unsigned n = 0;
-
-	if (!threads)
-		return err_set(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < c->n; i++)
-		total += c->list[i].hashed ? c->list[i].file->size : 0;
-	progress_start(&progress, options->progress, "hashed", total);
-	while (n + 1 < options->jobs && pthread_create(&threads[n], NULL, hash_thread, &h) == 0)
-		n++;
-	hash_or_fail(&h, &progress);
-	while (n > 0)
-		(void)pthread_join(threads[--n], NULL);
-	progress_end(&progress);
-	return h.result < 0 ? err_set(err, h.result, "%s", first.msg) : 0;
-}
-
-/* A content in the table of digests; only hashed ones are in it. */
-struct known {
-	struct table_node hook;
-	struct new_content *content; /* borrowed */
-};
-
-static struct new_content *find_known(const struct table *table, const struct digest *digest)
-{
-	struct table_node *n = table_first(table, digest_key(digest));
-
-	for (; n; n = table_next(n)) {
-		struct new_content *content = TABLE_ENTRY(n, struct known, hook)->content;
-
-		if (digest_equal(&content->digest, digest))
-			return content;
-	}
-	return NULL;
-}
-
-/* Whether @a is found before @b: by path, then by source. */
-static bool file_before(const struct tree_node *a, const struct tree_node *b)
-{
-	int order = strcmp(a->path, b->path);
-
-	return order < 0 || (order == 0 && a->source->rank < b->source->rank);
-}
-
-static struct new_content *make_content(const struct candidate *c, uint64_t small_max)
-{
-	struct new_content *content = calloc(1, sizeof(*content));
-
-	if (!content)
-		return NULL;
-	content->digest = c->digest;
-	content->has_digest = c->hashed;
-	content->small = c->file->size < small_max;
-	content->size = c->file->size;
-	content->file = c->file;
-	return content;
-}
-
-/* Give each file its content, making contents as they are met. @known has room for all. */
-static int join(const struct candidates *c, uint64_t small_max, struct known *known,
-                struct contents *ret)
-{
-	struct table table = TABLE_INIT;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < c->n; i++) {
-		struct tree_node *file = c->list[i].file;
-		struct new_content *content =
-			c->list[i].hashed ? find_known(&table, &c->list[i].digest) : NULL;
-
-		if (!content) {
-			content = make_content(&c->list[i], small_max);
-			if (!content) {
-				r = -ENOMEM;
-				break;
-			}
-			known[ret->n].content = content;
-			if (c->list[i].hashed)
-				r = table_insert(&table, &known[ret->n].hook,
-				                 digest_key(&content->digest));
-			ret->list[ret->n++] = content;
-		}
-		if (file_before(file, content->file))
-			content->file = file;
-		content->platforms |= file->platforms;
-		file->content = content;
-	}
-	table_release(&table);
-	return r;
+	c->n = n;
 }
 
 int contents_collect(const struct platform_tree *trees, unsigned n_trees,
                      const struct contents_options *options, struct contents *ret, struct err *err)
 {
-	struct candidates c = { .list = NULL };
-	CLEANUP(contents_release) struct contents contents = CONTENTS_INIT;
-	CLEANUP(free) struct known *known = NULL;
-	int r = list_files(trees, n_trees, &c);
-	CLEANUP(free) struct candidate *list = c.list;
+	CLEANUP(contents_release) struct contents c = CONTENTS_INIT;
+	int r;
 
-	if (r < 0)
-		return err_set(err, r, "out of memory");
-	known = calloc(c.n + 1, sizeof(*known));
-	contents.list = calloc(c.n + 1, sizeof(struct new_content *));
-	if (!known || !contents.list)
+	if (list_files(trees, n_trees, &c) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	if (c.n > 1)
-		qsort(list, c.n, sizeof(*list), compare_sizes);
-	choose(&c, options->small_max);
-	r = hash_all(&c, options, err);
+	if (options->cache)
+		cache_fill(options->cache, c.list, c.n);
+	choose(&c, n_trees, options);
+	r = hash_contents(c.list, c.n, options->jobs, options->progress, err);
 	if (r < 0)
 		return r;
-	r = join(&c, options->small_max, known, &contents);
-	if (r < 0)
-		return err_set(err, r, "out of memory");
-	*ret = contents;
-	contents = CONTENTS_INIT;
+	join(&c);
+	*ret = c;
+	c = CONTENTS_INIT;
 	return 0;
+}
+
+int content_add_run(struct new_content *c, struct run run)
+{
+	uint32_t n = c->n_runs;
+	struct run *runs = c->runs;
+
+	if (n == 0 && run.off == 0 && run.len == content_size(c)) {
+		c->whole = true;
+		c->chunk = run.chunk;
+		c->chunk_off = run.chunk_off;
+		c->n_runs = 1;
+		return 0;
+	}
+	/* There is room for as many runs as the next power of two. */
+	if ((n & (n - 1)) == 0) {
+		runs = reallocarray(c->runs, n > 0 ? (size_t)n * 2 : 1, sizeof(*runs));
+		if (!runs)
+			return -ENOMEM;
+		c->runs = runs;
+	}
+	runs[c->n_runs++] = run;
+	return 0;
+}
+
+static int compare_runs(const void *a, const void *b)
+{
+	uint64_t x = ((const struct run *)a)->off;
+	uint64_t y = ((const struct run *)b)->off;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Join runs that continue each other in the content and in the chunk. */
+static void sort_runs(struct new_content *c)
+{
+	uint32_t n = 0;
+
+	qsort(c->runs, c->n_runs, sizeof(*c->runs), compare_runs);
+	for (uint32_t i = 0; i < c->n_runs; i++) {
+		const struct run *next = &c->runs[i];
+		struct run *last = n > 0 ? &c->runs[n - 1] : NULL;
+
+		if (last && last->chunk == next->chunk && last->off + last->len == next->off &&
+		    last->chunk_off + last->len == next->chunk_off)
+			last->len += next->len;
+		else
+			c->runs[n++] = *next;
+	}
+	c->n_runs = n;
+}
+
+static void make_twin(struct new_content *c, struct new_content *of)
+{
+	if (!c->whole)
+		free(c->runs);
+	c->whole = false;
+	c->is_twin = true;
+	c->twin = of;
+	of->platforms |= c->platforms;
+}
+
+static int compare_digests(const void *a, const void *b)
+{
+	const struct new_content *x = *(struct new_content *const *)a;
+	const struct new_content *y = *(struct new_content *const *)b;
+	int order = digest_cmp(&x->digest, &y->digest);
+
+	return order != 0 ? order : (x < y ? -1 : x > y);
+}
+
+/* Contents of the @n at @list were not hashed before they were packed, and have one size. */
+static int find_twins(struct new_content *list, size_t n)
+{
+	CLEANUP(free) struct new_content **order = calloc(n, sizeof(struct new_content *));
+	struct new_content *first;
+
+	if (!order)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		order[i] = &list[i];
+	qsort(order, n, sizeof(struct new_content *), compare_digests);
+	first = order[0];
+	for (size_t i = 1; i < n; i++) {
+		if (digest_equal(&order[i]->digest, &first->digest))
+			make_twin(order[i], first);
+		else
+			first = order[i];
+	}
+	return 0;
+}
+
+int contents_settle(struct contents *contents)
+{
+	size_t end;
+	int r = 0;
+
+	for (size_t i = 0; i < contents->n; i++) {
+		if (!contents->list[i].whole && contents->list[i].n_runs > 1)
+			sort_runs(&contents->list[i]);
+	}
+	/* The list is in order of size, and in that those without a digest come first. */
+	for (size_t i = 0; r == 0 && i < contents->n; i = end) {
+		const struct new_content *c = &contents->list[i];
+
+		for (end = i + 1; end < contents->n && !c->has_digest &&
+		                  !contents->list[end].has_digest &&
+		                  content_size(&contents->list[end]) == content_size(c);
+		     end++)
+			;
+		if (end - i > 1)
+			r = find_twins(&contents->list[i], end - i);
+	}
+	return r;
 }

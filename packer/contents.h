@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The first pass over files: which contents there are. Small files are read
- * and joined when they are equal; large ones are not read yet, and those that
- * are equal come out as equal chunks and one row of the index.
+ * Which contents there are. Files are read and hashed where the digest is
+ * needed before the bytes are packed; other large files are not read yet, and
+ * those of them that are equal come out as equal chunks and one row of the index.
  */
 #pragma once
 
+#include "cache.h"
 #include "new_content.h"
 #include "progress.h"
-#include "tree.h"
 
 struct contents {
-	struct new_content **list; /* owned, as are the contents; in no useful order */
+	struct new_content *list; /* owned; in no useful order */
 	size_t n;
 };
 
@@ -19,7 +19,9 @@ struct contents {
 
 struct contents_options {
 	uint64_t small_max; /* files below it are small */
-	unsigned jobs;      /* threads */
+	bool hash_all;
+	struct cache *cache; /* borrowed: digests of files that have not changed; may be NULL */
+	unsigned jobs;       /* threads */
 	enum progress_kind progress;
 };
 
@@ -27,6 +29,12 @@ struct contents_options {
 MUST_CHECK int contents_collect(const struct platform_tree *trees, unsigned n_trees,
                                 const struct contents_options *options, struct contents *ret,
                                 struct err *err);
+
+/*
+ * Order each content's runs by offset, and let contents that turned out equal
+ * be twins of one. Call it when all bytes are packed. Returns 0 or -ENOMEM.
+ */
+MUST_CHECK int contents_settle(struct contents *contents);
 
 void contents_release(struct contents *contents);
 

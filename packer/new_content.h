@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes of one or more equal files, on their way into an image. */
+/*
+ * The bytes of one or more equal files, on their way into an image. There are
+ * as many of these as files: their size is what the memory of a build is made of.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -7,17 +10,19 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "tree.h"
 
-struct tree_node;
+struct base;
 
-/* A chunk that is stored in a pack of this build. */
+/* A chunk in a pack, of this build or of an earlier one. */
 struct stored_chunk {
 	struct digest digest;
-	uint32_t pack; /* place in the list of packs, from 0 */
-	uint32_t size;
 	uint64_t frame_off;
 	uint32_t frame_size;
-	uint64_t id; /* row in the index that is being written */
+	uint32_t size;
+	uint32_t pack; /* place in the list of packs, from 0 */
+	uint32_t used; /* plain bytes that runs use, at most size; see packs_count_use() */
+	uint64_t id;   /* row in the index that is being written, or 0 */
 };
 
 /* A run of a content in a chunk. */
@@ -30,14 +35,50 @@ struct run {
 
 struct new_content {
 	struct digest digest;
-	bool has_digest; /* known before the bytes are packed: they must match it */
-	bool small;      /* below the target: joined with others */
-	bool ends_group; /* small: the chunk ends after it */
-	uint32_t platforms;
-	uint64_t size;
 	const struct tree_node *file; /* borrowed; the first that has it, by path */
-	struct run *runs;             /* owned; in order of offset */
-	size_t n_runs;
-	size_t runs_max;
-	uint64_t id; /* row in the index that is being written, or 0 */
+	struct base *base;            /* owned; what it is compared with, or NULL */
+	union {
+		struct run *runs;           /* owned; unless whole or twin */
+		struct stored_chunk *chunk; /* whole: where the bytes are */
+		struct new_content *twin;   /* twin: the content of equal bytes that counts; borrowed */
+	};
+	uint32_t n_runs;
+	uint32_t chunk_off; /* whole */
+	uint32_t platforms;
+	uint32_t id;         /* row in the index that is being written, or 0 */
+	uint32_t rank;       /* place in the order of first use, from 1; 0 when no trace has it */
+	bool has_digest : 1; /* known before the bytes are packed: they must match it */
+	bool to_hash : 1;    /* its digest has to be known before bytes are packed */
+	bool whole : 1;      /* one run is all of it */
+	bool is_twin : 1;
+};
+
+static inline uint64_t content_size(const struct new_content *c)
+{
+	return c->file->size;
+}
+
+/* Run @i, below n_runs. */
+static inline struct run content_run(const struct new_content *c, uint32_t i)
+{
+	if (c->whole)
+		return (struct run){
+			.len = (uint32_t)content_size(c),
+			.chunk_off = c->chunk_off,
+			.chunk = c->chunk,
+		};
+	return c->runs[i];
+}
+
+/* Add a run; they may come in any order. Returns 0 or -ENOMEM. */
+MUST_CHECK int content_add_run(struct new_content *c, struct run run);
+
+/* A run of a content that has to be packed. */
+struct segment {
+	struct new_content *content; /* borrowed */
+	uint64_t off : 51;
+	uint64_t small : 1;      /* below the target: joined with others */
+	uint64_t ends_group : 1; /* small: the chunk ends after it */
+	uint64_t traced : 1;     /* its place is that of the content's rank */
+	uint64_t len;
 };

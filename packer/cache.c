@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The file: a header, records in order of stamp, and the SHA-256 of all that.
+ * Both sides are gone through in order of stamp, so that a cache of any size
+ * costs one buffer.
+ */
+#include "cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/io.h"
+
+#define CACHE_NAME  ".assetpack-cache"
+#define CACHE_MAGIC 0x3168636163666173u /* "asfcach1" */
+
+enum { BUFFER_RECORDS = 1024 };
+
+struct cache_header {
+	le64 magic;
+	le64 n;
+};
+STATIC_SIZE(struct cache_header, 16);
+
+struct cache_record {
+	le64 stamp;
+	struct digest digest; /* of the file's bytes */
+};
+STATIC_SIZE(struct cache_record, 40);
+
+struct cache {
+	int fd; /* owned; -1 when it is empty */
+	uint64_t n;
+};
+
+static uint64_t records_end(uint64_t n)
+{
+	return sizeof(struct cache_header) + n * sizeof(struct cache_record);
+}
+
+/* Check the file's size and digest, and say how many records it has. */
+static int check(int fd, uint64_t *ret_n)
+{
+	enum { STEP = 64 << 10 };
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	CLEANUP(free) uint8_t *buf = malloc(STEP);
+	struct cache_header header;
+	struct digest digest, stored;
+	struct stat st;
+	uint64_t end;
+
+	if (!hash || !buf)
+		return -ENOMEM;
+	if (fstat(fd, &st) < 0 || io_pread(fd, &header, sizeof(header), 0) < 0)
+		return -EBADMSG;
+	*ret_n = le64_get(header.n);
+	if (le64_get(header.magic) != CACHE_MAGIC || *ret_n > (uint64_t)st.st_size)
+		return -EBADMSG;
+	end = records_end(*ret_n);
+	if ((uint64_t)st.st_size != end + sizeof(stored))
+		return -EBADMSG;
+	for (uint64_t off = 0; off < end; off += STEP) {
+		size_t n = end - off < STEP ? (size_t)(end - off) : STEP;
+
+		if (io_pread(fd, buf, n, off) < 0)
+			return -EBADMSG;
+		sha256_update(hash, buf, n);
+	}
+	sha256_final(hash, &digest);
+	if (io_pread(fd, &stored, sizeof(stored), end) < 0 || !digest_equal(&digest, &stored))
+		return -EBADMSG;
+	return 0;
+}
+
+struct cache *cache_open(int dirfd)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+
+	if (!cache)
+		return NULL;
+	cache->fd = openat(dirfd, CACHE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (cache->fd >= 0 && check(cache->fd, &cache->n) < 0)
+		cache->n = 0;
+	return cache;
+}
+
+void cache_close(struct cache *cache)
+{
+	if (!cache)
+		return;
+	if (cache->fd >= 0)
+		(void)close(cache->fd);
+	free(cache);
+}
+
+static int compare_stamps(const void *a, const void *b)
+{
+	uint64_t x = ((const struct new_content *)a)->file->stamp;
+	uint64_t y = ((const struct new_content *)b)->file->stamp;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Set what @record knows, from *@i on; *@i goes on behind its stamp. */
+static void apply(const struct cache_record *record, struct new_content *list, size_t n, size_t *i)
+{
+	uint64_t stamp = le64_get(record->stamp);
+
+	while (*i < n && list[*i].file->stamp < stamp)
+		(*i)++;
+	for (; *i < n && list[*i].file->stamp == stamp; (*i)++) {
+		list[*i].digest = record->digest;
+		list[*i].has_digest = true;
+	}
+}
+
+void cache_fill(const struct cache *cache, struct new_content *list, size_t n)
+{
+	struct cache_record records[BUFFER_RECORDS];
+	size_t i = 0;
+
+	if (cache->n == 0 || n == 0)
+		return;
+	qsort(list, n, sizeof(*list), compare_stamps);
+	for (uint64_t done = 0; done < cache->n && i < n; done += BUFFER_RECORDS) {
+		uint64_t left = cache->n - done;
+		size_t step = left < BUFFER_RECORDS ? (size_t)left : BUFFER_RECORDS;
+
+		if (io_pread(cache->fd, records, step * sizeof(*records), records_end(done)) < 0)
+			return;
+		for (size_t k = 0; k < step; k++)
+			apply(&records[k], list, n, &i);
+	}
+}
+
+static int compare_records(const void *a, const void *b)
+{
+	uint64_t x = le64_get(((const struct cache_record *)a)->stamp);
+	uint64_t y = le64_get(((const struct cache_record *)b)->stamp);
+
+	return x < y ? -1 : x > y;
+}
+
+static size_t list_records(const struct platform_tree *trees, unsigned n_trees,
+                           struct cache_record *ret)
+{
+	size_t n = 0;
+
+	for (unsigned t = 0; t < n_trees; t++) {
+		for (size_t i = 0; i < trees[t].n_nodes; i++) {
+			const struct tree_node *node = trees[t].nodes[i].node;
+
+			/* Those of an earlier tree have been met. */
+			if (!S_ISREG(node->mode) || !node->content || node->fresh ||
+			    node->platforms & ((1u << t) - 1))
+				continue;
+			if (ret)
+				ret[n] = (struct cache_record){
+					.stamp = le64_put(node->stamp),
+					.digest = tree_content(node)->digest,
+				};
+			n++;
+		}
+	}
+	return n;
+}
+
+static int write_file(int fd, const struct cache_record *records, size_t n)
+{
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	const struct cache_header header = { le64_put(CACHE_MAGIC), le64_put(n) };
+	struct digest digest;
+	int r;
+
+	if (!hash)
+		return -ENOMEM;
+	sha256_update(hash, &header, sizeof(header));
+	sha256_update(hash, records, n * sizeof(*records));
+	sha256_final(hash, &digest);
+	r = io_write(fd, &header, sizeof(header));
+	if (r == 0)
+		r = io_write(fd, records, n * sizeof(*records));
+	return r < 0 ? r : io_write(fd, &digest, sizeof(digest));
+}
+
+int cache_save(int dirfd, const struct platform_tree *trees, unsigned n_trees, struct err *err)
+{
+	size_t n = list_records(trees, n_trees, NULL);
+	CLEANUP(free) struct cache_record *records = calloc(n + 1, sizeof(*records));
+	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	int r;
+
+	if (!records)
+		return err_set(err, -ENOMEM, "out of memory");
+	(void)list_records(trees, n_trees, records);
+	if (n > 1)
+		qsort(records, n, sizeof(*records), compare_records);
+	r = io_temp_open(&tmp, dirfd, err);
+	if (r < 0)
+		return r;
+	r = write_file(tmp.fd, records, n);
+	if (r < 0)
+		return err_set(err, r, "the build cache could not be written: %s",
+		               strerrordesc_np(-r));
+	return io_temp_publish(&tmp, CACHE_NAME, 0644, err);
+}
