@@ -216,9 +216,9 @@ static struct new_content *find_known(const struct table *table, const struct di
 /* Whether @a is found before @b: by path, then by source. */
 static bool file_before(const struct tree_node *a, const struct tree_node *b)
 {
-	int order = strcmp(a->path, b->path);
+	int order = tree_path_cmp(a, b);
 
-	return order < 0 || (order == 0 && a->source->rank < b->source->rank);
+	return order < 0 || (order == 0 && a->rank < b->rank);
 }
 
 static struct new_content *make_content(const struct candidate *c, uint64_t small_max)

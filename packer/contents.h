@@ -7,8 +7,8 @@
 #pragma once
 
 #include "new_content.h"
+#include "platform_tree.h"
 #include "progress.h"
-#include "tree.h"
 
 struct contents {
 	struct new_content **list; /* owned, as are the contents; in no useful order */
