@@ -119,7 +119,7 @@ static int build_trees(struct build *b, struct err *err)
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < n; i++) {
-		const struct source *over = b->options->n_overlays > 0 ? &b->sources[i + 1] : NULL;
+		struct source *over = b->options->n_overlays > 0 ? &b->sources[i + 1] : NULL;
 
 		r = platform_tree_build(&b->sources[0], over, i, &b->trees[i], err);
 		if (r == 0)
@@ -177,7 +177,7 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 static void count_files(const struct build *b, struct build_report *ret)
 {
 	for (unsigned i = 0; i < b->n_sources; i++) {
-		for (const struct tree_node *n = b->sources[i].nodes; n; n = n->next) {
+		for (const struct tree_node *n = &b->sources[i].root; n; n = tree_next(n)) {
 			if (!S_ISREG(n->mode) || n->platforms == 0)
 				continue;
 			ret->files++;

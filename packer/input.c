@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
-#include "names.h"
 
 int input_changed(const struct tree_node *file, struct err *err)
 {
@@ -15,14 +14,14 @@ int input_changed(const struct tree_node *file, struct err *err)
 
 	return err_set(err, -EAGAIN,
 	               "'%s' changed while it was packed; build again when nothing writes to it",
-	               name_shown(file->path, shown));
+	               tree_path_shown(file, shown));
 }
 
 static int fail_file(const struct tree_node *file, int code, struct err *err)
 {
 	char shown[NAME_SHOWN_MAX];
 
-	return err_set(err, code, "'%s' could not be read: %s", name_shown(file->path, shown),
+	return err_set(err, code, "'%s' could not be read: %s", tree_path_shown(file, shown),
 	               strerrordesc_np(-code));
 }
 
@@ -33,9 +32,7 @@ static int check_unchanged(struct input *in, struct err *err)
 
 	if (fstat(in->fd, &st) < 0)
 		return fail_file(file, -errno, err);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != file->size ||
-	    st.st_mtim.tv_sec != file->found_mtime.tv_sec ||
-	    st.st_mtim.tv_nsec != file->found_mtime.tv_nsec)
+	if (!S_ISREG(st.st_mode) || tree_stamp(&st) != file->stamp)
 		return input_changed(file, err);
 	in->sparse = (uint64_t)st.st_blocks * 512 < file->size;
 	return 0;
@@ -58,22 +55,14 @@ static bool in_hole(struct input *in, size_t len, uint64_t off)
 
 int input_open(struct input *in, const struct tree_node *file, struct err *err)
 {
-	size_t len;
-	const char *name = path_split(file->path, &len);
-	int dir;
+	int dir = tree_dirs_open(&in->dirs, file->parent);
 
-	if (in->source != file->source) {
-		dirs_release(&in->dirs);
-		in->dirs = DIRS_INIT(file->source->fd);
-		in->source = file->source;
-	}
 	in->file = file;
 	in->hole = 0;
 	in->hole_end = 0;
-	dir = dirs_open(&in->dirs, file->path, len);
 	if (dir < 0)
 		return fail_file(file, dir, err);
-	in->fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	in->fd = openat(dir, file->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (in->fd < 0)
 		return fail_file(file, -errno, err);
 	return check_unchanged(in, err);
@@ -107,5 +96,5 @@ void input_release(struct input *in)
 	if (in->fd >= 0)
 		(void)close(in->fd);
 	in->fd = -1;
-	dirs_release(&in->dirs);
+	tree_dirs_release(&in->dirs);
 }

@@ -5,19 +5,18 @@
  */
 #pragma once
 
-#include "dirs.h"
 #include "tree.h"
+#include "tree_dirs.h"
 
 struct input {
-	const struct source *source; /* borrowed; that dirs belongs to */
-	struct dirs dirs;
+	struct tree_dirs dirs;
 	const struct tree_node *file; /* borrowed; that is open, or NULL */
 	int fd;                       /* owned */
 	bool sparse;                  /* the file has holes */
 	uint64_t hole, hole_end;      /* the last one that was found */
 };
 
-#define INPUT_INIT ((struct input){ .dirs = DIRS_INIT(-1), .fd = -1 })
+#define INPUT_INIT ((struct input){ .dirs = TREE_DIRS_INIT, .fd = -1 })
 
 /* Open regular file @file. Returns 0, -EAGAIN when it has changed since it was found, or -errno. */
 MUST_CHECK int input_open(struct input *in, const struct tree_node *file, struct err *err);

@@ -4,14 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dirs.h"
 #include "tree.h"
 
-/* The extension of the last component, with its dot; "" when there is none, also for ".name". */
-static const char *extension(const char *path)
+/* The extension of @name, with its dot; "" when there is none, also for ".name". */
+static const char *extension(const char *name)
 {
-	size_t len;
-	const char *name = path_split(path, &len);
 	const char *dot = strrchr(name, '.');
 
 	return dot && dot != name ? dot : "";
@@ -35,11 +32,11 @@ static int compare(const void *x, const void *y)
 	if (order == 0)
 		order = b->small - a->small;
 	if (order == 0)
-		order = strcmp(extension(a->file->path), extension(b->file->path));
+		order = strcmp(extension(a->file->name), extension(b->file->name));
 	if (order == 0)
-		order = strcmp(a->file->path, b->file->path);
+		order = tree_path_cmp(a->file, b->file);
 	if (order == 0)
-		order = (int)a->file->source->rank - (int)b->file->source->rank;
+		order = (int)a->file->rank - (int)b->file->rank;
 	return order;
 }
 

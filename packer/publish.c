@@ -21,6 +21,7 @@
 struct image_writer {
 	const struct publication *pub;
 	const struct platform_tree *tree;
+	struct tree_entries entries;
 	uint32_t mask;
 	struct manifest *manifest;
 	struct index_writer *index;
@@ -161,7 +162,21 @@ static int write_contents(struct image_writer *w, struct err *err)
 	return r;
 }
 
-static int write_node(const struct image_writer *w, size_t place, struct err *err)
+/* The entries of the directory at @place, which has inode number @ino. */
+static int write_entries(struct image_writer *w, uint32_t place, uint64_t ino, struct err *err)
+{
+	struct placed_entry entry;
+	uint64_t seq = 0;
+	int r = 0;
+
+	tree_entries_begin(&w->entries, place);
+	while (r == 0 && tree_entries_next(&w->entries, &entry))
+		r = index_writer_entry(w->index, ino, ++seq, entry.name,
+		                       entry.place + FORMAT_ROOT_INO, err);
+	return r;
+}
+
+static int write_node(struct image_writer *w, uint32_t place, struct err *err)
 {
 	const struct placed_node *placed = &w->tree->nodes[place];
 	const struct tree_node *node = placed->node;
@@ -174,18 +189,14 @@ static int write_node(const struct image_writer *w, size_t place, struct err *er
 		.mtime_s = node->mtime_s,
 		.mtime_ns = node->mtime_ns,
 		.size = S_ISDIR(node->mode) ? placed->n_entries : node->size,
-		.content = node->content ? node->content->id : 0,
+		.content = S_ISREG(node->mode) && node->content ? node->content->id : 0,
 	};
-	int r = index_writer_node(w->index, &row, node->target, err);
+	int r = index_writer_node(w->index, &row, S_ISLNK(node->mode) ? node->target : NULL, err);
 
-	for (size_t i = 0; r == 0 && i < placed->n_entries; i++) {
-		const struct placed_entry *entry = &w->tree->entries[placed->first_entry + i];
-
-		r = index_writer_entry(w->index, row.ino, i + 1, entry->name,
-		                       entry->place + FORMAT_ROOT_INO, err);
-	}
-	for (size_t i = 0; r == 0 && i < node->n_xattrs; i++) {
-		const struct tree_xattr *x = &node->xattrs[i];
+	if (r == 0 && S_ISDIR(node->mode))
+		r = write_entries(w, place, row.ino, err);
+	for (size_t i = 0; r == 0 && node->xattrs && i < node->xattrs->n; i++) {
+		const struct tree_xattr *x = &node->xattrs->list[i];
 
 		r = index_writer_xattr(w->index, row.ino, x->name, x->value, x->len, err);
 	}
@@ -202,7 +213,7 @@ static int write_rows(struct image_writer *w, const char *path, struct err *err)
 		r = write_chunks(w, err);
 	if (r == 0)
 		r = write_contents(w, err);
-	for (size_t place = 0; r == 0 && place < w->tree->n_nodes; place++)
+	for (uint32_t place = 0; r == 0 && place < w->tree->n_nodes; place++)
 		r = write_node(w, place, err);
 	return r < 0 ? r : index_writer_finish(w->index, err);
 }
@@ -258,6 +269,7 @@ int publish_image(const struct publication *pub, const struct platform *platform
 	struct image_writer w = {
 		.pub = pub,
 		.tree = tree,
+		.entries = TREE_ENTRIES_INIT(tree),
 		.mask = 1u << bit,
 		.manifest = &manifest,
 	};

@@ -5,7 +5,7 @@
 #include "layout_writer.h"
 #include "packs.h"
 #include "pipeline.h"
-#include "tree.h"
+#include "platform_tree.h"
 
 /* What the images of a build have in common. */
 struct publication {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Breadth first: the list of nodes is its own queue, directories are opened
+ * Breadth first: the list of directories is its own queue, they are opened
  * when their turn comes, and the depth of a tree costs no stack.
  */
 #include "walk.h"
@@ -11,13 +11,19 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 #include "base/table.h"
-#include "dirs.h"
 #include "format.h"
 #include "grow.h"
-#include "names.h"
 #include "notes.h"
+#include "tree_dirs.h"
+
+/*
+ * Clocks of file systems are coarse: what is written within their tick of an
+ * earlier change leaves no trace. This is the coarsest in use.
+ */
+enum { FRESH_SECONDS = 2 };
 
 /* A file of several names. */
 struct linked {
@@ -30,9 +36,12 @@ struct linked {
 struct walker {
 	struct source *source;
 	const struct walk_options *options;
-	struct dirs dirs;
-	struct table linked;     /* owned entries */
-	struct tree_node **tail; /* where the next node is hung */
+	struct timespec fresh_from;
+	struct tree_dirs dirs;
+	struct table linked;        /* owned entries */
+	struct tree_node *last_dir; /* behind which the next one is hung */
+	const char **names;         /* owned array; of the directory that is read */
+	size_t names_max;
 };
 
 static void walker_release_cleanup(struct walker *w)
@@ -42,7 +51,8 @@ static void walker_release_cleanup(struct walker *w)
 		free(TABLE_ENTRY(n, struct linked, hook));
 	}
 	table_release(&w->linked);
-	dirs_release(&w->dirs);
+	tree_dirs_release(&w->dirs);
+	free(w->names);
 }
 
 static void closedir_cleanup(DIR **dir)
@@ -51,56 +61,77 @@ static void closedir_cleanup(DIR **dir)
 		(void)closedir(*dir);
 }
 
-static int fail_file(struct err *err, const char *path, int code, const char *what)
+static int fail_node(struct err *err, const struct tree_node *node, int code, const char *what)
 {
 	char shown[NAME_SHOWN_MAX];
 
-	return err_set(err, code, "'%s' %s: %s", name_shown(path, shown), what,
+	return err_set(err, code, "'%s' %s: %s", tree_path_shown(node, shown), what,
 	               strerrordesc_np(-code));
+}
+
+static void warn_node(const struct tree_node *node, const char *what)
+{
+	CLEANUP(path_buf_release) struct path_buf buf = PATH_BUF_INIT;
+	const char *path = tree_path(node, &buf);
+
+	warn_file(path ? path : node->name, what);
 }
 
 static void set_times(const struct walk_options *o, const struct stat *st, struct tree_node *node)
 {
 	node->mtime_s = o->has_epoch ? o->epoch : 0;
-	node->found_mtime = st->st_mtim;
 	if (!(o->flags & WALK_KEEP_MTIME) || (o->has_epoch && st->st_mtim.tv_sec >= o->epoch))
 		return;
 	node->mtime_s = st->st_mtim.tv_sec;
 	node->mtime_ns = (uint32_t)st->st_mtim.tv_nsec;
 }
 
-/* A new node, hung behind all others. Takes @path. */
-static struct tree_node *add_node(struct walker *w, const struct stat *st, char *path)
+static bool before(const struct timespec *a, const struct timespec *b)
 {
-	struct tree_node *node = calloc(1, sizeof(*node));
-	bool keep_owner = w->options->flags & WALK_KEEP_OWNER;
-
-	if (!node)
-		return NULL;
-	node->source = w->source;
-	node->mode = st->st_mode & (S_IFMT | 01777);
-	node->uid = keep_owner ? st->st_uid : 0;
-	node->gid = keep_owner ? st->st_gid : 0;
-	node->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
-	node->path = path;
-	set_times(w->options, st, node);
-	if (st->st_mode & (S_ISUID | S_ISGID))
-		warn_file(path, "is packed without its setuid and setgid bits");
-	*w->tail = node;
-	w->tail = &node->next;
-	return node;
+	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
 }
 
-static int read_target(int dirfd, const char *name, struct tree_node *node, struct err *err)
+/* What regular file @node is known by later on. */
+static void set_identity(const struct walker *w, const struct stat *st, struct tree_node *node)
+{
+	node->size = (uint64_t)st->st_size;
+	node->stamp = tree_stamp(st);
+	node->fresh = !before(&st->st_mtim, &w->fresh_from) ||
+	              !before(&st->st_ctim, &w->fresh_from);
+}
+
+/* Make @node, which has its parent and name, what @st says. */
+static void set_node(struct walker *w, const struct stat *st, struct tree_node *node)
+{
+	bool keep_owner = w->options->flags & WALK_KEEP_OWNER;
+
+	node->rank = (uint8_t)w->source->rank;
+	node->mode = (uint16_t)(st->st_mode & (S_IFMT | 01777));
+	node->uid = keep_owner ? st->st_uid : 0;
+	node->gid = keep_owner ? st->st_gid : 0;
+	set_times(w->options, st, node);
+	w->source->n_nodes++;
+	if (S_ISREG(st->st_mode))
+		set_identity(w, st, node);
+	if (S_ISDIR(st->st_mode)) {
+		if (w->last_dir)
+			w->last_dir->next_dir = node;
+		w->last_dir = node;
+	}
+	if (st->st_mode & (S_ISUID | S_ISGID))
+		warn_node(node, "is packed without its setuid and setgid bits");
+}
+
+static int read_target(struct walker *w, int dirfd, struct tree_node *node, struct err *err)
 {
 	char target[FORMAT_TARGET_MAX + 1];
-	ssize_t n = readlinkat(dirfd, name, target, sizeof(target));
+	ssize_t n = readlinkat(dirfd, node->name, target, sizeof(target));
 
 	if (n < 0)
-		return fail_file(err, node->path, -errno, "could not be read");
+		return fail_node(err, node, -errno, "could not be read");
 	if (n == 0 || n > FORMAT_TARGET_MAX)
-		return fail_file(err, node->path, -ENAMETOOLONG, "has no usable target");
-	node->target = strndup(target, (size_t)n);
+		return fail_node(err, node, -ENAMETOOLONG, "has no usable target");
+	node->target = arena_copy(&w->source->arena, target, (size_t)n);
 	node->size = (uint64_t)n;
 	return node->target ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
@@ -110,56 +141,75 @@ static int compare_xattrs(const void *a, const void *b)
 	return strcmp(((const struct tree_xattr *)a)->name, ((const struct tree_xattr *)b)->name);
 }
 
-static int read_xattr(int fd, const char *name, struct tree_node *node, struct err *err)
+/* Add attribute @name at the end of *@found, which has room for it. */
+static int read_xattr(struct walker *w, int fd, const char *name, const struct tree_node *node,
+                      struct tree_xattrs *found, struct err *err)
 {
 	ssize_t size = fgetxattr(fd, name, NULL, 0);
-	CLEANUP(free) char *copy = strdup(name);
-	CLEANUP(free) void *value = size < 0 ? NULL : malloc((size_t)size + 1);
-	struct tree_xattr *xattrs;
+	const char *copy = arena_copy(&w->source->arena, name, strlen(name));
+	void *value = size < 0 ? NULL : arena_alloc(&w->source->arena, (size_t)size + 1, 1);
 
 	if (size < 0)
-		return fail_file(err, node->path, -errno, "has an unreadable attribute");
-	xattrs = reallocarray(node->xattrs, node->n_xattrs + 1, sizeof(*xattrs));
-	if (xattrs)
-		node->xattrs = xattrs;
-	if (!copy || !value || !xattrs)
+		return fail_node(err, node, -errno, "has an unreadable attribute");
+	if (!copy || !value)
 		return err_set(err, -ENOMEM, "out of memory");
 	if (fgetxattr(fd, name, value, (size_t)size) != size)
-		return fail_file(err, node->path, -EAGAIN, "changed while it was packed");
-	xattrs[node->n_xattrs++] = (struct tree_xattr){
-		.name = TAKE_PTR(copy),
-		.value = TAKE_PTR(value),
-		.len = (size_t)size,
-	};
+		return fail_node(err, node, -EAGAIN, "changed while it was packed");
+	found->list[found->n++] =
+		(struct tree_xattr){ .name = copy, .value = value, .len = (size_t)size };
 	return 0;
 }
 
-/* The user.* attributes of the file or directory @name. */
-static int read_xattrs(int dirfd, const char *name, struct tree_node *node, struct err *err)
+static bool is_kept_xattr(const char *name)
+{
+	return strncmp(name, "user.", 5) == 0 && name[5] != '\0';
+}
+
+/* The attributes to be kept of the @size bytes of @names. */
+static int read_kept_xattrs(struct walker *w, int fd, const char *names, size_t size,
+                            struct tree_node *node, struct err *err)
+{
+	struct tree_xattrs *found;
+	size_t kept = 0;
+	int r = 0;
+
+	for (const char *n = names; n < names + size; n += strlen(n) + 1)
+		kept += is_kept_xattr(n);
+	if (kept == 0)
+		return 0;
+	found = arena_array(&w->source->arena, 1, sizeof(*found) + kept * sizeof(*found->list));
+	if (!found)
+		return err_set(err, -ENOMEM, "out of memory");
+	found->n = 0;
+	for (const char *n = names; r == 0 && n < names + size; n += strlen(n) + 1) {
+		if (is_kept_xattr(n))
+			r = read_xattr(w, fd, n, node, found, err);
+	}
+	qsort(found->list, found->n, sizeof(*found->list), compare_xattrs);
+	node->xattrs = found;
+	return r;
+}
+
+/* The user.* attributes of file or directory @node, which is @name in @dirfd. */
+static int read_xattrs(struct walker *w, int dirfd, const char *name, struct tree_node *node,
+                       struct err *err)
 {
 	CLEANUP(close)
 	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : flistxattr(fd, NULL, 0);
 	CLEANUP(free) char *names = size < 0 ? NULL : malloc((size_t)size + 1);
-	int r = 0;
 
 	if (size < 0 && fd >= 0 && errno == ENOTSUP)
 		return 0;
 	if (size < 0)
-		return fail_file(err, node->path, -errno, "could not be read");
+		return fail_node(err, node, -errno, "could not be read");
 	if (!names)
 		return err_set(err, -ENOMEM, "out of memory");
 	/* Never with size 0, which would ask for the size once more and fill in nothing. */
 	size = flistxattr(fd, names, (size_t)size + 1);
 	if (size < 0)
-		return fail_file(err, node->path, -errno, "has unreadable attributes");
-	for (const char *n = names; r == 0 && n < names + size; n += strlen(n) + 1) {
-		if (strncmp(n, "user.", 5) == 0 && n[5] != '\0')
-			r = read_xattr(fd, n, node, err);
-	}
-	if (node->n_xattrs > 1)
-		qsort(node->xattrs, node->n_xattrs, sizeof(*node->xattrs), compare_xattrs);
-	return r;
+		return fail_node(err, node, -errno, "has unreadable attributes");
+	return read_kept_xattrs(w, fd, names, (size_t)size, node, err);
 }
 
 /* The node that an earlier name of the same file has, or NULL. */
@@ -205,92 +255,91 @@ static const char *unsupported(mode_t mode)
 	}
 }
 
-static char *join_path(const char *dir, const char *name)
+/* Keep another name of @first; what becomes of the entry is all there is to it. */
+static void set_other_name(struct walker *w, struct tree_node *entry, struct tree_node *first)
 {
-	char *path;
-
-	if (asprintf(&path, "%s%s%s", dir, dir[0] != '\0' ? "/" : "", name) < 0)
-		return NULL;
-	return path;
+	entry->first = first;
+	entry->other_name = true;
+	w->source->n_other_names++;
 }
 
-/* The node of entry @name: a new one, or that of an earlier hard link. NULL in *@ret: left out. */
-static int find_node(struct walker *w, int dirfd, const struct tree_node *dir, const char *name,
-                     struct tree_node **ret, struct err *err)
+/*
+ * Make @entry, which has its parent and name, what its name stands for: a new
+ * node, or another name of an earlier one. Returns 1, 0 when it is left out, or
+ * -errno.
+ */
+static int find_node(struct walker *w, int dirfd, struct tree_node *entry, struct err *err)
 {
-	char *path = join_path(dir->path, name);
-	struct tree_node *node;
+	struct tree_node *first = NULL;
 	struct stat st;
 	int r = 0;
 
-	*ret = NULL;
-	if (!path)
-		return err_set(err, -ENOMEM, "out of memory");
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		r = fail_file(err, path, -errno, "could not be read");
-	else if (unsupported(st.st_mode))
-		warn_file(path, unsupported(st.st_mode));
-	else
-		*ret = find_linked(w, &st);
-	if (r < 0 || *ret || unsupported(st.st_mode)) {
-		free(path);
-		return r;
+	if (fstatat(dirfd, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fail_node(err, entry, -errno, "could not be read");
+	if (unsupported(st.st_mode)) {
+		warn_node(entry, unsupported(st.st_mode));
+		return 0;
 	}
-	node = add_node(w, &st, path);
-	if (!node) {
-		free(path);
-		return err_set(err, -ENOMEM, "out of memory");
+	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1)
+		first = find_linked(w, &st);
+	if (first) {
+		set_other_name(w, entry, first);
+		return 1;
 	}
-	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && remember_linked(w, &st, node) < 0)
+	if (w->source->n_nodes >= TREE_NODES_MAX)
+		return err_set(err, -EOVERFLOW, "'%s' " TREE_TOO_LARGE, w->source->path,
+		               TREE_NODES_MAX);
+	set_node(w, &st, entry);
+	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && remember_linked(w, &st, entry) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	if (S_ISLNK(st.st_mode))
-		r = read_target(dirfd, name, node, err);
+		r = read_target(w, dirfd, entry, err);
 	else if (w->options->flags & WALK_XATTRS)
-		r = read_xattrs(dirfd, name, node, err);
-	*ret = node;
-	return r;
+		r = read_xattrs(w, dirfd, entry->name, entry, err);
+	return r < 0 ? r : 1;
 }
 
-static int compare_entries(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
-	return strcmp(((const struct tree_entry *)a)->name, ((const struct tree_entry *)b)->name);
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* List the names in @stream as entries of @dir without nodes, in order. */
-static int read_names(DIR *stream, struct tree_node *dir, struct err *err)
+/* List the names in @stream, that of @dir, in order. */
+static int read_names(struct walker *w, DIR *stream, const struct tree_node *dir, size_t *ret_n,
+                      struct err *err)
 {
 	const struct dirent *d;
-	size_t max = 0;
+	size_t n = 0;
 
 	errno = 0;
 	/* The stream is its caller's own. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	for (; (d = readdir(stream)); errno = 0) {
-		struct tree_entry *entries;
+		const char **names;
+		const char *name;
 
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
-		entries = array_grow(dir->entries, dir->n_entries, &max, sizeof(*entries));
-		if (!entries)
+		names = array_grow(w->names, n, &w->names_max, sizeof(const char *));
+		if (!names)
 			return err_set(err, -ENOMEM, "out of memory");
-		dir->entries = entries;
-		entries[dir->n_entries] = (struct tree_entry){ .name = strdup(d->d_name) };
-		if (!entries[dir->n_entries].name)
+		w->names = names;
+		name = arena_copy(&w->source->arena, d->d_name, strlen(d->d_name));
+		if (!name)
 			return err_set(err, -ENOMEM, "out of memory");
-		dir->n_entries++;
+		names[n++] = name;
 	}
 	if (errno != 0)
-		return fail_file(err, dir->path, -errno, "could not be listed");
-	if (dir->n_entries > 1)
-		qsort(dir->entries, dir->n_entries, sizeof(*dir->entries), compare_entries);
+		return fail_node(err, dir, -errno, "could not be listed");
+	if (n > 1)
+		qsort(w->names, n, sizeof(const char *), compare_names);
+	*ret_n = n;
 	return 0;
 }
 
-/* Open directory @node for reading; errors name it as the user would. */
+/* Open directory @node for reading. */
 static DIR *open_dir(struct walker *w, const struct tree_node *node)
 {
-	size_t len;
-	const char *name = path_split(node->path, &len);
-	int parent = dirs_open(&w->dirs, node->path, len);
+	int parent = tree_dirs_open(&w->dirs, node->parent ? node->parent : node);
 	int fd;
 	DIR *stream;
 
@@ -298,7 +347,7 @@ static DIR *open_dir(struct walker *w, const struct tree_node *node)
 		errno = -parent;
 		return NULL;
 	}
-	fd = openat(parent, node->path[0] != '\0' ? name : ".",
+	fd = openat(parent, node->parent ? node->name : ".",
 	            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	stream = fd < 0 ? NULL : fdopendir(fd);
 	if (!stream && fd >= 0)
@@ -309,65 +358,58 @@ static DIR *open_dir(struct walker *w, const struct tree_node *node)
 static int walk_dir(struct walker *w, struct tree_node *dir, struct err *err)
 {
 	CLEANUP(closedir) DIR *stream = open_dir(w, dir);
-	size_t kept = 0;
+	size_t n = 0;
 	int r;
 
+	if (!stream && !dir->parent)
+		return err_set_errno(err, "'%s' could not be opened", w->source->path);
 	if (!stream)
-		return fail_file(err, dir->path[0] != '\0' ? dir->path : w->source->path, -errno,
-		                 "could not be opened");
-	r = read_names(stream, dir, err);
-	for (size_t i = 0; i < dir->n_entries; i++) {
-		struct tree_entry *entry = &dir->entries[i];
+		return fail_node(err, dir, -errno, "could not be opened");
+	r = read_names(w, stream, dir, &n, err);
+	if (r < 0 || n == 0)
+		return r;
+	dir->children = arena_array(&w->source->arena, n, sizeof(*dir->children));
+	if (!dir->children)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < n; i++) {
+		struct tree_node *entry = &dir->children[dir->n_children];
 
-		if (r == 0)
-			r = find_node(w, dirfd(stream), dir, entry->name, &entry->node, err);
-		if (entry->node)
-			dir->entries[kept++] = *entry;
-		else
-			free(entry->name);
+		*entry = (struct tree_node){ .parent = dir, .name = w->names[i] };
+		r = find_node(w, dirfd(stream), entry, err);
+		if (r < 0)
+			return r;
+		dir->n_children += (unsigned)r;
 	}
-	dir->n_entries = kept;
-	return r;
+	return 0;
 }
 
 static int walk_all(struct walker *w, struct err *err)
 {
-	char *path = strdup("");
+	struct tree_node *root = &w->source->root;
 	struct stat st;
+	int r = 0;
 
-	if (fstat(w->source->fd, &st) < 0) {
-		free(path);
+	if (fstat(w->source->fd, &st) < 0)
 		return err_set_errno(err, "'%s'", w->source->path);
-	}
-	w->source->root = path ? add_node(w, &st, path) : NULL;
-	if (!w->source->root) {
-		free(path);
-		return err_set(err, -ENOMEM, "out of memory");
-	}
-	if (w->options->flags & WALK_XATTRS) {
-		int r = read_xattrs(w->source->fd, ".", w->source->root, err);
-
-		if (r < 0)
-			return r;
-	}
-	for (struct tree_node *node = w->source->root; node; node = node->next) {
-		int r = S_ISDIR(node->mode) ? walk_dir(w, node, err) : 0;
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	root->name = "";
+	set_node(w, &st, root);
+	if (w->options->flags & WALK_XATTRS)
+		r = read_xattrs(w, w->source->fd, ".", root, err);
+	for (struct tree_node *dir = root; r == 0 && dir; dir = dir->next_dir)
+		r = walk_dir(w, dir, err);
+	return r;
 }
 
 int walk(const char *path, unsigned rank, const struct walk_options *options, struct source *ret,
          struct err *err)
 {
-	CLEANUP(walker_release) struct walker w = { .source = ret, .options = options };
+	CLEANUP(walker_release)
+	struct walker w = { .source = ret, .options = options, .dirs = TREE_DIRS_INIT };
 
 	*ret = (struct source){ .path = path, .rank = rank };
-	w.tail = &ret->nodes;
+	(void)clock_gettime(CLOCK_REALTIME, &w.fresh_from);
+	w.fresh_from.tv_sec -= FRESH_SECONDS;
 	ret->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	w.dirs = DIRS_INIT(ret->fd);
 	if (ret->fd < 0)
 		return err_set_errno(err, "'%s' could not be opened", path);
 	return walk_all(&w, err);

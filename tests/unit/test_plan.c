@@ -9,15 +9,13 @@
 #include "prng.h"
 #include "tree.h"
 
-enum { N = 3000, GROUP_TARGET = 64 << 10 };
-
-static const struct source source;
+enum { N = 3000, DIRS = 20, GROUP_TARGET = 64 << 10 };
 
 /* Contents with everything that a plan looks at. */
 struct fixture {
 	struct new_content content[N + 1];
-	struct tree_node file[N + 1];
-	char path[N + 1][32];
+	struct tree_node root, dir[DIRS], file[N + 1];
+	char dir_name[DIRS][8], name[N + 1][32];
 	struct new_content *list[N + 1];
 };
 
@@ -25,9 +23,12 @@ static void add(struct fixture *f, size_t i, uint64_t size, struct prng *prng)
 {
 	static const char *const extensions[] = { "png", "ogg", "xml", "b3d" };
 
-	(void)snprintf(f->path[i], sizeof(f->path[i]), "d%u/f%05zu.%s",
-	               (unsigned)prng_below(prng, 20), i, extensions[prng_below(prng, 4)]);
-	f->file[i] = (struct tree_node){ .source = &source, .path = f->path[i] };
+	f->file[i] = (struct tree_node){
+		.parent = &f->dir[prng_below(prng, DIRS)],
+		.name = f->name[i],
+	};
+	(void)snprintf(f->name[i], sizeof(f->name[i]), "f%05zu.%s", i,
+	               extensions[prng_below(prng, 4)]);
 	f->content[i] = (struct new_content){
 		.small = true,
 		.platforms = 1,
@@ -45,6 +46,10 @@ static struct fixture *make_fixture(size_t n, uint64_t seed)
 	struct prng prng = PRNG_INIT(seed);
 
 	cr_assert_not_null(f);
+	for (size_t i = 0; i < DIRS; i++) {
+		(void)snprintf(f->dir_name[i], sizeof(f->dir_name[i]), "d%zu", i);
+		f->dir[i] = (struct tree_node){ .parent = &f->root, .name = f->dir_name[i] };
+	}
 	for (size_t i = 0; i < n; i++)
 		add(f, i, 1 + prng_below(&prng, 20000), &prng);
 	return f;
@@ -68,16 +73,23 @@ static size_t group_ids(const struct fixture *f, size_t n, uint64_t *ids)
 
 Test(plan, puts_more_platforms_first_then_small_then_extension_then_path)
 {
-	static const char *const paths[] = { "z/a.b3d",   "a/b.png", "c/a.png", ".hidden",
-		                             "b/big.b3d", "one.b3d", "two.b3d" };
+	struct tree_node root = { .name = "" };
+	struct tree_node a = { .parent = &root, .name = "a" };
+	struct tree_node b = { .parent = &root, .name = "b" };
+	struct tree_node c = { .parent = &root, .name = "c" };
+	struct tree_node z = { .parent = &root, .name = "z" };
+	struct tree_node file[7] = {
+		{ .parent = &z, .name = "a.b3d" },      { .parent = &a, .name = "b.png" },
+		{ .parent = &c, .name = "a.png" },      { .parent = &root, .name = ".hidden" },
+		{ .parent = &b, .name = "big.b3d" },    { .parent = &root, .name = "one.b3d" },
+		{ .parent = &root, .name = "two.b3d" },
+	};
 	/* In the order that is wanted. */
 	static const size_t wanted[] = { 3, 0, 1, 2, 4, 5, 6 };
-	struct tree_node file[7];
 	struct new_content content[7];
 	struct new_content *list[7];
 
 	for (size_t i = 0; i < 7; i++) {
-		file[i] = (struct tree_node){ .source = &source, .path = strdup(paths[i]) };
 		content[i] = (struct new_content){ .file = &file[i], .size = 10, .small = i != 4 };
 		content[i].platforms =
 			i < 5 ? 3 : (uint32_t)i - 4; /* the last two: one platform each */
@@ -86,11 +98,9 @@ Test(plan, puts_more_platforms_first_then_small_then_extension_then_path)
 	plan_order(list, 7, GROUP_TARGET);
 	for (size_t i = 0; i < 7; i++)
 		cr_expect_eq(list[i], &content[wanted[i]], "place %zu has '%s'", i,
-		             list[i]->file->path);
+		             list[i]->file->name);
 	cr_expect(content[2].ends_group, "no group goes on into large contents");
 	cr_expect(content[5].ends_group, "no group goes on into another class");
-	for (size_t i = 0; i < 7; i++)
-		free(file[i].path);
 }
 
 Test(plan, does_not_depend_on_the_order_of_its_input)
