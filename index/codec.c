@@ -21,6 +21,7 @@
 enum {
 	LEVEL_MAX = 19,           /* higher levels need windows that readers refuse */
 	FILE_WINDOW_LOG_MAX = 27, /* 128 MiB: the largest that zstd -d takes by default */
+	WINDOW_LOG_MIN = 10,      /* libzstd's */
 	FRAME_HEADER_MIN = 6,     /* magic, descriptor, and a byte of window or content size */
 	SINGLE_SEGMENT = 1 << 5,  /* descriptor bit: no window byte, the content is the window */
 };
@@ -74,24 +75,67 @@ static int zstd_errno(size_t code, int otherwise)
 	return ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation ? -ENOMEM : otherwise;
 }
 
-/* Two buffers with their sizes make seven. NOLINTNEXTLINE(readability-function-size) */
-int codec_compress(struct codec *codec, int level, const void *data, size_t size, void *frame,
-                   size_t frame_cap, size_t *ret_frame_size)
+/* Compress with the parameters that are set. The caller has checked sizes. */
+static int compress(struct codec *codec, const void *data, size_t size, void *frame,
+                    size_t frame_cap, size_t *ret_frame_size)
 {
-	size_t n;
-	int r;
+	size_t n = ZSTD_compress2(codec->cctx, frame, frame_cap, data, size);
 
-	if (level < 1 || level > LEVEL_MAX || size < 1 || size > FORMAT_CHUNK_MAX ||
-	    frame_cap < codec_bound(size))
-		return -EINVAL;
-	r = prepare_compression(codec, level);
-	if (r < 0)
-		return r;
-	n = ZSTD_compress2(codec->cctx, frame, frame_cap, data, size);
 	if (ZSTD_isError(n))
 		return zstd_errno(n, -EINVAL);
 	*ret_frame_size = n;
 	return 0;
+}
+
+/* Two buffers with their sizes make seven. NOLINTNEXTLINE(readability-function-size) */
+int codec_compress_table(struct codec *codec, int level, const void *data, size_t size, void *frame,
+                         size_t frame_cap, size_t *ret_frame_size)
+{
+	int r;
+
+	if (level < 1 || level > LEVEL_MAX || size < 1 || frame_cap < codec_bound(size))
+		return -EINVAL;
+	r = prepare_compression(codec, level);
+	return r < 0 ? r : compress(codec, data, size, frame, frame_cap, ret_frame_size);
+}
+
+/* Two buffers with their sizes make seven. NOLINTNEXTLINE(readability-function-size) */
+int codec_compress(struct codec *codec, int level, const void *data, size_t size, void *frame,
+                   size_t frame_cap, size_t *ret_frame_size)
+{
+	if (size > FORMAT_CHUNK_MAX)
+		return -EINVAL;
+	return codec_compress_table(codec, level, data, size, frame, frame_cap, ret_frame_size);
+}
+
+/* The smallest window that reaches from the end of @size bytes to their start. */
+static int window_log(size_t size)
+{
+	int log = WINDOW_LOG_MIN;
+
+	while ((size_t)1 << log < size)
+		log++;
+	return log;
+}
+
+/* Three buffers with their sizes make nine. NOLINTNEXTLINE(readability-function-size) */
+int codec_compress_delta(struct codec *codec, int level, const void *prefix, size_t prefix_size,
+                         const void *data, size_t size, void *frame, size_t frame_cap,
+                         size_t *ret_frame_size)
+{
+	int r;
+
+	if (level < 1 || level > LEVEL_MAX || size < 1 || size > FORMAT_CHUNK_MAX ||
+	    prefix_size < 1 || prefix_size > FORMAT_PREFIX_MAX || frame_cap < codec_bound(size))
+		return -EINVAL;
+	r = prepare_compression(codec, level);
+	if (r < 0)
+		return r;
+	if (ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_windowLog,
+	                                        window_log(prefix_size + size))) ||
+	    ZSTD_isError(ZSTD_CCtx_refPrefix(codec->cctx, prefix, prefix_size)))
+		return -EINVAL;
+	return compress(codec, data, size, frame, frame_cap, ret_frame_size);
 }
 
 /* Whether the bytes begin as a frame of zstd 1.0 or later: neither skippable nor older. */
@@ -116,7 +160,8 @@ static uint64_t window_size(const uint8_t *frame, uint64_t content_size)
 	return base + base / 8 * (frame[5] & 7);
 }
 
-static int check_frame(const void *frame, size_t frame_size, size_t size, struct err *err)
+static int check_frame(const void *frame, size_t frame_size, size_t size, unsigned window_log_max,
+                       struct err *err)
 {
 	unsigned long long claimed;
 
@@ -128,9 +173,9 @@ static int check_frame(const void *frame, size_t frame_size, size_t size, struct
 	if (claimed != size)
 		return err_set(err, -EBADMSG, "frame claims %llu plain bytes instead of %zu",
 		               claimed, size);
-	if (window_size(frame, claimed) > (uint64_t)1 << FORMAT_WINDOW_LOG_MAX)
+	if (window_size(frame, claimed) > (uint64_t)1 << window_log_max)
 		return err_set(err, -EBADMSG, "frame asks for a window of more than %u bytes",
-		               1u << FORMAT_WINDOW_LOG_MAX);
+		               1u << window_log_max);
 	if (ZSTD_getDictID_fromFrame(frame, frame_size) != 0)
 		return err_set(err, -EBADMSG, "frame asks for a dictionary");
 	if (ZSTD_findFrameCompressedSize(frame, frame_size) != frame_size)
@@ -148,18 +193,12 @@ static int prepare_decompression(struct codec *codec, struct err *err)
 	return 0;
 }
 
-int codec_decompress(struct codec *codec, const void *frame, size_t frame_size, void *data,
-                     size_t size, struct err *err)
+/* Decompress with what is set; check_frame() has passed. */
+static int decompress(struct codec *codec, const void *frame, size_t frame_size, void *data,
+                      size_t size, struct err *err)
 {
-	size_t n;
-	int r = check_frame(frame, frame_size, size, err);
+	size_t n = ZSTD_decompressDCtx(codec->dctx, data, size, frame, frame_size);
 
-	if (r < 0)
-		return r;
-	r = prepare_decompression(codec, err);
-	if (r < 0)
-		return r;
-	n = ZSTD_decompressDCtx(codec->dctx, data, size, frame, frame_size);
 	if (ZSTD_isError(n))
 		return err_set(err, zstd_errno(n, -EBADMSG), "frame is damaged: %s",
 		               ZSTD_getErrorName(n));
@@ -167,6 +206,45 @@ int codec_decompress(struct codec *codec, const void *frame, size_t frame_size, 
 		return err_set(err, -EBADMSG, "frame holds %zu plain bytes instead of %zu", n,
 		               size);
 	return 0;
+}
+
+int codec_decompress(struct codec *codec, const void *frame, size_t frame_size, void *data,
+                     size_t size, struct err *err)
+{
+	int r = check_frame(frame, frame_size, size, FORMAT_WINDOW_LOG_MAX, err);
+
+	if (r == 0)
+		r = prepare_decompression(codec, err);
+	return r < 0 ? r : decompress(codec, frame, frame_size, data, size, err);
+}
+
+/* Three buffers with their sizes make eight. NOLINTNEXTLINE(readability-function-size) */
+int codec_decompress_delta(struct codec *codec, const void *prefix, size_t prefix_size,
+                           const void *frame, size_t frame_size, void *data, size_t size,
+                           struct err *err)
+{
+	size_t n;
+	int r = check_frame(frame, frame_size, size, FORMAT_DELTA_WINDOW_LOG_MAX, err);
+
+	if (r == 0)
+		r = prepare_decompression(codec, err);
+	if (r < 0)
+		return r;
+	n = ZSTD_DCtx_refPrefix(codec->dctx, prefix, prefix_size);
+	if (ZSTD_isError(n))
+		return err_set(err, zstd_errno(n, -EINVAL), "prefix not taken: %s",
+		               ZSTD_getErrorName(n));
+	return decompress(codec, frame, frame_size, data, size, err);
+}
+
+int codec_decompress_table(struct codec *codec, const void *frame, size_t frame_size, void *data,
+                           size_t size, struct err *err)
+{
+	int r = check_frame(frame, frame_size, size, FORMAT_DELTA_WINDOW_LOG_MAX, err);
+
+	if (r == 0)
+		r = prepare_decompression(codec, err);
+	return r < 0 ? r : decompress(codec, frame, frame_size, data, size, err);
 }
 
 /* A file being turned into another, step by step. */

@@ -45,6 +45,25 @@ MUST_CHECK int codec_compress(struct codec *codec, int level, const void *data, 
 MUST_CHECK int codec_decompress(struct codec *codec, const void *frame, size_t frame_size,
                                 void *data, size_t size, struct err *err);
 
+/*
+ * As codec_compress(), with matches into @prefix, 1 to FORMAT_PREFIX_MAX bytes that whoever
+ * decompresses the frame has, too (format.md §3.3). Neither is copied.
+ */
+MUST_CHECK int codec_compress_delta(struct codec *codec, int level, const void *prefix,
+                                    size_t prefix_size, const void *data, size_t size, void *frame,
+                                    size_t frame_cap, size_t *ret_frame_size);
+
+/* As codec_decompress(), of a frame that was compressed with these bytes at @prefix. */
+MUST_CHECK int codec_decompress_delta(struct codec *codec, const void *prefix, size_t prefix_size,
+                                      const void *frame, size_t frame_size, void *data, size_t size,
+                                      struct err *err);
+
+/* As codec_compress() and codec_decompress(), for the table of a delta: of any size. */
+MUST_CHECK int codec_compress_table(struct codec *codec, int level, const void *data, size_t size,
+                                    void *frame, size_t frame_cap, size_t *ret_frame_size);
+MUST_CHECK int codec_decompress_table(struct codec *codec, const void *frame, size_t frame_size,
+                                      void *data, size_t size, struct err *err);
+
 /* Plain bytes per step of codec_copy_*(). */
 #define CODEC_STEP ((size_t)1 << 17)
 

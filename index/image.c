@@ -95,13 +95,20 @@ static int compare_packs(const struct image *img, struct err *err)
 static int copy_manifest(const struct manifest *m, struct manifest *ret)
 {
 	struct descriptor *packs = calloc(m->n_packs + 1u, sizeof(*packs));
+	struct delta_layer *deltas = calloc(m->n_deltas + 1u, sizeof(*deltas));
 
-	if (!packs)
+	if (!packs || !deltas) {
+		free(packs);
+		free(deltas);
 		return -ENOMEM;
+	}
 	if (m->n_packs > 0)
 		memcpy(packs, m->packs, m->n_packs * sizeof(*packs));
+	if (m->n_deltas > 0)
+		memcpy(deltas, m->deltas, m->n_deltas * sizeof(*deltas));
 	*ret = *m;
 	ret->packs = packs;
+	ret->deltas = deltas;
 	return 0;
 }
 

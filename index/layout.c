@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "format.h"
 #include "oci_json.h"
@@ -128,6 +129,23 @@ void layout_close(struct layout *layout)
 		(void)close(layout->blobs);
 	free(layout->path);
 	free(layout);
+}
+
+int layout_dup(const struct layout *layout, struct layout **ret, struct err *err)
+{
+	CLEANUP(layout_close) struct layout *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return err_set(err, -ENOMEM, "out of memory");
+	copy->path = strdup(layout->path);
+	copy->dir = fcntl(layout->dir, F_DUPFD_CLOEXEC, 0);
+	copy->blobs = copy->dir < 0 ? -1 : fcntl(layout->blobs, F_DUPFD_CLOEXEC, 0);
+	if (!copy->path)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (copy->blobs < 0)
+		return err_set_errno(err, "'%s'", layout->path);
+	*ret = TAKE_PTR(copy);
+	return 0;
 }
 
 int layout_blobs(const struct layout *layout)
@@ -303,6 +321,28 @@ static int check_config(const struct layout *layout, struct manifest *m, struct 
 		return err_set(err, -EBADMSG, "'%s': config of the image for %s is for '%.*s'",
 		               layout->path, m->platform.name, plain_len(platform ? platform : ""),
 		               platform ? platform : "");
+	return 0;
+}
+
+int layout_manifest(const struct layout *layout, const struct digest *digest, struct manifest *ret,
+                    struct err *err)
+{
+	CLEANUP(free) char *bytes = NULL;
+	struct descriptor self = { .digest = *digest };
+	char hex[DIGEST_HEX_SIZE];
+	struct stat st;
+	int r;
+
+	if (fstatat(layout->blobs, digest_hex(digest, hex), &st, 0) < 0)
+		return err_set_errno(err, "'%s': blob %.12s", layout->path, hex);
+	self.size = st.st_size > 0 ? (uint64_t)st.st_size : 1;
+	r = layout_read_blob(layout, &self, &bytes, err);
+	if (r < 0)
+		return r;
+	r = manifest_parse(bytes, self.size, ret, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s': blob %.12s", layout->path, hex);
+	ret->self = self;
 	return 0;
 }
 

@@ -50,6 +50,12 @@ MUST_CHECK int platform_parse(const char *text, struct platform *ret, struct err
 /* The platform that this machine runs, e.g. "linux/amd64". */
 struct platform platform_of_host(void);
 
+/* A delta of a manifest: some of its chunks, for who has the image that they are made from. */
+struct delta_layer {
+	struct descriptor blob;
+	struct digest base; /* of the other image's manifest */
+};
+
 /* One platform's image. */
 struct manifest {
 	struct descriptor self; /* the manifest blob: its digest names the image */
@@ -58,9 +64,12 @@ struct manifest {
 	struct descriptor index;  /* compressed index database */
 	struct descriptor *packs; /* owned */
 	uint32_t n_packs;
+	struct delta_layer *deltas; /* owned */
+	uint32_t n_deltas;
 };
 
-#define MANIFEST_INIT ((struct manifest){ .packs = NULL, .n_packs = 0 })
+#define MANIFEST_INIT \
+	((struct manifest){ .packs = NULL, .n_packs = 0, .deltas = NULL, .n_deltas = 0 })
 
 void manifest_release(struct manifest *m);
 
@@ -87,11 +96,22 @@ MUST_CHECK int layout_open(const char *path, struct layout **ret, struct err *er
 void layout_close(struct layout *layout);
 DEFINE_CLEANUP(struct layout *, layout_close)
 
+/* Another handle of the same layout. */
+MUST_CHECK int layout_dup(const struct layout *layout, struct layout **ret, struct err *err);
+
 /* Directory blobs/sha256 of the layout; borrowed. Blobs in it are named by their digest's digits. */
 int layout_blobs(const struct layout *layout);
 
 /* Path as it was opened; borrowed. */
 const char *layout_path(const struct layout *layout);
+
+/*
+ * Load the manifest blob @digest, whatever names it; its platform is left
+ * empty. Returns 0; -ENOENT when the layout has no such blob; what manifest_parse()
+ * returns; -errno.
+ */
+MUST_CHECK int layout_manifest(const struct layout *layout, const struct digest *digest,
+                               struct manifest *ret, struct err *err);
 
 /* What a tag names: one image per platform. */
 struct image_set {

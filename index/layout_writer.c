@@ -223,6 +223,27 @@ static json_t *layer_json(const char *type, const struct descriptor *d, const ch
 	return TAKE_PTR(layer);
 }
 
+/* A layer of @kind, "pack" or "delta", titled with its digest. */
+static json_t *blob_json(const char *type, const char *kind, const struct descriptor *d)
+{
+	char hex[DIGEST_HEX_SIZE];
+	char title[32];
+
+	(void)snprintf(title, sizeof(title), "%s-%.12s.zst", kind, digest_hex(&d->digest, hex));
+	return layer_json(type, d, title);
+}
+
+static json_t *delta_json(const struct delta_layer *delta)
+{
+	CLEANUP(json_decref) json_t *layer = blob_json(FORMAT_TYPE_DELTA, "delta", &delta->blob);
+
+	if (!layer ||
+	    json_object_set_new(json_object_get(layer, "annotations"), FORMAT_ANNOTATION_BASE,
+	                        json_from_digest(&delta->base)) < 0)
+		return NULL;
+	return TAKE_PTR(layer);
+}
+
 static json_t *layers_json(const struct manifest *m)
 {
 	CLEANUP(json_decref) json_t *layers = json_array();
@@ -231,13 +252,12 @@ static json_t *layers_json(const struct manifest *m)
 	                                                        "index.sqlite.zst")) < 0)
 		return NULL;
 	for (uint32_t i = 0; i < m->n_packs; i++) {
-		char hex[DIGEST_HEX_SIZE];
-		char title[32];
-
-		(void)snprintf(title, sizeof(title), "pack-%.12s.zst",
-		               digest_hex(&m->packs[i].digest, hex));
 		if (json_array_append_new(layers,
-		                          layer_json(FORMAT_TYPE_PACK, &m->packs[i], title)) < 0)
+		                          blob_json(FORMAT_TYPE_PACK, "pack", &m->packs[i])) < 0)
+			return NULL;
+	}
+	for (uint32_t i = 0; i < m->n_deltas; i++) {
+		if (json_array_append_new(layers, delta_json(&m->deltas[i])) < 0)
 			return NULL;
 	}
 	return TAKE_PTR(layers);

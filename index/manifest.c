@@ -68,6 +68,7 @@ struct platform platform_of_host(void)
 void manifest_release(struct manifest *m)
 {
 	free(m->packs);
+	free(m->deltas);
 	*m = MANIFEST_INIT;
 }
 
@@ -80,7 +81,8 @@ static int check_layer_type(const json_t *layer, const char *expected, size_t i,
 		return err_set(err, -EBADMSG, "manifest: layer %zu has no media type", i);
 	if (strcmp(type, expected) == 0)
 		return 0;
-	if (strcmp(type, FORMAT_TYPE_INDEX) == 0 || strcmp(type, FORMAT_TYPE_PACK) == 0)
+	if (strcmp(type, FORMAT_TYPE_INDEX) == 0 || strcmp(type, FORMAT_TYPE_PACK) == 0 ||
+	    strcmp(type, FORMAT_TYPE_DELTA) == 0)
 		return err_set(err, -EBADMSG, "manifest: layer %zu is '%s', not '%s'", i, type,
 		               expected);
 	if (strncmp(type, FORMAT_TYPE_PREFIX, strlen(FORMAT_TYPE_PREFIX)) == 0)
@@ -91,26 +93,68 @@ static int check_layer_type(const json_t *layer, const char *expected, size_t i,
 	               plain_len(type), type);
 }
 
+static int parse_delta(const json_t *layer, struct delta_layer *ret, struct err *err)
+{
+	const char *base = json_string_value(
+		json_object_get(json_object_get(layer, "annotations"), FORMAT_ANNOTATION_BASE));
+	int r = json_descriptor(layer, &ret->blob, err);
+
+	if (r == 0 && (!base || json_digest(base, &ret->base) < 0))
+		return err_set(err, -EBADMSG,
+		               "manifest: delta layer without the digest of its base");
+	return r;
+}
+
+/* Whether layer @i is a delta, which only deltas follow. */
+static bool is_delta(const json_t *layers, size_t i)
+{
+	const char *type =
+		json_string_value(json_object_get(json_array_get(layers, i), "mediaType"));
+
+	return type && strcmp(type, FORMAT_TYPE_DELTA) == 0;
+}
+
+/* The layers after the index, of which there are @n with it. */
+static int parse_blobs(const json_t *layers, size_t n, struct manifest *m, struct err *err)
+{
+	size_t i = 1;
+	int r = 0;
+
+	for (; r == 0 && i < n && !is_delta(layers, i); i++) {
+		if (m->n_packs == FORMAT_PACKS_MAX)
+			return err_set(err, -EBADMSG, "manifest: more than %d packs",
+			               FORMAT_PACKS_MAX);
+		r = check_layer_type(json_array_get(layers, i), FORMAT_TYPE_PACK, i, err);
+		if (r == 0)
+			r = json_descriptor(json_array_get(layers, i), &m->packs[m->n_packs++],
+			                    err);
+	}
+	for (; r == 0 && i < n; i++) {
+		if (m->n_deltas == FORMAT_DELTAS_MAX)
+			return err_set(err, -EBADMSG, "manifest: more than %d deltas",
+			               FORMAT_DELTAS_MAX);
+		r = check_layer_type(json_array_get(layers, i), FORMAT_TYPE_DELTA, i, err);
+		if (r == 0)
+			r = parse_delta(json_array_get(layers, i), &m->deltas[m->n_deltas++], err);
+	}
+	return r;
+}
+
 static int parse_layers(const json_t *layers, struct manifest *m, struct err *err)
 {
 	size_t n = json_array_size(layers);
 	int r;
 
-	if (n < 1 || n > 1 + (size_t)FORMAT_PACKS_MAX)
+	if (n < 1 || n > 1 + (size_t)FORMAT_PACKS_MAX + FORMAT_DELTAS_MAX)
 		return err_set(err, -EBADMSG, "manifest: %zu layers", n);
 	m->packs = calloc(n, sizeof(*m->packs));
-	if (!m->packs)
+	m->deltas = calloc(n, sizeof(*m->deltas));
+	if (!m->packs || !m->deltas)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = check_layer_type(json_array_get(layers, 0), FORMAT_TYPE_INDEX, 0, err);
 	if (r == 0)
 		r = json_descriptor(json_array_get(layers, 0), &m->index, err);
-	for (size_t i = 1; r == 0 && i < n; i++) {
-		r = check_layer_type(json_array_get(layers, i), FORMAT_TYPE_PACK, i, err);
-		if (r == 0)
-			r = json_descriptor(json_array_get(layers, i), &m->packs[i - 1], err);
-	}
-	m->n_packs = (uint32_t)(n - 1);
-	return r;
+	return r < 0 ? r : parse_blobs(layers, n, m, err);
 }
 
 static int check_artifact(const json_t *root, struct err *err)

@@ -26,15 +26,21 @@ int json_parse_object(const char *text, size_t len, const char *what, json_t **r
 	return 0;
 }
 
+int json_digest(const char *text, struct digest *ret)
+{
+	if (strncmp(text, DIGEST_PREFIX, strlen(DIGEST_PREFIX)) != 0)
+		return -EINVAL;
+	text += strlen(DIGEST_PREFIX);
+	return digest_parse(text, strlen(text), ret);
+}
+
 int json_descriptor(const json_t *object, struct descriptor *ret, struct err *err)
 {
 	const char *digest = json_string_value(json_object_get(object, "digest"));
 	const json_t *size = json_object_get(object, "size");
 	struct descriptor d;
 
-	if (!digest || strncmp(digest, DIGEST_PREFIX, strlen(DIGEST_PREFIX)) != 0 ||
-	    digest_parse(digest + strlen(DIGEST_PREFIX), strlen(digest) - strlen(DIGEST_PREFIX),
-	                 &d.digest) < 0)
+	if (!digest || json_digest(digest, &d.digest) < 0)
 		return err_set(err, -EBADMSG, "descriptor without a sha256 digest");
 	if (!json_is_integer(size) || json_integer_value(size) < 1)
 		return err_set(err, -EBADMSG, "descriptor of '%s' without a size", digest);
@@ -43,11 +49,16 @@ int json_descriptor(const json_t *object, struct descriptor *ret, struct err *er
 	return 0;
 }
 
+json_t *json_from_digest(const struct digest *digest)
+{
+	char text[sizeof(DIGEST_PREFIX) + DIGEST_HEX_SIZE] = DIGEST_PREFIX;
+
+	(void)digest_hex(digest, text + strlen(DIGEST_PREFIX));
+	return json_string(text);
+}
+
 json_t *json_from_descriptor(const char *media_type, const struct descriptor *d)
 {
-	char digest[sizeof(DIGEST_PREFIX) + DIGEST_HEX_SIZE] = DIGEST_PREFIX;
-
-	(void)digest_hex(&d->digest, digest + strlen(DIGEST_PREFIX));
-	return json_pack("{s:s, s:s, s:I}", "mediaType", media_type, "digest", digest, "size",
-	                 (json_int_t)d->size);
+	return json_pack("{s:s, s:o, s:I}", "mediaType", media_type, "digest",
+	                 json_from_digest(&d->digest), "size", (json_int_t)d->size);
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "blob_writer.h"
 #include "format.h"
 
 struct seek_table {
@@ -164,13 +165,10 @@ void seek_table_free(struct seek_table *table)
 }
 
 struct pack_writer {
-	struct io_temp tmp;
-	struct sha256 *hash;        /* owned; of what was written */
+	struct blob_writer blob;
 	struct seek_entry *entries; /* owned */
 	uint32_t n;
 	uint32_t n_max; /* room in entries */
-	uint64_t size;  /* of the frames */
-	uint64_t begun; /* of these: writing to disk has begun */
 };
 
 int pack_writer_open(int dirfd, struct pack_writer **ret, struct err *err)
@@ -180,24 +178,10 @@ int pack_writer_open(int dirfd, struct pack_writer **ret, struct err *err)
 
 	if (!w)
 		return err_set(err, -ENOMEM, "out of memory");
-	w->tmp = IO_TEMP_INIT;
-	w->hash = sha256_new();
-	if (!w->hash)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = io_temp_open(&w->tmp, dirfd, err);
+	r = blob_writer_open(&w->blob, dirfd, "pack", err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(w);
-	return 0;
-}
-
-static int write_hashed(struct pack_writer *w, const void *data, size_t len, struct err *err)
-{
-	int r = io_write(w->tmp.fd, data, len);
-
-	if (r < 0)
-		return err_set(err, r, "pack could not be written: %s", strerrordesc_np(-r));
-	sha256_update(w->hash, data, len);
 	return 0;
 }
 
@@ -216,25 +200,11 @@ static int add_entry(struct pack_writer *w, struct seek_entry entry, struct err 
 	return 0;
 }
 
-/*
- * Let the kernel begin to write to disk what has gathered, so that the fsync
- * at the end has little left to wait for. Only a hint: errors show there.
- */
-static void begin_writeback(struct pack_writer *w)
-{
-	enum { STEP = 4 << 20 };
-
-	if (w->size - w->begun < STEP)
-		return;
-	(void)sync_file_range(w->tmp.fd, (off_t)w->begun, (off_t)(w->size - w->begun),
-	                      SYNC_FILE_RANGE_WRITE);
-	w->begun = w->size;
-}
-
 int pack_writer_append(struct pack_writer *w, const void *frame, uint32_t frame_size,
                        uint32_t plain_size, uint64_t *ret_off, struct err *err)
 {
 	struct seek_entry entry = { le32_put(frame_size), le32_put(plain_size) };
+	uint64_t off = w->blob.size;
 	int r;
 
 	if (frame_size < 1 || frame_size > FORMAT_FRAME_MAX || plain_size < 1 ||
@@ -244,20 +214,18 @@ int pack_writer_append(struct pack_writer *w, const void *frame, uint32_t frame_
 	if (w->n == FORMAT_PACK_FRAMES_MAX)
 		return err_set(err, -EOVERFLOW, "a pack has at most %u frames",
 		               (unsigned)FORMAT_PACK_FRAMES_MAX);
-	r = write_hashed(w, frame, frame_size, err);
+	r = blob_writer_append(&w->blob, frame, frame_size, err);
 	if (r == 0)
 		r = add_entry(w, entry, err);
 	if (r < 0)
 		return r;
-	*ret_off = w->size;
-	w->size += frame_size;
-	begin_writeback(w);
+	*ret_off = off;
 	return 0;
 }
 
 uint64_t pack_writer_size(const struct pack_writer *w)
 {
-	return w->size;
+	return w->blob.size;
 }
 
 static int write_table(struct pack_writer *w, struct err *err)
@@ -271,32 +239,28 @@ static int write_table(struct pack_writer *w, struct err *err)
 	int r;
 
 	memcpy(footer.magic, &magic, sizeof(magic));
-	r = write_hashed(w, &header, sizeof(header), err);
+	r = blob_writer_append(&w->blob, &header, sizeof(header), err);
 	if (r == 0)
-		r = write_hashed(w, w->entries, (size_t)w->n * sizeof(*w->entries), err);
+		r = blob_writer_append(&w->blob, w->entries, (size_t)w->n * sizeof(*w->entries),
+		                       err);
 	if (r == 0)
-		r = write_hashed(w, &footer, sizeof(footer), err);
+		r = blob_writer_append(&w->blob, &footer, sizeof(footer), err);
 	return r;
 }
 
 int pack_writer_publish(struct pack_writer *w, struct digest *ret_digest, uint64_t *ret_size,
                         struct err *err)
 {
-	char hex[DIGEST_HEX_SIZE];
-	struct digest digest;
 	int r;
 
 	if (w->n == 0)
 		return err_set(err, -EINVAL, "a pack holds at least one frame");
 	r = write_table(w, err);
+	if (r == 0)
+		r = blob_writer_publish(&w->blob, ret_digest, err);
 	if (r < 0)
 		return r;
-	sha256_final(w->hash, &digest);
-	r = io_temp_publish(&w->tmp, digest_hex(&digest, hex), 0444, err);
-	if (r < 0)
-		return r;
-	*ret_digest = digest;
-	*ret_size = w->size + table_size(w->n);
+	*ret_size = w->blob.size;
 	return 0;
 }
 
@@ -304,8 +268,7 @@ void pack_writer_free(struct pack_writer *w)
 {
 	if (!w)
 		return;
-	io_temp_release(&w->tmp);
-	sha256_free(w->hash);
+	blob_writer_release(&w->blob);
 	free(w->entries);
 	free(w);
 }

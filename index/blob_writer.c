@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "blob_writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+enum {
+	BLOB_MODE = 0444,         /* never changed again */
+	WRITEBACK_STEP = 4 << 20, /* bytes */
+};
+
+int blob_writer_open(struct blob_writer *w, int dirfd, const char *what, struct err *err)
+{
+	*w = BLOB_WRITER_INIT;
+	w->what = what;
+	w->hash = sha256_new();
+	if (!w->hash)
+		return err_set(err, -ENOMEM, "out of memory");
+	return io_temp_open(&w->tmp, dirfd, err);
+}
+
+/*
+ * Let the kernel begin to write to disk what has gathered, so that the fsync
+ * at the end has little left to wait for. Only a hint: errors show there.
+ */
+static void begin_writeback(struct blob_writer *w)
+{
+	if (w->size - w->begun < WRITEBACK_STEP)
+		return;
+	(void)sync_file_range(w->tmp.fd, (off_t)w->begun, (off_t)(w->size - w->begun),
+	                      SYNC_FILE_RANGE_WRITE);
+	w->begun = w->size;
+}
+
+int blob_writer_append(struct blob_writer *w, const void *data, size_t len, struct err *err)
+{
+	int r = io_write(w->tmp.fd, data, len);
+
+	if (r < 0)
+		return err_set(err, r, "%s could not be written: %s", w->what, strerrordesc_np(-r));
+	sha256_update(w->hash, data, len);
+	w->size += len;
+	begin_writeback(w);
+	return 0;
+}
+
+int blob_writer_publish(struct blob_writer *w, struct digest *ret_digest, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct digest digest;
+	int r;
+
+	sha256_final(w->hash, &digest);
+	r = io_temp_publish(&w->tmp, digest_hex(&digest, hex), BLOB_MODE, err);
+	if (r < 0)
+		return r;
+	*ret_digest = digest;
+	return 0;
+}
+
+void blob_writer_release(struct blob_writer *w)
+{
+	io_temp_release(&w->tmp);
+	sha256_free(w->hash);
+	*w = BLOB_WRITER_INIT;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A blob being written under its digest: what packs and deltas share. One thread at a time. */
+#pragma once
+
+#include "base/hash.h"
+#include "base/io.h"
+
+struct blob_writer {
+	struct io_temp tmp;
+	const char *what;    /* borrowed; for messages: "pack" */
+	struct sha256 *hash; /* owned; of what was written */
+	uint64_t size;       /* bytes written */
+	uint64_t begun;      /* of these: writing to disk has begun */
+};
+
+#define BLOB_WRITER_INIT ((struct blob_writer){ .tmp = IO_TEMP_INIT, .hash = NULL })
+
+/* Begin a blob as an unfinished file in @dirfd (borrowed); @what, a constant, names it in messages. */
+MUST_CHECK int blob_writer_open(struct blob_writer *w, int dirfd, const char *what,
+                                struct err *err);
+
+/* Append @len bytes. */
+MUST_CHECK int blob_writer_append(struct blob_writer *w, const void *data, size_t len,
+                                  struct err *err);
+
+/* Publish the blob under its digest in hexadecimal, durably. Sets the digest. */
+MUST_CHECK int blob_writer_publish(struct blob_writer *w, struct digest *ret_digest,
+                                   struct err *err);
+
+/* Removes what was not published. */
+void blob_writer_release(struct blob_writer *w);
