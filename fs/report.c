@@ -143,9 +143,9 @@ struct resident {
 static void add_resident(void *arg, struct object *obj)
 {
 	struct resident *resident = arg;
-	uint64_t size;
+	struct content content;
 
-	if (index_find_content(resident->idx, object_digest(obj), &size, NULL) == 1)
+	if (index_find_content(resident->idx, object_digest(obj), &content, NULL) == 1)
 		resident->bytes += object_placed_bytes(obj);
 }
 

@@ -147,9 +147,9 @@ MUST_CHECK int index_target(struct index *idx, uint64_t ino, char ret[static FOR
 /* Returns 0 and fills *@ret for content @id, or -EBADMSG when there is none, or -errno. */
 MUST_CHECK int index_content(struct index *idx, uint64_t id, struct content *ret, struct err *err);
 
-/* Whether some file has this content. Returns 1 and sets *@ret_size, 0, or -errno. */
+/* Whether some file has this content. Returns 1 and fills *@ret, 0, or -errno. */
 MUST_CHECK int index_find_content(struct index *idx, const struct digest *digest,
-                                  uint64_t *ret_size, struct err *err);
+                                  struct content *ret, struct err *err);
 
 /*
  * All extents of a content, in order of offset, without overlap. The caller

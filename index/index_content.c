@@ -21,11 +21,10 @@ int index_content(struct index *idx, uint64_t id, struct content *ret, struct er
 	return row_content(&q, 0, ret, err);
 }
 
-int index_find_content(struct index *idx, const struct digest *digest, uint64_t *ret_size,
+int index_find_content(struct index *idx, const struct digest *digest, struct content *ret,
                        struct err *err)
 {
 	CLEANUP(query_end) struct query q = QUERY_INIT;
-	struct content content;
 	int r = query_begin(idx, QUERY_FIND_CONTENT, &q, err);
 
 	if (r < 0)
@@ -34,11 +33,8 @@ int index_find_content(struct index *idx, const struct digest *digest, uint64_t 
 	r = query_step(&q, err);
 	if (r < 1)
 		return r;
-	r = row_content(&q, 0, &content, err);
-	if (r < 0)
-		return r;
-	*ret_size = content.size;
-	return 1;
+	r = row_content(&q, 0, ret, err);
+	return r < 0 ? r : 1;
 }
 
 /*

@@ -26,9 +26,16 @@ static uint64_t splitmix64(uint64_t *state)
 	return z ^ z >> 31;
 }
 
-void chunker_init(struct chunker *c, uint32_t target)
+void chunker_gear(uint64_t gear[static 256])
 {
 	uint64_t state = 0;
+
+	for (unsigned i = 0; i < 256; i++)
+		gear[i] = splitmix64(&state);
+}
+
+void chunker_init(struct chunker *c, uint32_t target)
+{
 	unsigned bits = (unsigned)__builtin_ctz(target);
 
 	assert(target >= CHUNKER_TARGET_MIN && target <= CHUNKER_TARGET_MAX);
@@ -40,8 +47,7 @@ void chunker_init(struct chunker *c, uint32_t target)
 		.mask_early = ~(uint64_t)0 << (64 - (bits + NORMALISATION)),
 		.mask_late = ~(uint64_t)0 << (64 - (bits - NORMALISATION)),
 	};
-	for (unsigned i = 0; i < 256; i++)
-		c->gear[i] = splitmix64(&state);
+	chunker_gear(c->gear);
 }
 
 /*

@@ -27,6 +27,9 @@ struct chunker {
 	uint64_t gear[256];
 };
 
+/* Fill in the table of the gear hash, h = (h << 1) + gear[byte]: a constant of the format. */
+void chunker_gear(uint64_t gear[static 256]);
+
 /* Set up for @target, a power of two from CHUNKER_TARGET_MIN to CHUNKER_TARGET_MAX. */
 void chunker_init(struct chunker *c, uint32_t target);
 

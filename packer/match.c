@@ -31,6 +31,7 @@ struct matcher {
 	struct match *matches; /* owned */
 	size_t n, max;
 	uint64_t off;      /* new bytes that were passed before this window */
+	uint64_t gear[256];
 	uint64_t matched;  /* new bytes up to here are matched or were given up */
 };
 
@@ -57,7 +58,7 @@ static void insert(struct matcher *m, uint64_t hash, uint64_t place)
 /* Walk all old bytes and remember the anchors; the place is that of the window's end. */
 static int index_old(struct matcher *m, struct err *err)
 {
-	const uint64_t *gear = chunker_gear();
+	const uint64_t *gear = m->gear;
 	uint64_t hash = 0;
 	uint64_t off = 0;
 
@@ -89,6 +90,7 @@ int matcher_new(uint64_t size, old_view_fn view, void *arg, struct matcher **ret
 	while (bits < SPACING_BITS_MAX && size >> bits > ANCHORS_WANTED)
 		bits++;
 	anchors = size >> bits;
+	chunker_gear(m->gear);
 	m->size = size;
 	m->view = view;
 	m->arg = arg;
@@ -296,7 +298,7 @@ static int try_start(struct matcher *m, const struct scan *s, size_t *at, struct
 int matcher_next(struct matcher *m, const uint8_t *data, size_t len, uint64_t min, struct err *err)
 {
 	const struct scan s = { .data = data, .len = len, .min = min };
-	const uint64_t *gear = chunker_gear();
+	const uint64_t *gear = m->gear;
 	size_t from; /* bytes before it are not hashed */
 	int r = try_start(m, &s, &from, err);
 	uint64_t hash = 0;

@@ -35,7 +35,7 @@ struct run {
 
 struct new_content {
 	struct digest digest;
-	const struct tree_node *file; /* borrowed; the first that has it, by path */
+	struct tree_node *file; /* borrowed; the first that has it, by path */
 	struct base *base;            /* owned; what it is compared with, or NULL */
 	union {
 		struct run *runs;           /* owned; unless whole or twin */
@@ -51,6 +51,7 @@ struct new_content {
 	bool to_hash : 1;    /* its digest has to be known before bytes are packed */
 	bool whole : 1;      /* one run is all of it */
 	bool is_twin : 1;
+	bool reused : 1; /* an earlier image has all of it */
 };
 
 static inline uint64_t content_size(const struct new_content *c)
@@ -76,9 +77,8 @@ MUST_CHECK int content_add_run(struct new_content *c, struct run run);
 /* A run of a content that has to be packed. */
 struct segment {
 	struct new_content *content; /* borrowed */
-	uint64_t off : 51;
+	uint64_t off;
+	uint64_t len : 62;
 	uint64_t small : 1;      /* below the target: joined with others */
 	uint64_t ends_group : 1; /* small: the chunk ends after it */
-	uint64_t traced : 1;     /* its place is that of the content's rank */
-	uint64_t len;
 };

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two packs may be open at a time, one for chunks with deltas and one for those
+ * without. A record is made when a pack is opened, so that its number is known
+ * to chunks; digest and size follow when it is finished.
+ */
 #include "packs.h"
 
 #include <errno.h>
@@ -10,47 +15,9 @@
 #include "format.h"
 #include "grow.h"
 #include "pack.h"
+#include "packs_internal.h"
 
 #define PACK_FULL ((uint64_t)64 << 20) /* bytes of frames, format.md §3.2 */
-
-enum { FINISHING_MAX = 2 }; /* packs on their way to the disk while the next is filled */
-
-/* A chunk in the table of digests. */
-struct entry {
-	struct table_node hook;
-	struct stored_chunk chunk;
-	uint32_t platforms;
-};
-
-/*
- * A full pack that a thread of its own makes durable: waiting for the disk
- * would keep all cores idle.
- */
-struct finishing {
-	pthread_t thread;
-	struct pack_writer *writer; /* owned; NULL: the place is free */
-	size_t record;              /* its place among the records */
-	struct digest digest;
-	uint64_t size;
-	int result;
-	struct err err;
-};
-
-struct packs {
-	/* of the thread that adds */
-	int dirfd;                     /* borrowed */
-	const char *path;              /* borrowed; of the layout */
-	struct pack_writer *writer;    /* owned; NULL between packs */
-	uint32_t platforms;            /* of the writer's pack */
-	struct pack_record *records;   /* owned */
-	size_t n_records, records_max; /* full ones */
-	struct finishing finishing[FINISHING_MAX];
-	struct stored_chunk **chunks; /* owned list of what the table's entries hold */
-	size_t n_chunks, chunks_max;
-
-	pthread_mutex_t lock;
-	struct table table; /* under lock; its entries are owned */
-};
 
 static void *publish_pack(void *arg)
 {
@@ -94,10 +61,13 @@ void packs_free(struct packs *packs)
 	for (size_t i = 0; i < FINISHING_MAX; i++)
 		(void)wait_finished(packs, &packs->finishing[i], NULL);
 	for (size_t i = 0; i < packs->n_chunks; i++)
-		free(TABLE_ENTRY(packs->chunks[i], struct entry, chunk));
+		free(packs_entry(packs->chunks[i]));
 	table_release(&packs->table);
-	pack_writer_free(packs->writer);
+	for (size_t i = 0; i < OPEN_MAX; i++)
+		pack_writer_free(packs->open[i].writer);
+	delta_writer_free(packs->delta);
 	free(packs->records);
+	free(packs->deltas);
 	free(packs->chunks);
 	(void)pthread_mutex_destroy(&packs->lock);
 	free(packs);
@@ -117,30 +87,23 @@ struct stored_chunk *packs_find(struct packs *packs, const struct digest *digest
 		    (entry->platforms & platforms) != platforms)
 			continue;
 		/* The earliest, whatever the order of the table. */
-		if (!found || entry->chunk.id < found->id)
+		if (!found || entry->order < packs_entry(found)->order)
 			found = &entry->chunk;
 	}
 	(void)pthread_mutex_unlock(&packs->lock);
 	return found;
 }
 
-/* Let the pack that is open be made durable. */
-static int finish_pack(struct packs *packs, struct err *err)
+/* Let the open pack @o be made durable by a thread of its own: waiting would keep cores idle. */
+static int finish_pack(struct packs *packs, struct open_pack *o, struct err *err)
 {
-	struct finishing *f = &packs->finishing[packs->n_records % FINISHING_MAX];
-	struct pack_record *records =
-		array_grow(packs->records, packs->n_records, &packs->records_max, sizeof(*records));
-	int r;
+	struct finishing *f = &packs->finishing[packs->n_finishing++ % FINISHING_MAX];
+	int r = wait_finished(packs, f, err);
 
-	if (!records)
-		return err_set(err, -ENOMEM, "out of memory");
-	packs->records = records;
-	r = wait_finished(packs, f, err);
 	if (r < 0)
 		return r;
-	*f = (struct finishing){ .writer = packs->writer, .record = packs->n_records };
-	packs->writer = NULL;
-	records[packs->n_records++] = (struct pack_record){ .platforms = packs->platforms };
+	*f = (struct finishing){ .writer = o->writer, .record = o->record };
+	o->writer = NULL;
 	r = pthread_create(&f->thread, NULL, publish_pack, f);
 	if (r == 0)
 		return 0;
@@ -149,86 +112,195 @@ static int finish_pack(struct packs *packs, struct err *err)
 	return err_set(err, -r, "a thread could not be started: %s", strerrordesc_np(r));
 }
 
-/* Have a pack open that takes a chunk for @platforms. */
-static int open_pack(struct packs *packs, uint32_t platforms, struct err *err)
+/* A new record at the end. Returns its place, or -errno. */
+static int64_t add_record(struct packs *packs, struct pack_record record, struct err *err)
 {
-	int r = 0;
+	struct pack_record *records;
 
-	if (packs->writer &&
-	    (packs->platforms != platforms || pack_writer_size(packs->writer) >= PACK_FULL))
-		r = finish_pack(packs, err);
-	if (r < 0 || packs->writer)
-		return r;
 	if (packs->n_records >= FORMAT_PACKS_MAX)
 		return err_set(err, -EOVERFLOW, "the image would need more than %d packs",
 		               FORMAT_PACKS_MAX);
+	records =
+		array_grow(packs->records, packs->n_records, &packs->records_max, sizeof(*records));
+	if (!records)
+		return err_set(err, -ENOMEM, "out of memory");
+	packs->records = records;
+	records[packs->n_records] = record;
+	return (int64_t)packs->n_records++;
+}
+
+static int finish_delta(struct packs *packs, struct err *err)
+{
+	struct delta_record *deltas;
+	struct delta_record record = { .platforms = packs->platforms };
+	int r;
+
+	if (!packs->delta)
+		return 0;
+	deltas = array_grow(packs->deltas, packs->n_deltas, &packs->deltas_max, sizeof(*deltas));
+	if (!deltas)
+		return err_set(err, -ENOMEM, "out of memory");
+	packs->deltas = deltas;
+	r = delta_writer_publish(packs->delta, &record.digest, &record.size, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", packs->path);
+	deltas[packs->n_deltas++] = record;
+	delta_writer_free(packs->delta);
+	packs->delta = NULL;
+	return 0;
+}
+
+static int finish_open(struct packs *packs, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < OPEN_MAX; i++) {
+		if (packs->open[i].writer)
+			r = finish_pack(packs, &packs->open[i], err);
+	}
+	return r < 0 ? r : finish_delta(packs, err);
+}
+
+/* Have @o open, for a chunk of @platforms. */
+static int open_pack(struct packs *packs, struct open_pack *o, uint32_t platforms, struct err *err)
+{
+	int64_t record;
+	int r = 0;
+
+	if (packs->platforms != platforms)
+		r = finish_open(packs, err);
 	packs->platforms = platforms;
-	r = pack_writer_open(packs->dirfd, &packs->writer, err);
+	if (r == 0 && o->writer && pack_writer_size(o->writer) >= PACK_FULL)
+		r = finish_pack(packs, o, err);
+	if (r < 0 || o->writer)
+		return r;
+	record = add_record(packs, (struct pack_record){ .old = false }, err);
+	if (record < 0)
+		return (int)record;
+	o->record = (uint32_t)record;
+	r = pack_writer_open(packs->dirfd, &o->writer, err);
 	return r < 0 ? err_wrap(err, r, "'%s'", packs->path) : 0;
 }
 
-/* Make a stored chunk known. Takes @entry, also on failure. */
-static int remember(struct packs *packs, struct entry *entry)
+/* Make a stored chunk known. */
+static int remember(struct packs *packs, const struct stored_chunk *chunk, uint32_t platforms,
+                    struct stored_chunk **ret)
 {
+	CLEANUP(free) struct entry *entry = malloc(sizeof(*entry));
 	struct stored_chunk **chunks = array_grow(
 		packs->chunks, packs->n_chunks, &packs->chunks_max, sizeof(struct stored_chunk *));
 	int r;
 
-	if (!chunks) {
-		free(entry);
+	if (chunks)
+		packs->chunks = chunks;
+	if (!chunks || !entry)
 		return -ENOMEM;
-	}
-	packs->chunks = chunks;
-	chunks[packs->n_chunks++] = &entry->chunk;
+	*entry = (struct entry){
+		.chunk = *chunk,
+		.platforms = platforms,
+		.order = packs->n_chunks,
+	};
 	(void)pthread_mutex_lock(&packs->lock);
-	r = table_insert(&packs->table, &entry->hook, digest_key(&entry->chunk.digest));
+	r = table_insert(&packs->table, &entry->hook, digest_key(&chunk->digest));
 	(void)pthread_mutex_unlock(&packs->lock);
-	return r;
+	if (r < 0)
+		return r;
+	*ret = &entry->chunk;
+	chunks[packs->n_chunks++] = &TAKE_PTR(entry)->chunk;
+	return 0;
+}
+
+static int add_delta(struct packs *packs, const struct new_chunk *chunk, struct err *err)
+{
+	int r = 0;
+
+	if (packs->delta && delta_writer_size(packs->delta) >= PACK_FULL)
+		r = finish_delta(packs, err);
+	if (r == 0 && !packs->delta)
+		r = delta_writer_open(packs->dirfd, &packs->delta, err);
+	if (r == 0)
+		r = delta_writer_append(packs->delta, &chunk->digest, chunk->size, chunk->delta,
+		                        chunk->delta_size, chunk->bases, chunk->n_bases, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", packs->path) : 0;
 }
 
 int packs_add(struct packs *packs, const struct new_chunk *chunk, struct stored_chunk **ret,
               struct err *err)
 {
-	struct entry *entry;
-	uint64_t off;
-	int r = open_pack(packs, chunk->platforms, err);
+	struct open_pack *o = &packs->open[chunk->delta_size > 0 ? OPEN_COVERED : OPEN_OTHER];
+	struct stored_chunk stored = {
+		.digest = chunk->digest,
+		.size = chunk->size,
+		.frame_size = chunk->frame_size,
+	};
+	int r = open_pack(packs, o, chunk->platforms, err);
 
 	if (r < 0)
 		return r;
-	r = pack_writer_append(packs->writer, chunk->frame, chunk->frame_size, chunk->size, &off,
-	                       err);
+	r = pack_writer_append(o->writer, chunk->frame, chunk->frame_size, chunk->size,
+	                       &stored.frame_off, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", packs->path);
-	entry = malloc(sizeof(*entry));
-	if (!entry)
-		return err_set(err, -ENOMEM, "out of memory");
-	*entry = (struct entry){
-		.platforms = chunk->platforms,
-		.chunk = {
-			.digest = chunk->digest,
-			.pack = (uint32_t)packs->n_records,
-			.size = chunk->size,
-			.frame_off = off,
-			.frame_size = chunk->frame_size,
-			.id = packs->n_chunks,
-		},
-	};
-	r = remember(packs, entry);
+	if (chunk->delta_size > 0)
+		r = add_delta(packs, chunk, err);
 	if (r < 0)
-		return err_set(err, r, "out of memory");
-	*ret = &entry->chunk;
-	return 0;
+		return r;
+	stored.pack = o->record;
+	r = remember(packs, &stored, chunk->platforms, ret);
+	return r < 0 ? err_set(err, r, "out of memory") : 0;
+}
+
+int packs_add_old(struct packs *packs, const struct descriptor *pack, struct err *err)
+{
+	for (size_t i = 0; i < packs->n_records; i++) {
+		if (digest_equal(&packs->records[i].digest, &pack->digest))
+			return (int)i;
+	}
+	return (int)add_record(packs,
+	                       (struct pack_record){
+				       .digest = pack->digest,
+				       .size = pack->size,
+				       .old = true,
+			       },
+	                       err);
+}
+
+int packs_add_old_chunk(struct packs *packs, uint32_t pack, const struct chunk *chunk)
+{
+	const struct stored_chunk stored = {
+		.digest = chunk->digest,
+		.pack = pack,
+		.frame_off = chunk->frame_off,
+		.frame_size = chunk->frame_size,
+		.size = chunk->size,
+	};
+	struct stored_chunk *known = packs_find(packs, &chunk->digest, UINT32_MAX);
+
+	return known ? 0 : remember(packs, &stored, UINT32_MAX, &known);
+}
+
+static int compare_places(const void *a, const void *b)
+{
+	const struct stored_chunk *x = *(struct stored_chunk *const *)a;
+	const struct stored_chunk *y = *(struct stored_chunk *const *)b;
+
+	if (x->pack != y->pack)
+		return x->pack < y->pack ? -1 : 1;
+	return x->frame_off < y->frame_off ? -1 : x->frame_off > y->frame_off;
 }
 
 int packs_finish(struct packs *packs, struct err *err)
 {
-	int r = packs->writer ? finish_pack(packs, err) : 0;
+	int r = finish_open(packs, err);
 
 	for (size_t i = 0; i < FINISHING_MAX; i++) {
 		int waited = wait_finished(packs, &packs->finishing[i], r == 0 ? err : NULL);
 
 		r = r < 0 ? r : waited;
 	}
+	if (packs->n_chunks > 1)
+		qsort(packs->chunks, packs->n_chunks, sizeof(struct stored_chunk *),
+		      compare_places);
 	return r;
 }
 
@@ -236,6 +308,12 @@ const struct pack_record *packs_records(const struct packs *packs, uint32_t *ret
 {
 	*ret_n = (uint32_t)packs->n_records;
 	return packs->records;
+}
+
+const struct delta_record *packs_deltas(const struct packs *packs, uint32_t *ret_n)
+{
+	*ret_n = (uint32_t)packs->n_deltas;
+	return packs->deltas;
 }
 
 struct stored_chunk *const *packs_chunks(const struct packs *packs, size_t *ret_n)

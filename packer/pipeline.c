@@ -5,7 +5,6 @@
 #include <errno.h>
 
 #include "codec.h"
-#include "grow.h"
 #include "input.h"
 #include "pipeline_internal.h"
 
@@ -41,6 +40,8 @@ struct block *pipeline_wait_free(struct pipeline *p, uint64_t number)
 		b->used = 0;
 		b->n_slices = 0;
 		b->n_parts = 0;
+		b->n_bases = 0;
+		b->deltas_used = 0;
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	return b;
@@ -82,28 +83,36 @@ static struct block *wait_done(struct pipeline *p, uint64_t number)
 	return done ? b : NULL;
 }
 
-static int add_run(struct new_content *c, struct run run)
-{
-	struct run *runs = array_grow(c->runs, c->n_runs, &c->runs_max, sizeof(*runs));
-
-	if (!runs)
-		return -ENOMEM;
-	c->runs = runs;
-	runs[c->n_runs++] = run;
-	return 0;
-}
-
 /* A content that is one slice has the slice's digest; the hasher leaves it to us. */
 static int settle_digest(const struct slice *s, const struct part *part, struct err *err)
 {
 	struct new_content *c = part->content;
 
-	if (s->n_parts != 1 || part->len != c->size)
+	if (s->n_parts != 1 || part->len != content_size(c))
 		return 0;
 	if (c->has_digest && !digest_equal(&c->digest, &s->digest))
 		return input_changed(c->file, err);
 	c->digest = s->digest;
 	return 0;
+}
+
+/* Add the runs of all parts of @s, which is in @stored. */
+static int add_runs(const struct block *b, const struct slice *s, struct stored_chunk *stored)
+{
+	const struct part *part = &b->parts[s->first_part];
+	uint32_t chunk_off = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < s->n_parts; i++) {
+		r = content_add_run(part[i].content, (struct run){
+							     .off = part[i].off,
+							     .len = part[i].len,
+							     .chunk_off = chunk_off,
+							     .chunk = stored,
+						     });
+		chunk_off += part[i].len;
+	}
+	return r;
 }
 
 static int commit_slice(struct pipeline *p, const struct block *b, const struct slice *s,
@@ -116,9 +125,12 @@ static int commit_slice(struct pipeline *p, const struct block *b, const struct 
 		.frame = b->frames + s->frame_start,
 		.frame_size = s->frame_size,
 		.platforms = part->content->platforms,
+		.delta = s->delta_size > 0 ? b->deltas + s->delta_start : NULL,
+		.delta_size = s->delta_size,
+		.bases = s->delta_size > 0 ? b->bases + s->first_base : NULL,
+		.n_bases = s->n_bases,
 	};
 	struct stored_chunk *stored;
-	uint32_t chunk_off = 0;
 	int r = settle_digest(s, part, err);
 
 	if (r < 0 || s->hole)
@@ -126,17 +138,8 @@ static int commit_slice(struct pipeline *p, const struct block *b, const struct 
 	stored = packs_find(p->packs, &s->digest, chunk.platforms);
 	if (!stored)
 		r = packs_add(p->packs, &chunk, &stored, err);
-	for (uint32_t i = 0; r == 0 && i < s->n_parts; i++) {
-		r = add_run(part[i].content, (struct run){
-						     .off = part[i].off,
-						     .len = part[i].len,
-						     .chunk_off = chunk_off,
-						     .chunk = stored,
-					     });
-		chunk_off += part[i].len;
-		if (r < 0)
-			return err_set(err, r, "out of memory");
-	}
+	if (r == 0 && add_runs(b, s, stored) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	return r;
 }
 
@@ -172,7 +175,10 @@ static int ring_init(struct pipeline *p)
 		b->plain = malloc(p->block_size);
 		b->frames = malloc(p->frames_size);
 		b->slices = calloc(SLICES_MAX, sizeof(*b->slices));
-		if (!b->plain || !b->frames || !b->slices)
+		if (p->options->deltas)
+			b->deltas = malloc(p->frames_size);
+		b->deltas_size = p->frames_size;
+		if (!b->plain || !b->frames || !b->slices || (p->options->deltas && !b->deltas))
 			return -ENOMEM;
 	}
 	return p->ring ? 0 : -ENOMEM;
@@ -183,6 +189,8 @@ static void pipeline_release_cleanup(struct pipeline *p)
 	for (uint32_t i = 0; p->ring && i < p->n_ring; i++) {
 		free(p->ring[i].plain);
 		free(p->ring[i].frames);
+		free(p->ring[i].deltas);
+		free(p->ring[i].bases);
 		free(p->ring[i].slices);
 		free(p->ring[i].parts);
 	}
@@ -231,7 +239,7 @@ static size_t block_size(const struct pipeline_options *o)
 	return size > BLOCK_MIN ? size : BLOCK_MIN;
 }
 
-int pipeline_run(struct new_content **plan, size_t n, const struct pipeline_options *options,
+int pipeline_run(const struct plan *plan, const struct pipeline_options *options,
                  struct packs *packs, struct progress *progress, struct err *err)
 {
 	CLEANUP(free) pthread_t *threads = calloc(options->jobs + 2, sizeof(*threads));
@@ -239,7 +247,6 @@ int pipeline_run(struct new_content **plan, size_t n, const struct pipeline_opti
 	struct pipeline p = {
 		.options = options,
 		.plan = plan,
-		.n = n,
 		.packs = packs,
 		.block_size = block_size(options),
 		.n_ring = options->jobs * BLOCKS_PER_JOB + BLOCKS_EXTRA,

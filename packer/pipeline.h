@@ -4,6 +4,7 @@
 
 #include "chunker.h"
 #include "packs.h"
+#include "plan.h"
 #include "progress.h"
 
 struct pipeline_options {
@@ -11,13 +12,13 @@ struct pipeline_options {
 	uint32_t group_target;
 	int level; /* of zstd */
 	unsigned jobs;
+	bool deltas; /* make them, for contents that have a base */
 };
 
 /*
- * Store the @n contents at @plan, in the order of plan_order(), in @packs.
- * Sets their digests and runs. What is stored does not depend on jobs.
- * Returns 0; -EAGAIN when a file changed; -errno.
+ * Store the segments of @plan, in their order, in @packs. Sets their contents'
+ * digests and adds runs to them. What is stored does not depend on jobs. Returns 0;
+ * -EAGAIN when a file changed; -errno.
  */
-MUST_CHECK int pipeline_run(struct new_content **plan, size_t n,
-                            const struct pipeline_options *options, struct packs *packs,
-                            struct progress *progress, struct err *err);
+MUST_CHECK int pipeline_run(const struct plan *plan, const struct pipeline_options *options,
+                            struct packs *packs, struct progress *progress, struct err *err);

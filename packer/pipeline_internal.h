@@ -36,23 +36,34 @@ struct slice {
 	uint32_t len;
 	uint32_t first_part;
 	uint32_t n_parts;
+	bool large; /* of a large segment */
 
 	/* of the worker */
-	bool hole; /* all zeros, of a large content */
+	bool hole; /* all zeros, of a large segment */
 	struct digest digest;
 	size_t frame_start;
 	uint32_t frame_size; /* 0: found stored already */
+	size_t delta_start;
+	uint32_t delta_size; /* 0: there is none */
+	uint32_t first_base; /* among the block's bases */
+	uint32_t n_bases;
 };
 
 struct block {
 	uint8_t *plain;       /* owned; block_size bytes */
 	uint8_t *frames;      /* owned; frames_size bytes */
+	uint8_t *deltas;      /* owned; deltas_size bytes; NULL without deltas */
+	size_t deltas_size;
+	size_t deltas_used;
 	size_t used;          /* plain bytes in slices */
 	struct slice *slices; /* owned; SLICES_MAX */
 	uint32_t n_slices;
 	struct part *parts; /* owned */
 	size_t n_parts;
 	size_t parts_max;
+	struct digest *bases; /* owned; of the deltas of all slices */
+	size_t n_bases;
+	size_t bases_max;
 
 	/* under the pipeline's lock */
 	bool packed; /* worker is done */
@@ -62,8 +73,7 @@ struct block {
 struct pipeline {
 	/* constant once threads run */
 	const struct pipeline_options *options;
-	struct new_content *const *plan;
-	size_t n;
+	const struct plan *plan;
 	struct packs *packs;
 	size_t block_size;
 	size_t frames_size;

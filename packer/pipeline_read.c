@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "borders.h"
 #include "grow.h"
 #include "input.h"
 #include "pipeline_internal.h"
@@ -12,6 +13,7 @@ struct reader {
 	struct input in;
 	struct block *block; /* being filled */
 	uint64_t number;     /* of that block */
+	struct err err;      /* of reading for borders */
 };
 
 /*
@@ -55,80 +57,133 @@ static void add_slice(struct block *b, uint32_t len, size_t n_parts)
 	b->used += len;
 }
 
-/* Cut what has been read of @c, @have bytes behind the slices, as far as it can be told. */
-static int cut(struct reader *rd, struct new_content *c, uint64_t *off, size_t *have)
+/* A large segment on its way through the reader. */
+struct large {
+	const struct segment *s;
+	struct borders borders; /* owned; of the whole content */
+	size_t next_border;     /* the first one that is behind off */
+	uint64_t off;           /* in the content: sliced so far */
+	size_t have;            /* bytes read beyond that */
+};
+
+static uint64_t large_end(const struct large *l)
+{
+	return l->s->off + l->s->len;
+}
+
+/* Bytes up to where the next slice must end at the latest. */
+static uint64_t bytes_to_border(struct large *l)
+{
+	uint64_t end = large_end(l);
+
+	while (l->next_border < l->borders.n && l->borders.at[l->next_border] <= l->off)
+		l->next_border++;
+	if (l->next_border < l->borders.n && l->borders.at[l->next_border] < end)
+		end = l->borders.at[l->next_border];
+	return end - l->off;
+}
+
+/* Cut what has been read, behind the slices of the block, as far as it can be told. */
+static int cut(struct reader *rd, struct large *l)
 {
 	struct block *b = rd->block;
 
-	while (*have > 0 && b->n_slices < SLICES_MAX) {
-		bool last = *off + *have == c->size;
-		size_t n = chunker_cut(&rd->p->options->chunker, b->plain + b->used, *have, last);
+	while (l->have > 0 && b->n_slices < SLICES_MAX) {
+		uint64_t limit = bytes_to_border(l);
+		bool last = limit <= l->have;
+		size_t n = chunker_cut(&rd->p->options->chunker, b->plain + b->used,
+		                       last ? (size_t)limit : l->have, last);
 
 		if (n == 0)
 			break;
-		if (add_part(b, c, *off, (uint32_t)n) < 0)
+		if (add_part(b, l->s->content, l->off, (uint32_t)n) < 0)
 			return -ENOMEM;
 		add_slice(b, (uint32_t)n, 1);
-		*off += n;
-		*have -= n;
+		b->slices[b->n_slices - 1].large = true;
+		l->off += n;
+		l->have -= n;
 	}
 	return 0;
 }
 
-/* Read and cut one large content. Returns 1, the number of contents read, or -errno. */
-static ssize_t read_large(struct reader *rd, struct new_content *c, struct err *err)
+static int read_for_borders(void *arg, void *buf, size_t len, uint64_t off)
 {
-	uint64_t off = 0; /* sliced so far */
-	size_t have = 0;  /* read beyond that */
-	int r = input_open(&rd->in, c->file, err);
+	struct reader *rd = arg;
 
-	while (r == 0 && off < c->size) {
+	return input_read(&rd->in, buf, len, off, &rd->err);
+}
+
+/* Read and cut one large segment of the open file. */
+static int read_and_cut(struct reader *rd, struct large *l, struct err *err)
+{
+	uint64_t end = large_end(l);
+	int r = 0;
+
+	while (r == 0 && l->off < end) {
 		struct block *b = rd->block;
-		size_t room = rd->p->block_size - b->used - have;
-		uint64_t left = c->size - off - have;
+		size_t room = rd->p->block_size - b->used - l->have;
+		uint64_t left = end - l->off - l->have;
 		size_t n = left < room ? (size_t)left : room;
 
-		r = input_read(&rd->in, b->plain + b->used + have, n, off + have, err);
-		have += n;
-		if (r == 0)
-			r = cut(rd, c, &off, &have) < 0 ? err_set(err, -ENOMEM, "out of memory")
-			                                : 0;
-		if (r == 0 && off < c->size)
-			r = turn_block(rd, have);
+		r = input_read(&rd->in, b->plain + b->used + l->have, n, l->off + l->have, err);
+		l->have += n;
+		if (r == 0 && cut(rd, l) < 0)
+			r = err_set(err, -ENOMEM, "out of memory");
+		if (r == 0 && l->off < end)
+			r = turn_block(rd, l->have);
 	}
+	return r;
+}
+
+/* Returns 1, the number of segments read, or -errno. */
+static ssize_t read_large(struct reader *rd, const struct segment *s, struct err *err)
+{
+	struct large l = { .s = s, .off = s->off };
+	int r = input_open(&rd->in, s->content->file, err);
+
+	if (r == 0) {
+		r = borders_find(read_for_borders, rd, content_size(s->content),
+		                 rd->p->options->chunker.target, &l.borders);
+		if (r < 0)
+			(void)err_set(err, r, "%s", r == -ENOMEM ? "out of memory" : rd->err.msg);
+	}
+	if (r == 0)
+		r = read_and_cut(rd, &l, err);
+	borders_release(&l.borders);
 	if (r == 0)
 		r = input_close(&rd->in, err);
 	return r < 0 ? r : 1;
 }
 
-/* Bytes and number of the contents from @plan on that are one group. */
-static size_t measure_group(struct new_content *const *plan, size_t *ret_n)
+/* Bytes and number of the segments from @plan on that are one group. */
+static size_t measure_group(const struct segment *plan, size_t *ret_n)
 {
 	size_t bytes = 0;
 	size_t n = 0;
 
 	do
-		bytes += plan[n]->size;
-	while (!plan[n++]->ends_group);
+		bytes += plan[n].len;
+	while (!plan[n++].ends_group);
 	*ret_n = n;
 	return bytes;
 }
 
-static int read_small(struct reader *rd, struct new_content *c, size_t at, struct err *err)
+/* Read a small segment to @at of the block. */
+static int read_small(struct reader *rd, const struct segment *s, size_t at, struct err *err)
 {
-	int r = input_open(&rd->in, c->file, err);
+	int r = input_open(&rd->in, s->content->file, err);
 
 	if (r == 0)
-		r = input_read(&rd->in, rd->block->plain + at, c->size, 0, err);
+		r = input_read(&rd->in, rd->block->plain + at, s->len, s->off, err);
 	if (r == 0)
 		r = input_close(&rd->in, err);
-	if (r == 0 && add_part(rd->block, c, 0, (uint32_t)c->size) < 0)
+	if (r == 0 && add_part(rd->block, s->content, s->off, (uint32_t)s->len) < 0)
 		r = err_set(err, -ENOMEM, "out of memory");
 	return r;
 }
 
-/* Read the group that begins at @plan. Returns the number of its contents, or -errno. */
-static ssize_t read_group(struct reader *rd, struct new_content *const *plan, struct err *err)
+/* Read the group that begins at @plan. Returns the number of its segments, or -errno. */
+static ssize_t read_group(struct reader *rd, const struct segment *plan, struct err *err)
 {
 	size_t n;
 	size_t bytes = measure_group(plan, &n);
@@ -139,8 +194,8 @@ static ssize_t read_group(struct reader *rd, struct new_content *const *plan, st
 		r = turn_block(rd, 0);
 	at = rd->block->used;
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		r = read_small(rd, plan[i], at, err);
-		at += plan[i]->size;
+		r = read_small(rd, &plan[i], at, err);
+		at += plan[i].len;
 	}
 	if (r < 0)
 		return r;
@@ -150,16 +205,16 @@ static ssize_t read_group(struct reader *rd, struct new_content *const *plan, st
 
 static int read_all(struct reader *rd, struct err *err)
 {
-	const struct pipeline *p = rd->p;
+	const struct plan *plan = rd->p->plan;
 	size_t i = 0;
 
-	while (i < p->n) {
+	while (i < plan->n) {
 		ssize_t n = rd->block->n_slices == SLICES_MAX ? turn_block(rd, 0) : 0;
 
 		if (n < 0)
 			return (int)n;
-		n = p->plan[i]->small ? read_group(rd, p->plan + i, err)
-		                      : read_large(rd, p->plan[i], err);
+		n = plan->list[i].small ? read_group(rd, &plan->list[i], err)
+		                        : read_large(rd, &plan->list[i], err);
 		if (n < 0)
 			return (int)n;
 		i += (size_t)n;
@@ -170,7 +225,7 @@ static int read_all(struct reader *rd, struct err *err)
 void *pipeline_reader(void *arg)
 {
 	struct pipeline *p = arg;
-	struct reader rd = { .p = p, .in = INPUT_INIT, .block = pipeline_wait_free(p, 0) };
+	struct reader rd = { .p = p, .in = INPUT_INIT, .err = ERR_INIT, .block = pipeline_wait_free(p, 0) };
 	struct err err = ERR_INIT;
 	int r = rd.block ? read_all(&rd, &err) : -ECANCELED;
 

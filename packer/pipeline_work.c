@@ -5,7 +5,14 @@
 
 #include "codec.h"
 #include "input.h"
+#include "pipeline_delta.h"
 #include "pipeline_internal.h"
+
+/* What a worker has to itself. */
+struct worker {
+	struct codec *codec;             /* owned */
+	struct delta_maker *delta_maker; /* owned; NULL without deltas */
+};
 
 /* Compared with itself shifted by one: memcmp() does that at the speed of memory. */
 static bool is_zero(const uint8_t *data, size_t len)
@@ -14,8 +21,8 @@ static bool is_zero(const uint8_t *data, size_t len)
 }
 
 /* Hash @s and compress it unless it is known or a hole. */
-static int pack_slice(const struct pipeline *p, struct codec *codec, struct block *b,
-                      struct slice *s, size_t *frames_used)
+static int pack_slice(const struct pipeline *p, struct worker *w, struct block *b, struct slice *s,
+                      size_t *frames_used)
 {
 	const struct new_content *c = b->parts[s->first_part].content;
 	const uint8_t *data = b->plain + s->start;
@@ -23,28 +30,28 @@ static int pack_slice(const struct pipeline *p, struct codec *codec, struct bloc
 	int r;
 
 	s->frame_start = *frames_used;
-	s->hole = !c->small && is_zero(data, s->len);
-	if (s->hole && s->len != c->size)
+	s->hole = s->large && is_zero(data, s->len);
+	if (s->hole && s->len != content_size(c))
 		return 0;
 	sha256(data, s->len, &s->digest);
 	if (s->hole || packs_find(p->packs, &s->digest, c->platforms))
 		return 0;
-	r = codec_compress(codec, p->options->level, data, s->len, b->frames + *frames_used,
+	r = codec_compress(w->codec, p->options->level, data, s->len, b->frames + *frames_used,
 	                   p->frames_size - *frames_used, &frame_size);
 	if (r < 0)
 		return r;
 	s->frame_size = (uint32_t)frame_size;
 	*frames_used += frame_size;
-	return 0;
+	return w->delta_maker ? delta_maker_try(w->delta_maker, b, s) : 0;
 }
 
-static int pack_block(const struct pipeline *p, struct codec *codec, struct block *b)
+static int pack_block(const struct pipeline *p, struct worker *w, struct block *b)
 {
 	size_t frames_used = 0;
-	int r = codec ? 0 : -ENOMEM;
+	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < b->n_slices; i++)
-		r = pack_slice(p, codec, b, &b->slices[i], &frames_used);
+		r = pack_slice(p, w, b, &b->slices[i], &frames_used);
 	return r;
 }
 
@@ -70,29 +77,44 @@ static void block_done(struct pipeline *p, bool *stage)
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
+static int work(struct pipeline *p, struct worker *w)
+{
+	struct block *b;
+	int r = 0;
+
+	w->codec = codec_new();
+	if (p->options->deltas)
+		w->delta_maker = delta_maker_new(p->options->level);
+	if (!w->codec || (p->options->deltas && !w->delta_maker))
+		return -ENOMEM;
+	while (r == 0 && (b = take_block(p))) {
+		r = pack_block(p, w, b);
+		if (r == 0)
+			block_done(p, &b->packed);
+	}
+	return r;
+}
+
 void *pipeline_worker(void *arg)
 {
 	struct pipeline *p = arg;
-	CLEANUP(codec_free) struct codec *codec = codec_new();
+	struct worker w = { .codec = NULL };
 	struct err err = ERR_INIT;
-	struct block *b;
+	int r = work(p, &w);
 
-	while ((b = take_block(p))) {
-		int r = pack_block(p, codec, b);
-
-		if (r < 0) {
-			(void)err_set(&err, r, "compression failed: %s", strerrordesc_np(-r));
-			pipeline_fail(p, r, &err);
-			return NULL;
-		}
-		block_done(p, &b->packed);
+	if (r < 0) {
+		(void)err_set(&err, r, "compression failed: %s", strerrordesc_np(-r));
+		pipeline_fail(p, r, &err);
 	}
+	codec_free(w.codec);
+	delta_maker_free(w.delta_maker);
 	return NULL;
 }
 
 /*
  * Hash one part of a content. A content that is a slice by itself has that
- * slice's digest, which a worker makes: nothing to do here.
+ * slice's digest, which a worker makes; one that is not packed as a whole has been
+ * hashed before: nothing to do here.
  */
 static int hash_part(struct sha256 *hash, const struct slice *s, const struct part *part,
                      const uint8_t *data, struct err *err)
@@ -100,10 +122,10 @@ static int hash_part(struct sha256 *hash, const struct slice *s, const struct pa
 	struct new_content *c = part->content;
 	struct digest digest;
 
-	if (s->n_parts == 1 && part->len == c->size)
+	if (c->base || (s->n_parts == 1 && part->len == content_size(c)))
 		return 0;
 	sha256_update(hash, data, part->len);
-	if (part->off + part->len < c->size)
+	if (part->off + part->len < content_size(c))
 		return 0;
 	sha256_final(hash, &digest);
 	if (c->has_digest && !digest_equal(&c->digest, &digest))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "plan.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tree.h"
+#include "base.h"
 
 /* The extension of @name, with its dot; "" when there is none, also for ".name". */
 static const char *extension(const char *name)
@@ -12,6 +13,15 @@ static const char *extension(const char *name)
 	const char *dot = strrchr(name, '.');
 
 	return dot && dot != name ? dot : "";
+}
+
+int plan_compare_files(const struct tree_node *a, const struct tree_node *b)
+{
+	int order = strcmp(extension(a->name), extension(b->name));
+
+	if (order == 0)
+		order = tree_path_cmp(a, b);
+	return order != 0 ? order : (int)a->rank - (int)b->rank;
 }
 
 static int compare_classes(uint32_t a, uint32_t b)
@@ -23,20 +33,30 @@ static int compare_classes(uint32_t a, uint32_t b)
 	return a < b ? -1 : a > b;
 }
 
+/* By first use; what no trace has comes last. */
+static int compare_ranks(uint32_t a, uint32_t b)
+{
+	if (a == 0 || b == 0)
+		return (a == 0) - (b == 0);
+	return a < b ? -1 : a > b;
+}
+
 static int compare(const void *x, const void *y)
 {
-	const struct new_content *a = *(struct new_content *const *)x;
-	const struct new_content *b = *(struct new_content *const *)y;
-	int order = compare_classes(a->platforms, b->platforms);
+	const struct segment *a = x;
+	const struct segment *b = y;
+	const struct new_content *ca = a->content;
+	const struct new_content *cb = b->content;
+	int order = compare_classes(ca->platforms, cb->platforms);
 
 	if (order == 0)
-		order = b->small - a->small;
+		order = compare_ranks(ca->rank, cb->rank);
 	if (order == 0)
-		order = strcmp(extension(a->file->name), extension(b->file->name));
+		order = (int)b->small - (int)a->small;
 	if (order == 0)
-		order = tree_path_cmp(a->file, b->file);
+		order = plan_compare_files(ca->file, cb->file);
 	if (order == 0)
-		order = (int)a->file->rank - (int)b->file->rank;
+		order = a->off < b->off ? -1 : a->off > b->off;
 	return order;
 }
 
@@ -56,29 +76,93 @@ bool plan_cuts_after(const struct digest *digest, uint64_t size, uint32_t group_
 	return (unsigned __int128)fraction(digest) * group_target < (unsigned __int128)size << 64;
 }
 
-/* Whether content @next can be in one group with its predecessor of @platforms. */
-static bool same_kind(const struct new_content *next, uint32_t platforms)
+/* Whether @next can be in one group with @s, which is small. */
+static bool can_follow(const struct segment *s, const struct segment *next)
 {
-	return next->small && next->platforms == platforms;
+	return next->small && next->content->platforms == s->content->platforms &&
+	       (next->content->rank > 0) == (s->content->rank > 0);
 }
 
-void plan_order(struct new_content **list, size_t n, uint32_t group_target)
+static void mark_groups(struct plan *plan, uint32_t group_target)
 {
 	uint64_t group_max = (uint64_t)group_target * 4;
 	uint64_t used = 0;
 
-	if (n > 1)
-		qsort(list, n, sizeof(struct new_content *), compare);
-	for (size_t i = 0; i < n && list; i++) {
-		struct new_content *c = list[i];
+	for (size_t i = 0; i < plan->n; i++) {
+		struct segment *s = &plan->list[i];
 
-		if (!c->small)
+		if (!s->small)
 			continue;
-		used += c->size;
-		c->ends_group = i + 1 == n || !same_kind(list[i + 1], c->platforms) ||
-		                used + list[i + 1]->size > group_max ||
-		                plan_cuts_after(&c->digest, c->size, group_target);
-		if (c->ends_group)
+		used += s->len;
+		s->ends_group = i + 1 == plan->n || !can_follow(s, s + 1) ||
+		                used + s[1].len > group_max ||
+		                plan_cuts_after(&s->content->digest, s->len, group_target);
+		if (s->ends_group)
 			used = 0;
 	}
+}
+
+/* Add [@off, @end) of @c at the end of the list, if there is one; counts in any case. */
+static void add_segment(struct plan *plan, struct new_content *c, uint64_t off, uint64_t end,
+                        uint64_t target)
+{
+	if (off == end)
+		return;
+	if (plan->list)
+		plan->list[plan->n] = (struct segment){
+			.content = c,
+			.off = off,
+			.len = end - off,
+			.small = end - off < target,
+		};
+	plan->n++;
+	plan->bytes += end - off;
+}
+
+/* What is between the runs that @c has of its base, or all of it. */
+static void add_content(struct plan *plan, struct new_content *c, uint64_t target)
+{
+	uint64_t off = 0;
+
+	if (c->reused)
+		return;
+	for (size_t i = 0; c->base && i < c->base->n_matches; i++) {
+		const struct match *m = &c->base->matches[i];
+
+		add_segment(plan, c, off, m->off, target);
+		off = m->off + m->len;
+	}
+	add_segment(plan, c, off, content_size(c), target);
+}
+
+static void add_all(struct plan *plan, const struct contents *contents, uint64_t target)
+{
+	plan->n = 0;
+	plan->bytes = 0;
+	for (size_t i = 0; i < contents->n; i++)
+		add_content(plan, &contents->list[i], target);
+}
+
+int plan_make(const struct contents *contents, uint64_t target, uint32_t group_target,
+              struct plan *ret)
+{
+	struct plan plan = PLAN_INIT;
+
+	/* First only to count: the list is as long as it has to be. */
+	add_all(&plan, contents, target);
+	plan.list = calloc(plan.n + 1, sizeof(*plan.list));
+	if (!plan.list)
+		return -ENOMEM;
+	add_all(&plan, contents, target);
+	if (plan.n > 1)
+		qsort(plan.list, plan.n, sizeof(*plan.list), compare);
+	mark_groups(&plan, group_target);
+	*ret = plan;
+	return 0;
+}
+
+void plan_release(struct plan *plan)
+{
+	free(plan->list);
+	*plan = PLAN_INIT;
 }

@@ -14,7 +14,8 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "names.h"
-#include "new_content.h"
+
+struct new_content;
 
 enum { PLATFORMS_MAX = 32 }; /* a set of platforms is a bit mask */
 

@@ -45,7 +45,8 @@ static int visit_content(void *arg, const struct content *content)
 	CLEANUP(free) struct extent *extents = NULL;
 	struct index *idx = arg;
 	struct err err = ERR_INIT;
-	uint64_t end = 0, size;
+	struct content found;
+	uint64_t end = 0;
 	uint32_t n = 0;
 	int r = index_extents(idx, content, &extents, &n, &err);
 
@@ -56,9 +57,9 @@ static int visit_content(void *arg, const struct content *content)
 		must(extents[i].off >= end && extents[i].seq == i);
 		end = extents[i].off + extents[i].len;
 	}
-	r = index_find_content(idx, &content->digest, &size, &err);
+	r = index_find_content(idx, &content->digest, &found, &err);
 	check_result(r, &err);
-	must(r < 1 || size >= 1);
+	must(r < 1 || found.size >= 1);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "built_file.h"
 #include "codec.h"
 #include "format.h"
 #include "sample.h"
@@ -137,6 +138,91 @@ static int seed_image(const char *dir, const char *tmp, const struct manifest *m
 	return r < 0 ? r : seed_file(dir, "index", "good", &none, sample_path(tmp, "i", path));
 }
 
+/*
+ * Write @b as a seed of fuzz_borders, which puts a gap of 2048 * @gap zeros into
+ * it: those bytes from @split on are left out.
+ */
+static int seed_borders(const char *dir, const char *name, const struct built *b, size_t split,
+                        uint8_t gap)
+{
+	uint8_t how[] = { gap, (uint8_t)split, (uint8_t)(split >> 8), 100, 0 };
+	struct bytes prefix = { how, sizeof(how) };
+	size_t left_out = (size_t)gap * 2048;
+	CLEANUP(bytes_release) struct bytes rest = { malloc(b->len), b->len - left_out };
+
+	if (!rest.data)
+		return -ENOMEM;
+	memcpy(rest.data, b->data, split);
+	memcpy(rest.data + split, b->data + split + left_out, rest.len - split);
+	return seed(dir, "borders", name, &prefix, &rest);
+}
+
+enum { GAP = 60 };
+
+static int seed_png(const char *dir, const char *name, uint8_t gap)
+{
+	CLEANUP(built_release) struct built b = { NULL, 0, 0 };
+	size_t split;
+
+	built_png_signature(&b);
+	built_png_chunk(&b, "IHDR", 13);
+	split = b.len + 8;
+	built_png_chunk(&b, "IDAT", 200 + (uint32_t)gap * 2048);
+	built_png_chunk(&b, "IDAT", 100);
+	built_png_chunk(&b, "tEXt", 30);
+	built_png_chunk(&b, "IEND", 0);
+	return seed_borders(dir, name, &b, split, gap);
+}
+
+static int seed_zip(const char *dir, const char *name, uint8_t gap, bool zip64)
+{
+	struct built_member m[] = {
+		{ .name = "a", .size = 150, .local_extra = 8 },
+		{ .name = "b", .size = 50 },
+		{ .name = "c", .size = 200 + (size_t)gap * 2048, .method = 8, .zip64 = zip64 },
+	};
+	struct built_zip z = { .members = m, .n = 3, .base = 20, .zip64 = zip64, .comment_len = 5 };
+	CLEANUP(built_release) struct built b = { NULL, 0, 0 };
+
+	built_add(&b, NULL, z.base);
+	built_zip(&b, &z);
+	return seed_borders(dir, name, &b, m[2].at, gap);
+}
+
+static int seed_tar(const char *dir, const char *name, uint8_t gap)
+{
+	static const char records[] = "20 path=a long name\n12 size=300\n";
+	CLEANUP(built_release) struct built b = { NULL, 0, 0 };
+	size_t split;
+
+	(void)built_tar_member(&b, 'L', "././@LongLink", NULL, 120);
+	split = built_tar_member(&b, '0', "a", NULL, 300 + (size_t)gap * 2048);
+	(void)built_tar_member(&b, 'x', "x", records, sizeof(records) - 1);
+	(void)built_tar_member(&b, '0', "b", NULL, 300);
+	(void)built_tar_member(&b, 'S', "c", NULL, 300);
+	built_tar_end(&b);
+	return seed_borders(dir, name, &b, split, gap);
+}
+
+static int seed_formats(const char *dir)
+{
+	int r = seed_png(dir, "png", 0);
+
+	if (r == 0)
+		r = seed_png(dir, "png-large", GAP);
+	if (r == 0)
+		r = seed_zip(dir, "zip", 0, false);
+	if (r == 0)
+		r = seed_zip(dir, "zip-large", GAP, false);
+	if (r == 0)
+		r = seed_zip(dir, "zip64", 0, true);
+	if (r == 0)
+		r = seed_zip(dir, "zip64-large", GAP, true);
+	if (r == 0)
+		r = seed_tar(dir, "tar", 0);
+	return r < 0 ? r : seed_tar(dir, "tar-large", GAP);
+}
+
 int main(int argc, char *argv[])
 {
 	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
@@ -159,5 +245,7 @@ int main(int argc, char *argv[])
 		r = seed_frames(argv[1]);
 	if (r == 0)
 		r = seed_texts(argv[1]);
+	if (r == 0)
+		r = seed_formats(argv[1]);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -240,7 +240,7 @@ Test(index, gives_extents_around_holes)
 	CLEANUP(free) struct extent *e = NULL;
 	struct content c;
 	uint32_t n = 0;
-	uint64_t size = 0;
+	struct content found;
 
 	cr_assert_eq(index_content(idx, 2, &c, NULL), 0);
 	cr_expect_eq(c.size, SAMPLE_DEEP);
@@ -256,10 +256,11 @@ Test(index, gives_extents_around_holes)
 	cr_expect_eq(e[1].chunk.pack, 2);
 	cr_expect_eq(e[1].chunk.size, SAMPLE_CHUNK3);
 	cr_expect_eq(e[1].seq, 1);
-	cr_assert_eq(index_find_content(idx, &c.digest, &size, NULL), 1);
-	cr_expect_eq(size, SAMPLE_DEEP);
+	cr_assert_eq(index_find_content(idx, &c.digest, &found, NULL), 1);
+	cr_expect_eq(found.size, SAMPLE_DEEP);
+	cr_expect_eq(found.id, 2);
 	c.digest.bytes[5] ^= 1;
-	cr_expect_eq(index_find_content(idx, &c.digest, &size, NULL), 0);
+	cr_expect_eq(index_find_content(idx, &c.digest, &found, NULL), 0);
 	cr_expect_eq(index_content(idx, 4, &c, NULL), -EBADMSG);
 }
 

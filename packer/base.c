@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "input.h"
+
+enum {
+	STEP = 1 << 20,      /* new bytes compared at once */
+	ZEROS = 64 << 10,    /* a view of a hole */
+};
+
+int base_new(struct image *img, uint64_t id, struct base **ret, struct err *err)
+{
+	CLEANUP(base_free) struct base *base = calloc(1, sizeof(*base));
+	int r;
+
+	if (!base)
+		return err_set(err, -ENOMEM, "out of memory");
+	base->img = img;
+	r = index_content(image_index(img), id, &base->content, err);
+	if (r == 0)
+		r = index_extents(image_index(img), &base->content, &base->extents,
+		                  &base->n_extents, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(base);
+	return 0;
+}
+
+void base_free(struct base *base)
+{
+	if (!base)
+		return;
+	free(base->extents);
+	free(base->matches);
+	free(base);
+}
+
+uint32_t base_extent_at(const struct base *base, uint64_t off)
+{
+	uint32_t lo = 0, hi = base->n_extents;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (base->extents[mid].off + base->extents[mid].len <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* Shows the bytes of an old content. */
+struct viewer {
+	const struct base *base;
+	struct plain_cache *cache;
+	struct old_view last;
+	bool failed;
+};
+
+static const uint8_t zeros[ZEROS];
+
+static int view_old(void *arg, uint64_t off, struct old_view *ret, struct err *err)
+{
+	struct viewer *v = arg;
+	const struct base *base = v->base;
+	const struct extent *x;
+	const uint8_t *plain;
+	uint32_t i;
+
+	if (off - v->last.start < v->last.len) {
+		*ret = v->last;
+		return 0;
+	}
+	i = base_extent_at(base, off);
+	x = &base->extents[i];
+	if (i == base->n_extents || x->off > off) {
+		uint64_t end = i == base->n_extents ? base->content.size : x->off;
+
+		*ret = (struct old_view){ .data = zeros, .start = off };
+		ret->len = end - off < ZEROS ? (size_t)(end - off) : ZEROS;
+	} else {
+		int r = plain_cache_read(v->cache, base->img, &x->chunk, &plain, err);
+
+		v->failed = r < 0;
+		if (r < 0)
+			return r;
+		*ret = (struct old_view){
+			.data = plain + x->chunk_off,
+			.start = x->off,
+			.len = x->len,
+		};
+	}
+	v->last = *ret;
+	return 0;
+}
+
+static int compare_file(struct matcher *m, const struct new_content *c, uint64_t min,
+                        struct err *err)
+{
+	CLEANUP(input_release) struct input in = INPUT_INIT;
+	uint64_t size = content_size(c);
+	CLEANUP(free) uint8_t *buf = malloc(size < STEP ? (size_t)size : STEP);
+	int r;
+
+	if (!buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = input_open(&in, c->file, err);
+	for (uint64_t off = 0; r == 0 && off < size; off += STEP) {
+		size_t n = size - off < STEP ? (size_t)(size - off) : STEP;
+
+		r = input_read(&in, buf, n, off, err);
+		if (r == 0)
+			r = matcher_next(m, buf, n, min, err);
+	}
+	return r < 0 ? r : input_close(&in, err);
+}
+
+int base_compare(struct base *base, const struct new_content *c, struct plain_cache *cache,
+                 uint64_t min_match, struct err *err)
+{
+	CLEANUP(matcher_free) struct matcher *m = NULL;
+	struct viewer viewer = { .base = base, .cache = cache };
+	const struct match *matches;
+	size_t n;
+	int r = matcher_new(base->content.size, view_old, &viewer, &m, err);
+
+	if (r == 0)
+		r = compare_file(m, c, min_match, err);
+	if (r < 0)
+		return viewer.failed && r != -ENOMEM ? 1 : r;
+	matches = matcher_matches(m, &n);
+	if (n == 0)
+		return 0;
+	base->matches = malloc(n * sizeof(*matches));
+	if (!base->matches)
+		return err_set(err, -ENOMEM, "out of memory");
+	memcpy(base->matches, matches, n * sizeof(*matches));
+	base->n_matches = n;
+	return 0;
+}
+
+/* Place in the old content that new bytes at @off stand for: between the matches around it. */
+static uint64_t old_place(const struct base *base, uint64_t off)
+{
+	size_t lo = 0, hi = base->n_matches;
+	const struct match *before;
+	uint64_t place;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (base->matches[mid].off <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	before = lo > 0 ? &base->matches[lo - 1] : NULL;
+	if (!before && base->n_matches > 0)
+		/* Before the first match: as far before it as there. */
+		return base->matches[0].old_off - (base->matches[0].off - off <
+		                                                   base->matches[0].old_off
+		                                           ? base->matches[0].off - off
+		                                           : base->matches[0].old_off);
+	place = before ? off - before->off + before->old_off : off;
+	return place < base->content.size ? place : base->content.size - 1;
+}
+
+static bool has_chunk(const struct chunk **chunks, uint32_t n, const struct chunk *chunk)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (digest_equal(&chunks[i]->digest, &chunk->digest))
+			return true;
+	}
+	return false;
+}
+
+/* Bytes of the chunks that @from to @to, not included, have. */
+static uint64_t sum_sizes(const struct chunk **chunks, uint32_t n)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += chunks[i]->size;
+	return sum;
+}
+
+uint32_t base_chunks(const struct base *base, uint64_t off, uint64_t len, uint64_t bytes,
+                     const struct chunk **chunks, uint32_t n, uint32_t max)
+{
+	uint64_t place = old_place(base, off + len / 2);
+	uint64_t sum = sum_sizes(chunks, n);
+	uint32_t after = base_extent_at(base, place);
+	uint32_t before = after;
+	bool more = true;
+
+	/* From the middle outwards, one extent after and one before. */
+	while (more && n < max) {
+		more = false;
+		for (int side = 0; side < 2 && n < max; side++) {
+			const struct chunk *chunk;
+
+			if (side == 0 ? after == base->n_extents : before == 0)
+				continue;
+			chunk = side == 0 ? &base->extents[after++].chunk
+			                  : &base->extents[--before].chunk;
+			more = true;
+			if (has_chunk(chunks, n, chunk))
+				continue;
+			if (sum + chunk->size > bytes)
+				return n;
+			sum += chunk->size;
+			chunks[n++] = chunk;
+		}
+	}
+	return n;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The images of the release that a build starts from. Read-only once opened:
+ * any thread may look things up.
+ */
+#pragma once
+
+#include "image.h"
+#include "packs.h"
+
+struct old {
+	struct image_set set;  /* owned */
+	struct image **images; /* owned; of each of set's manifests */
+	uint32_t n;
+};
+
+#define OLD_INIT ((struct old){ .set = IMAGE_SET_INIT })
+
+/* Open all images that @tag of the layout at @path names. Returns 0; -ENOENT when there is no such tag; -errno. */
+MUST_CHECK int old_open(const char *path, const char *tag, struct old *ret, struct err *err);
+
+void old_release(struct old *old);
+
+static inline void old_release_cleanup(struct old *old)
+{
+	old_release(old);
+}
+
+/* The image for @platform: its own, else the one for any, else the first; NULL when there is none. */
+struct image *old_for(const struct old *old, const char *platform);
+
+/* Make all packs and chunks known to @packs. Returns 0 or -errno. */
+MUST_CHECK int old_register(const struct old *old, struct packs *packs, struct err *err);
+
+/* Find regular files of one image by what is left of a path that does not exist any more. */
+struct old_names;
+
+/* Returns 0 and sets *@ret; -ENOMEM; -errno. @img is borrowed. */
+MUST_CHECK int old_names_new(struct image *img, struct old_names **ret, struct err *err);
+
+/* Accepts NULL. */
+void old_names_free(struct old_names *names);
+DEFINE_CLEANUP(struct old_names *, old_names_free)
+
+/*
+ * The content of the file that @path most likely was in the old image: the
+ * one at @path; else one of the same name elsewhere; else, in the same directory and
+ * of the same extension, the one whose name has most in common. Returns its number, or 0.
+ */
+uint64_t old_names_find(const struct old_names *names, const char *path);

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plain_cache.h"
+
+#include <errno.h>
+
+enum {
+	SLOTS = 128,
+	BYTES_MAX = 8 << 20, /* of all slots but the one in use */
+};
+
+struct slot {
+	const struct image *img; /* borrowed; NULL: the slot is free */
+	uint64_t chunk;
+	uint64_t used; /* the larger, the later */
+	uint8_t *plain; /* owned */
+	size_t size;
+};
+
+struct plain_cache {
+	struct chunk_reader *reader; /* owned */
+	struct slot slots[SLOTS];
+	uint64_t clock;
+	size_t bytes;
+};
+
+struct plain_cache *plain_cache_new(void)
+{
+	CLEANUP(plain_cache_free) struct plain_cache *cache = calloc(1, sizeof(*cache));
+
+	if (!cache)
+		return NULL;
+	cache->reader = chunk_reader_new();
+	return cache->reader ? TAKE_PTR(cache) : NULL;
+}
+
+void plain_cache_free(struct plain_cache *cache)
+{
+	if (!cache)
+		return;
+	for (size_t i = 0; i < SLOTS; i++)
+		free(cache->slots[i].plain);
+	chunk_reader_free(cache->reader);
+	free(cache);
+}
+
+static void empty_slot(struct plain_cache *cache, struct slot *slot)
+{
+	cache->bytes -= slot->size;
+	free(slot->plain);
+	*slot = (struct slot){ .img = NULL };
+}
+
+static struct slot *find_free(struct plain_cache *cache)
+{
+	for (size_t i = 0; i < SLOTS; i++) {
+		if (!cache->slots[i].img)
+			return &cache->slots[i];
+	}
+	return NULL;
+}
+
+/* Empty the slot that has not been used for longest. */
+static void evict(struct plain_cache *cache)
+{
+	struct slot *oldest = NULL;
+
+	for (size_t i = 0; i < SLOTS; i++) {
+		struct slot *s = &cache->slots[i];
+
+		if (s->img && (!oldest || s->used < oldest->used))
+			oldest = s;
+	}
+	if (oldest)
+		empty_slot(cache, oldest);
+}
+
+/* A free slot, with room for @size bytes beside the others. */
+static struct slot *make_room(struct plain_cache *cache, size_t size)
+{
+	while (cache->bytes > 0 && cache->bytes + size > BYTES_MAX)
+		evict(cache);
+	if (!find_free(cache))
+		evict(cache);
+	return find_free(cache);
+}
+
+int plain_cache_read(struct plain_cache *cache, struct image *img, const struct chunk *chunk,
+                     const uint8_t **ret, struct err *err)
+{
+	const void *plain;
+	struct slot *slot;
+	int r;
+
+	for (size_t i = 0; i < SLOTS; i++) {
+		slot = &cache->slots[i];
+		if (slot->img == img && slot->chunk == chunk->id) {
+			slot->used = ++cache->clock;
+			*ret = slot->plain;
+			return 0;
+		}
+	}
+	r = image_read_chunk(img, cache->reader, chunk, &plain, err);
+	if (r < 0)
+		return r;
+	slot = make_room(cache, chunk->size);
+	slot->plain = malloc(chunk->size);
+	if (!slot->plain)
+		return err_set(err, -ENOMEM, "out of memory");
+	memcpy(slot->plain, plain, chunk->size);
+	slot->img = img;
+	slot->chunk = chunk->id;
+	slot->size = chunk->size;
+	slot->used = ++cache->clock;
+	cache->bytes += chunk->size;
+	*ret = slot->plain;
+	return 0;
+}

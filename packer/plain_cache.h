@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plain bytes of chunks that were read lately. One thread at a time. */
+#pragma once
+
+#include "image.h"
+
+struct plain_cache;
+
+/* Returns NULL when memory runs out. */
+struct plain_cache *plain_cache_new(void);
+
+/* Accepts NULL. */
+void plain_cache_free(struct plain_cache *cache);
+DEFINE_CLEANUP(struct plain_cache *, plain_cache_free)
+
+/*
+ * The bytes of @chunk of @img, valid until the next call. Returns 0 or what
+ * image_read_chunk() returns.
+ */
+MUST_CHECK int plain_cache_read(struct plain_cache *cache, struct image *img,
+                                const struct chunk *chunk, const uint8_t **ret, struct err *err);

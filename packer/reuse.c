@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * First every content is looked up by digest, which is cheap. What is left is
+ * compared with its base by several threads, in order of path: files that are
+ * neighbours share chunks, which a thread then has at hand.
+ */
+#include "reuse.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base.h"
+#include "crew.h"
+#include "notes.h"
+#include "plan.h"
+
+enum {
+	MATCH_MIN_SMALL = 192, /* shorter runs cost more extents than they save bytes */
+	MATCH_MIN_LARGE = 1024, /* a large file is read more than it is updated */
+	BATCH = 16,
+};
+
+struct reuse {
+	const struct reuse_options *options;
+	struct old_names *names[PLATFORMS_MAX]; /* owned; of each old image, when needed */
+	struct new_content **list;              /* owned; to compare */
+	size_t n;
+	size_t next;   /* atomic */
+	uint64_t done; /* atomic; bytes */
+	bool told;     /* atomic */
+	struct crew crew;
+};
+
+static void reuse_release_cleanup(struct reuse *u)
+{
+	for (unsigned i = 0; i < PLATFORMS_MAX; i++)
+		old_names_free(u->names[i]);
+	free(u->list);
+}
+
+/* The old image that @c is compared with; NULL when there is none. */
+static struct image *image_for(const struct reuse *u, const struct new_content *c)
+{
+	return old_for(u->options->old,
+	               u->options->platforms[__builtin_ctz(c->platforms)]);
+}
+
+/* Add the runs by which the bytes [@old_off, @old_off + @len) of @base become those at @off of @c. */
+static int add_runs(const struct reuse *u, struct new_content *c, const struct base *base,
+                    struct match match)
+{
+	for (uint32_t i = base_extent_at(base, match.old_off); i < base->n_extents; i++) {
+		const struct extent *x = &base->extents[i];
+		uint64_t start = x->off > match.old_off ? x->off : match.old_off;
+		uint64_t end = x->off + x->len;
+		struct stored_chunk *chunk;
+		struct run run;
+
+		if (end > match.old_off + match.len)
+			end = match.old_off + match.len;
+		if (start >= end)
+			break;
+		chunk = packs_find(u->options->packs, &x->chunk.digest, c->platforms);
+		if (!chunk)
+			return -ENOENT;
+		run = (struct run){
+			.off = start - match.old_off + match.off,
+			.len = (uint32_t)(end - start),
+			.chunk_off = x->chunk_off + (uint32_t)(start - x->off),
+			.chunk = chunk,
+		};
+		if (content_add_run(c, run) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Whether an old image has all of @c; then its extents are taken over. */
+static int reuse_whole(const struct reuse *u, struct new_content *c, struct err *err)
+{
+	CLEANUP(base_free) struct base *base = NULL;
+	const struct old *old = u->options->old;
+	struct image *first = image_for(u, c);
+
+	for (uint32_t i = 0; i <= old->n; i++) {
+		struct image *img = i == 0 ? first : old->images[i - 1];
+		struct content content;
+		int r;
+
+		if (!img || (i > 0 && img == first))
+			continue;
+		r = index_find_content(image_index(img), &c->digest, &content, err);
+		if (r == 1)
+			r = base_new(img, content.id, &base, err);
+		if (r < 0)
+			return r;
+		if (base)
+			break;
+	}
+	if (!base)
+		return 0;
+	c->reused = true;
+	if (add_runs(u, c, base, (struct match){ .len = base->content.size }) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* Give @c a base, if there is a likely one. */
+static int find_base(struct reuse *u, struct new_content *c, struct path_buf *path,
+                     struct err *err)
+{
+	struct image *img = image_for(u, c);
+	const char *text = tree_path(c->file, path);
+	unsigned i = 0;
+	uint64_t id;
+	int r = 0;
+
+	if (!text)
+		return err_set(err, -ENOMEM, "out of memory");
+	while (u->options->old->images[i] != img)
+		i++;
+	if (!u->names[i])
+		r = old_names_new(img, &u->names[i], err);
+	if (r < 0)
+		return r;
+	id = old_names_find(u->names[i], text);
+	return id != 0 ? base_new(img, id, &c->base, err) : 0;
+}
+
+static int compare_one(struct reuse *u, struct new_content *c, struct plain_cache *cache,
+                       struct err *err)
+{
+	uint64_t min = content_size(c) < u->options->small_max ? MATCH_MIN_SMALL : MATCH_MIN_LARGE;
+	int r = base_compare(c->base, c, cache, min, err);
+
+	if (r == 1) {
+		/* Whatever is wrong with the old image: the new one does without. */
+		if (!__atomic_exchange_n(&u->told, true, __ATOMIC_RELAXED))
+			note("some files are not compared with the earlier image: %s", err->msg);
+		base_free(c->base);
+		c->base = NULL;
+		return 0;
+	}
+	for (size_t i = 0; r == 0 && i < c->base->n_matches; i++) {
+		r = add_runs(u, c, c->base, c->base->matches[i]);
+		if (r < 0)
+			return err_set(err, r, "%s", strerrordesc_np(-r));
+	}
+	return r;
+}
+
+/* Compare what no other thread has begun. */
+static int compare_some(void *arg, struct progress *progress, struct err *err)
+{
+	struct reuse *u = arg;
+	CLEANUP(plain_cache_free) struct plain_cache *cache = plain_cache_new();
+	int r = cache ? 0 : err_set(err, -ENOMEM, "out of memory");
+
+	while (r == 0 && !crew_failed(&u->crew)) {
+		size_t i = __atomic_fetch_add(&u->next, BATCH, __ATOMIC_RELAXED);
+		size_t end = i + BATCH < u->n ? i + BATCH : u->n;
+		uint64_t done = 0;
+
+		if (i >= u->n)
+			break;
+		for (; r == 0 && i < end; i++) {
+			r = compare_one(u, u->list[i], cache, err);
+			done += content_size(u->list[i]);
+		}
+		done = __atomic_add_fetch(&u->done, done, __ATOMIC_RELAXED);
+		if (progress)
+			progress_update(progress, done);
+	}
+	return r;
+}
+
+/* Reuse what is there whole, and list in u->list what is to be compared. */
+static int look_up_all(struct reuse *u, struct contents *contents, struct err *err)
+{
+	CLEANUP(path_buf_release) struct path_buf path = PATH_BUF_INIT;
+	int r = 0;
+
+	u->list = calloc(contents->n + 1, sizeof(struct new_content *));
+	if (!u->list)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; r == 0 && i < contents->n; i++) {
+		struct new_content *c = &contents->list[i];
+
+		r = reuse_whole(u, c, err);
+		if (r == 0 && !c->reused)
+			r = find_base(u, c, &path, err);
+		if (r == 0 && c->base)
+			u->list[u->n++] = c;
+	}
+	return r;
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+	const struct new_content *x = *(struct new_content *const *)a;
+	const struct new_content *y = *(struct new_content *const *)b;
+
+	return plan_compare_files(x->file, y->file);
+}
+
+int reuse_contents(struct contents *contents, const struct reuse_options *options, struct err *err)
+{
+	CLEANUP(reuse_release) struct reuse u = { .options = options, .crew = CREW_INIT };
+	struct progress progress;
+	uint64_t total = 0;
+	int r = look_up_all(&u, contents, err);
+
+	if (r < 0 || u.n == 0)
+		return r;
+	qsort(u.list, u.n, sizeof(struct new_content *), compare_paths);
+	for (size_t i = 0; i < u.n; i++)
+		total += content_size(u.list[i]);
+	progress_start(&progress, options->progress, "compared", total);
+	return crew_run(&u.crew, options->jobs, compare_some, &u, &progress, err);
+}
