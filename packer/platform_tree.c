@@ -50,8 +50,10 @@ static struct tree_node *next_entry(struct tree_entries *e, struct tree_node **r
 	if (!base && !over)
 		return NULL;
 	order = !over ? -1 : !base ? 1 : strcmp(base->name, over->name);
-	e->base += order <= 0;
-	e->over += order >= 0;
+	if (order <= 0)
+		e->base++;
+	if (order >= 0)
+		e->over++;
 	if (order == 0 && S_ISDIR(base->mode) && S_ISDIR(over->mode))
 		*ret_over = over;
 	return order < 0 || *ret_over ? base : over;
@@ -122,20 +124,19 @@ static int place_children(struct platform_tree *tree, unsigned platform, struct 
 {
 	struct tree_node *over;
 	struct tree_node *entry;
-	int r = 0;
 
 	tree_entries_begin(e, dir);
-	while (r == 0 && (entry = next_entry(e, &over))) {
+	while ((entry = next_entry(e, &over))) {
 		struct tree_node *node = tree_named(entry);
 
 		if (is_placed(tree, node))
 			tree->again[tree->n_again++] = node->place;
-		else
-			r = place_node(tree, platform, node, over);
+		else if (place_node(tree, platform, node, over) < 0)
+			return -ENOMEM;
 		tree->nodes[dir].n_entries++;
 		tree->nodes[S_ISDIR(node->mode) ? dir : node->place].nlink++;
 	}
-	return r;
+	return 0;
 }
 
 static int place_all(struct platform_tree *tree, unsigned platform, struct source *base,
@@ -168,7 +169,7 @@ int platform_tree_build(struct source *base, struct source *over, unsigned platf
 	size_t n_other_names = base->n_other_names + (over ? over->n_other_names : 0);
 	int r = -ENOMEM;
 
-	if (over && n > TREE_NODES_MAX)
+	if (over && n + n_other_names > TREE_NODES_MAX)
 		return err_set(err, -EOVERFLOW, "'%s' with '%s' " TREE_TOO_LARGE, base->path,
 		               over->path, TREE_NODES_MAX);
 	tree.nodes = malloc(n * sizeof(*tree.nodes));

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { FRESH_SECONDS = 2 };
+
 void source_release(struct source *source)
 {
 	arena_release(&source->arena);
@@ -47,7 +49,7 @@ const char *tree_path(const struct tree_node *node, struct path_buf *buf)
 {
 	size_t at = path_size(node);
 
-	if (at > buf->max) {
+	if (!buf->text || at > buf->max) {
 		char *grown = realloc(buf->text, at * 2);
 
 		if (!grown)
@@ -130,4 +132,19 @@ uint64_t tree_stamp(const struct stat *st)
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
 		hash = mix(hash, fields[i]);
 	return hash;
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+bool tree_is_fresh(const struct stat *st, const struct timespec *began)
+{
+	const struct timespec from = {
+		.tv_sec = began->tv_sec - FRESH_SECONDS,
+		.tv_nsec = began->tv_nsec,
+	};
+
+	return !is_before(&st->st_mtim, &from) || !is_before(&st->st_ctim, &from);
 }

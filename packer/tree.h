@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "arena.h"
 #include "base/cleanup.h"
@@ -19,7 +20,7 @@ struct new_content;
 
 enum { PLATFORMS_MAX = 32 }; /* a set of platforms is a bit mask */
 
-#define TREE_NODES_MAX (UINT32_MAX - 1) /* of a source, and of a platform's tree */
+#define TREE_NODES_MAX (UINT32_MAX - 1) /* names of a source, and of a platform's tree */
 #define TREE_TOO_LARGE "has more than %u files and directories; make several images of it"
 
 struct tree_xattr {
@@ -138,3 +139,9 @@ int tree_path_cmp(const struct tree_node *a, const struct tree_node *b);
  * differ mean that it has changed. The same in every run and on every machine.
  */
 uint64_t tree_stamp(const struct stat *st);
+
+/*
+ * Whether a file that a walk begun at @began finds as @st may change again without another
+ * stamp: clocks of file systems are coarse, the coarsest has a tick of 2 seconds.
+ */
+bool tree_is_fresh(const struct stat *st, const struct timespec *began);

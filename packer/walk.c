@@ -19,12 +19,6 @@
 #include "notes.h"
 #include "tree_dirs.h"
 
-/*
- * Clocks of file systems are coarse: what is written within their tick of an
- * earlier change leaves no trace. This is the coarsest in use.
- */
-enum { FRESH_SECONDS = 2 };
-
 /* A file of several names. */
 struct linked {
 	struct table_node hook;
@@ -36,7 +30,7 @@ struct linked {
 struct walker {
 	struct source *source;
 	const struct walk_options *options;
-	struct timespec fresh_from;
+	struct timespec began;
 	struct tree_dirs dirs;
 	struct table linked;        /* owned entries */
 	struct tree_node *last_dir; /* behind which the next one is hung */
@@ -86,18 +80,12 @@ static void set_times(const struct walk_options *o, const struct stat *st, struc
 	node->mtime_ns = (uint32_t)st->st_mtim.tv_nsec;
 }
 
-static bool before(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
-}
-
 /* What regular file @node is known by later on. */
 static void set_identity(const struct walker *w, const struct stat *st, struct tree_node *node)
 {
 	node->size = (uint64_t)st->st_size;
 	node->stamp = tree_stamp(st);
-	node->fresh = !before(&st->st_mtim, &w->fresh_from) ||
-	              !before(&st->st_ctim, &w->fresh_from);
+	node->fresh = tree_is_fresh(st, &w->began);
 }
 
 /* Make @node, which has its parent and name, what @st says. */
@@ -280,15 +268,15 @@ static int find_node(struct walker *w, int dirfd, struct tree_node *entry, struc
 		warn_node(entry, unsupported(st.st_mode));
 		return 0;
 	}
+	if (w->source->n_nodes + w->source->n_other_names >= TREE_NODES_MAX)
+		return err_set(err, -EOVERFLOW, "'%s' " TREE_TOO_LARGE, w->source->path,
+		               TREE_NODES_MAX);
 	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1)
 		first = find_linked(w, &st);
 	if (first) {
 		set_other_name(w, entry, first);
 		return 1;
 	}
-	if (w->source->n_nodes >= TREE_NODES_MAX)
-		return err_set(err, -EOVERFLOW, "'%s' " TREE_TOO_LARGE, w->source->path,
-		               TREE_NODES_MAX);
 	set_node(w, &st, entry);
 	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && remember_linked(w, &st, entry) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
@@ -407,8 +395,7 @@ int walk(const char *path, unsigned rank, const struct walk_options *options, st
 	struct walker w = { .source = ret, .options = options, .dirs = TREE_DIRS_INIT };
 
 	*ret = (struct source){ .path = path, .rank = rank };
-	(void)clock_gettime(CLOCK_REALTIME, &w.fresh_from);
-	w.fresh_from.tv_sec -= FRESH_SECONDS;
+	(void)clock_gettime(CLOCK_REALTIME, &w.began);
 	ret->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ret->fd < 0)
 		return err_set_errno(err, "'%s' could not be opened", path);
