@@ -136,6 +136,11 @@ int layout_writer_blobs(const struct layout_writer *w)
 	return w->blobs;
 }
 
+int layout_writer_dir(const struct layout_writer *w)
+{
+	return w->dir;
+}
+
 const char *layout_writer_path(const struct layout_writer *w)
 {
 	return w->path;

@@ -26,6 +26,9 @@ DEFINE_CLEANUP(struct layout_writer *, layout_writer_close)
 /* Directory blobs/sha256, for pack_writer_open() and io_temp_open(); borrowed. */
 int layout_writer_blobs(const struct layout_writer *w);
 
+/* The layout's own directory; borrowed. */
+int layout_writer_dir(const struct layout_writer *w);
+
 /* Path as it was opened, for messages; borrowed. */
 const char *layout_writer_path(const struct layout_writer *w);
 

@@ -6,12 +6,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/table.h"
+#include "cache.h"
 #include "contents.h"
 #include "format.h"
 #include "notes.h"
 #include "plan.h"
 #include "publish.h"
+#include "reuse.h"
 
 struct build {
 	const struct build_options *options;
@@ -21,6 +22,8 @@ struct build {
 	unsigned n_trees;
 	struct contents contents;
 	struct layout_writer *writer; /* owned */
+	struct cache *cache;          /* owned */
+	struct old old;
 	struct packs *packs;          /* owned */
 	struct manifest manifests[PLATFORMS_MAX];
 	unsigned n_manifests;
@@ -31,8 +34,10 @@ static void build_free(struct build *b)
 	for (unsigned i = 0; i < b->n_manifests; i++)
 		manifest_release(&b->manifests[i]);
 	packs_free(b->packs);
-	layout_writer_close(b->writer);
 	contents_release(&b->contents);
+	old_release(&b->old);
+	cache_close(b->cache);
+	layout_writer_close(b->writer);
 	for (unsigned i = 0; i < b->n_trees; i++)
 		platform_tree_release(&b->trees[i]);
 	for (unsigned i = 0; i < b->n_sources; i++)
@@ -128,24 +133,108 @@ static int build_trees(struct build *b, struct err *err)
 	return r;
 }
 
-static int store_contents(struct build *b, struct err *err)
+static bool same_layout(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && same_dir(&x, &y);
+}
+
+/*
+ * Open the release to start from. One that was named must be there; one that
+ * merely was there before may be of no use.
+ */
+static int open_old(struct build *b, struct err *err)
 {
 	const struct build_options *o = b->options;
-	struct progress progress;
-	uint64_t total = 0;
-	int r = layout_writer_open(o->image->layout, &b->writer, err);
+	bool named = o->from.layout != NULL;
+	const struct image_ref *from = named ? &o->from : o->image;
+	struct err reason = ERR_INIT;
+	int r;
+
+	if (o->no_from)
+		return 0;
+	if (named && !same_layout(from->layout, o->image->layout))
+		return err_set(err, -EINVAL,
+		               "'%s' is another layout; copy the image to start from into '%s'",
+		               from->layout, o->image->layout);
+	r = old_open(from->layout, from->tag, &b->old, &reason);
+	if (r < 0 && named)
+		return err_set(err, r, "%s", reason.msg);
+	if (r < 0 && r != -ENOENT)
+		note("packing everything anew: %s", reason.msg);
+	return b->old.n > 0 ? old_register(&b->old, b->packs, err) : 0;
+}
+
+static int open_layout(struct build *b, struct err *err)
+{
+	int r = layout_writer_open(b->options->image->layout, &b->writer, err);
 
 	if (r < 0)
 		return r;
 	b->packs = packs_new(layout_writer_blobs(b->writer), layout_writer_path(b->writer));
-	if (!b->packs)
+	b->cache = cache_open(layout_writer_dir(b->writer));
+	if (!b->packs || !b->cache)
 		return err_set(err, -ENOMEM, "out of memory");
-	plan_order(b->contents.list, b->contents.n, o->pipeline.group_target);
-	for (size_t i = 0; i < b->contents.n; i++)
-		total += b->contents.list[i]->size;
-	progress_start(&progress, o->progress, "packed", total);
-	return pipeline_run(b->contents.list, b->contents.n, &o->pipeline, b->packs, &progress,
-	                    err);
+	return open_old(b, err);
+}
+
+static int collect(struct build *b, struct err *err)
+{
+	const struct build_options *o = b->options;
+	const struct contents_options options = {
+		.small_max = o->pipeline.chunker.target,
+		.hash_all = b->old.n > 0,
+		.cache = b->cache,
+		.jobs = o->pipeline.jobs,
+		.progress = o->progress,
+	};
+
+	return contents_collect(b->trees, b->n_trees, &options, &b->contents, err);
+}
+
+static const char *platform_name(const struct build_options *o, unsigned bit)
+{
+	return o->n_overlays > 0 ? o->overlays[bit].platform.name : FORMAT_PLATFORM_ANY;
+}
+
+static int reuse(struct build *b, struct err *err)
+{
+	const struct build_options *o = b->options;
+	const char *names[PLATFORMS_MAX];
+	const struct reuse_options options = {
+		.old = &b->old,
+		.platforms = names,
+		.packs = b->packs,
+		.small_max = o->pipeline.chunker.target,
+		.jobs = o->pipeline.jobs,
+		.progress = o->progress,
+	};
+
+	for (unsigned i = 0; i < b->n_trees; i++)
+		names[i] = platform_name(o, i);
+	return b->old.n > 0 ? reuse_contents(&b->contents, &options, err) : 0;
+}
+
+static int store_contents(struct build *b, struct err *err)
+{
+	const struct build_options *o = b->options;
+	struct pipeline_options pipeline = o->pipeline;
+	CLEANUP(plan_release) struct plan plan = PLAN_INIT;
+	struct progress progress;
+	int r;
+
+	pipeline.deltas &= b->old.n > 0;
+	if (plan_make(&b->contents, pipeline.chunker.target, pipeline.group_target, &plan) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	progress_start(&progress, o->progress, "packed", plan.bytes);
+	r = pipeline_run(&plan, &pipeline, b->packs, &progress, err);
+	if (r == 0 && contents_settle(&b->contents) < 0)
+		r = err_set(err, -ENOMEM, "out of memory");
+	if (r < 0)
+		return r;
+	packs_count_use(b->packs, b->contents.list, b->contents.n);
+	return packs_rewrite(b->packs, b->contents.list, b->contents.n, err);
 }
 
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
@@ -154,8 +243,8 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 	const struct publication pub = {
 		.writer = b->writer,
 		.packs = b->packs,
-		.plan = b->contents.list,
-		.n = b->contents.n,
+		.contents = &b->contents,
+		.old = &b->old,
 		.options = &o->pipeline,
 	};
 	struct platform any = { .name = FORMAT_PLATFORM_ANY };
@@ -168,9 +257,19 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 		if (r == 0)
 			b->n_manifests++;
 	}
-	if (r < 0)
-		return r;
-	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
+	if (r == 0)
+		r = layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret,
+		                      err);
+	return r;
+}
+
+/* Without it the next build only takes longer. */
+static void save_cache(const struct build *b)
+{
+	struct err err = ERR_INIT;
+
+	if (cache_save(layout_writer_dir(b->writer), b->trees, b->n_trees, &err) < 0)
+		note("the next build will read all files: %s", err.msg);
 }
 
 /* Files that some platform has. */
@@ -186,24 +285,11 @@ static void count_files(const struct build *b, struct build_report *ret)
 	}
 }
 
-static int compare_digests(const void *a, const void *b)
+static void count_unique(const struct build *b, struct build_report *ret)
 {
-	const struct new_content *x = *(struct new_content *const *)a;
-	const struct new_content *y = *(struct new_content *const *)b;
-
-	return digest_cmp(&x->digest, &y->digest);
-}
-
-/* Reorders the contents: nothing needs the plan's order any more. */
-static void count_unique(struct build *b, struct build_report *ret)
-{
-	struct new_content **list = b->contents.list;
-
-	if (b->contents.n > 1)
-		qsort(list, b->contents.n, sizeof(struct new_content *), compare_digests);
 	for (size_t i = 0; i < b->contents.n; i++) {
-		if (i == 0 || !digest_equal(&list[i - 1]->digest, &list[i]->digest))
-			ret->unique_bytes += list[i]->size;
+		if (!b->contents.list[i].is_twin)
+			ret->unique_bytes += content_size(&b->contents.list[i]);
 	}
 }
 
@@ -213,7 +299,7 @@ static void count_image(const struct build *b, struct build_report *ret)
 	const struct pack_record *packs = packs_records(b->packs, &n);
 
 	for (uint32_t i = 0; i < n; i++)
-		ret->image_bytes += packs[i].size;
+		ret->image_bytes += packs[i].used > 0 ? packs[i].size : 0;
 	for (unsigned i = 0; i < b->n_manifests; i++) {
 		const struct manifest *m = &b->manifests[i];
 
@@ -221,33 +307,40 @@ static void count_image(const struct build *b, struct build_report *ret)
 	}
 }
 
+static int build_images(struct build *b, struct descriptor *ret, struct err *err)
+{
+	int r = walk_sources(b, err);
+
+	warnings_end();
+	if (r == 0)
+		r = build_trees(b, err);
+	if (r == 0)
+		r = open_layout(b, err);
+	if (r == 0)
+		r = collect(b, err);
+	if (r == 0)
+		r = reuse(b, err);
+	if (r == 0)
+		r = store_contents(b, err);
+	if (r == 0)
+		r = publish_all(b, ret, err);
+	return r;
+}
+
 int build(const struct build_options *options, struct build_report *ret, struct err *err)
 {
 	CLEANUP(build_free) struct build *b = calloc(1, sizeof(*b));
 	struct build_report report = { .files = 0 };
 	struct descriptor image = { .size = 0 };
-	const struct contents_options collecting = {
-		.small_max = options->pipeline.chunker.target,
-		.jobs = options->pipeline.jobs,
-		.progress = options->progress,
-	};
 	int r;
 
 	if (!b)
 		return err_set(err, -ENOMEM, "out of memory");
 	b->options = options;
-	r = walk_sources(b, err);
-	warnings_end();
-	if (r == 0)
-		r = build_trees(b, err);
-	if (r == 0)
-		r = contents_collect(b->trees, b->n_trees, &collecting, &b->contents, err);
-	if (r == 0)
-		r = store_contents(b, err);
-	if (r == 0)
-		r = publish_all(b, &image, err);
+	r = build_images(b, &image, err);
 	if (r < 0)
 		return r;
+	save_cache(b);
 	count_files(b, &report);
 	count_unique(b, &report);
 	count_image(b, &report);

@@ -19,6 +19,9 @@ struct build_options {
 	unsigned n_overlays; /* none: one image for every platform */
 	struct walk_options walk;
 	struct pipeline_options pipeline;
+	/* The release to start from; when empty, what the image's tag names now, if it does. */
+	struct image_ref from; /* owned by whoever made the options */
+	bool no_from;
 	enum progress_kind progress;
 };
 

@@ -159,7 +159,7 @@ static size_t list_records(const struct platform_tree *trees, unsigned n_trees,
 			if (ret)
 				ret[n] = (struct cache_record){
 					.stamp = le64_put(node->stamp),
-					.digest = tree_content(node)->digest,
+					.digest = node->content->digest,
 				};
 			n++;
 		}

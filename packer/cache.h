@@ -8,6 +8,7 @@
 #pragma once
 
 #include "new_content.h"
+#include "platform_tree.h"
 
 struct cache;
 

@@ -29,6 +29,9 @@ static const char help[] =
 	"      --chunk-size SIZE       target size of chunks, a power of two, 4K to 1M\n"
 	"                              (default 64K): small ones make small updates\n"
 	"  -j, --jobs N                threads that compress (default: one a core)\n"
+	"      --from IMAGE            start from this image of the same layout, or from none\n"
+	"                              (default: what IMAGE names now, if it does)\n"
+	"      --no-deltas             make no delta layers for nodes that hold that image\n"
 	"      --keep-mtime            keep modification times (default: 1970-01-01, or\n"
 	"                              $SOURCE_DATE_EPOCH; with both, the earlier one)\n"
 	"      --keep-owner            keep owner and group (default: 0)\n"
@@ -36,13 +39,15 @@ static const char help[] =
 	"      --progress KIND         auto (default), tty, plain or none\n"
 	"  -h, --help                  show this help\n";
 
-enum { OPT_LEVEL = 256, OPT_CHUNK_SIZE, OPT_KEEP_MTIME, OPT_KEEP_OWNER, OPT_XATTRS, OPT_PROGRESS };
+enum { OPT_LEVEL = 256, OPT_CHUNK_SIZE, OPT_FROM, OPT_NO_DELTAS, OPT_KEEP_MTIME, OPT_KEEP_OWNER, OPT_XATTRS, OPT_PROGRESS };
 
 static const struct option options[] = {
 	{ "platform", required_argument, NULL, 'p' },
 	{ "level", required_argument, NULL, OPT_LEVEL },
 	{ "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
 	{ "jobs", required_argument, NULL, 'j' },
+	{ "from", required_argument, NULL, OPT_FROM },
+	{ "no-deltas", no_argument, NULL, OPT_NO_DELTAS },
 	{ "keep-mtime", no_argument, NULL, OPT_KEEP_MTIME },
 	{ "keep-owner", no_argument, NULL, OPT_KEEP_OWNER },
 	{ "xattrs", no_argument, NULL, OPT_XATTRS },
@@ -121,6 +126,13 @@ static int set_progress(struct build_options *o, const char *text, struct err *e
 	return 0;
 }
 
+static int set_from(struct build_options *o, const char *text, struct err *err)
+{
+	image_ref_release(&o->from);
+	o->no_from = strcmp(text, "none") == 0;
+	return o->no_from ? 0 : image_ref_parse(text, &o->from, err);
+}
+
 /* Returns 0 or -EINVAL with a message. */
 static int apply_option(int option, struct build_options *o, struct err *err)
 {
@@ -139,6 +151,11 @@ static int apply_option(int option, struct build_options *o, struct err *err)
 		return r;
 	case OPT_CHUNK_SIZE:
 		return set_chunk_size(o, optarg, err);
+	case OPT_FROM:
+		return set_from(o, optarg, err);
+	case OPT_NO_DELTAS:
+		o->pipeline.deltas = false;
+		return 0;
 	case OPT_KEEP_MTIME:
 		o->walk.flags |= WALK_KEEP_MTIME;
 		return 0;
@@ -214,7 +231,7 @@ int cmd_build(int argc, char *argv[])
 	CLEANUP(image_ref_release) struct image_ref image = IMAGE_REF_INIT;
 	struct build_options o = {
 		.image = &image,
-		.pipeline = { .level = LEVEL_DEFAULT, .jobs = online_cores() },
+		.pipeline = { .level = LEVEL_DEFAULT, .jobs = online_cores(), .deltas = true },
 		.progress = progress_auto(),
 	};
 	struct build_report report;

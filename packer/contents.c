@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base.h"
 #include "hashing.h"
 
 void contents_release(struct contents *contents)
@@ -48,7 +49,7 @@ static int list_files(const struct platform_tree *trees, unsigned n_trees, struc
 		return -ENOMEM;
 	for (unsigned t = 0; t < n_trees; t++) {
 		for (size_t i = 0; i < trees[t].n_nodes; i++) {
-			const struct tree_node *node = trees[t].nodes[i].node;
+			struct tree_node *node = trees[t].nodes[i].node;
 
 			if (is_first_file(node, t))
 				ret->list[ret->n++] = (struct new_content){
@@ -98,6 +99,13 @@ static void choose(struct contents *c, unsigned n_trees, const struct contents_o
 	}
 }
 
+static int compare_files(const struct tree_node *a, const struct tree_node *b)
+{
+	int order = tree_path_cmp(a, b);
+
+	return order != 0 ? order : (int)a->rank - (int)b->rank;
+}
+
 /* Equal contents come to stand together, their first file first. */
 static int compare_contents(const void *x, const void *y)
 {
@@ -109,7 +117,7 @@ static int compare_contents(const void *x, const void *y)
 		order = (int)a->has_digest - (int)b->has_digest;
 	if (order == 0 && a->has_digest)
 		order = digest_cmp(&a->digest, &b->digest);
-	return order != 0 ? order : tree_file_cmp(a->file, b->file);
+	return order != 0 ? order : compare_files(a->file, b->file);
 }
 
 /* Give each file its content, with equal ones joined. */
@@ -129,7 +137,7 @@ static void join(struct contents *c)
 			c->list[n++] = *next;
 		else
 			last->platforms |= next->platforms;
-		tree_set_content(c->list[i].file, &c->list[n - 1]);
+		c->list[i].file->content = &c->list[n - 1];
 	}
 	c->n = n;
 }

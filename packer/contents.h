@@ -9,6 +9,7 @@
 #include "cache.h"
 #include "new_content.h"
 #include "platform_tree.h"
+#include "platform_tree.h"
 #include "progress.h"
 
 struct contents {

@@ -78,7 +78,7 @@ MUST_CHECK int content_add_run(struct new_content *c, struct run run);
 struct segment {
 	struct new_content *content; /* borrowed */
 	uint64_t off;
-	uint64_t len : 62;
-	uint64_t small : 1;      /* below the target: joined with others */
-	uint64_t ends_group : 1; /* small: the chunk ends after it */
+	uint64_t len;
+	bool small;      /* below the target: joined with others */
+	bool ends_group; /* small: the chunk ends after it */
 };

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "delta.h"
+#include "index.h"
 #include "layout.h"
 #include "new_content.h"
 

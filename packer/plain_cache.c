@@ -50,38 +50,32 @@ static void empty_slot(struct plain_cache *cache, struct slot *slot)
 	*slot = (struct slot){ .img = NULL };
 }
 
-static struct slot *find_free(struct plain_cache *cache)
+/* The slot that is free, or else the one that has not been used for longest. */
+static struct slot *oldest_slot(struct plain_cache *cache, bool in_use)
 {
-	for (size_t i = 0; i < SLOTS; i++) {
-		if (!cache->slots[i].img)
-			return &cache->slots[i];
-	}
-	return NULL;
-}
+	struct slot *oldest = &cache->slots[0];
 
-/* Empty the slot that has not been used for longest. */
-static void evict(struct plain_cache *cache)
-{
-	struct slot *oldest = NULL;
-
-	for (size_t i = 0; i < SLOTS; i++) {
+	for (size_t i = 1; i < SLOTS; i++) {
 		struct slot *s = &cache->slots[i];
 
-		if (s->img && (!oldest || s->used < oldest->used))
+		if (in_use && (!s->img || (oldest->img && s->used >= oldest->used)))
+			continue;
+		if (in_use || s->used < oldest->used)
 			oldest = s;
 	}
-	if (oldest)
-		empty_slot(cache, oldest);
+	return oldest;
 }
 
-/* A free slot, with room for @size bytes beside the others. */
+/* An empty slot, with room for @size bytes beside the others. A free one has not been used ever. */
 static struct slot *make_room(struct plain_cache *cache, size_t size)
 {
+	struct slot *slot;
+
 	while (cache->bytes > 0 && cache->bytes + size > BYTES_MAX)
-		evict(cache);
-	if (!find_free(cache))
-		evict(cache);
-	return find_free(cache);
+		empty_slot(cache, oldest_slot(cache, /* in_use= */ true));
+	slot = oldest_slot(cache, /* in_use= */ false);
+	empty_slot(cache, slot);
+	return slot;
 }
 
 int plain_cache_read(struct plain_cache *cache, struct image *img, const struct chunk *chunk,

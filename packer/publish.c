@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Numbers of packs, chunks and contents are a platform's own: those that it
- * uses, in plan order. Every chunk of a pack that it names is one that it uses,
- * because packs do not mix sets of platforms.
+ * Numbers of packs, chunks and contents are a platform's own. Packs of the
+ * image that it is built from come first, in that image's order, so that an
+ * unchanged tree gives an unchanged index.
  */
 #include "publish.h"
 
@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
-#include "base/table.h"
 #include "codec.h"
 #include "format.h"
 #include "index_writer.h"
@@ -25,7 +24,7 @@ struct image_writer {
 	uint32_t mask;
 	struct manifest *manifest;
 	struct index_writer *index;
-	uint32_t *pack_ids; /* owned; number in this image of each pack of the build, or 0 */
+	const struct manifest *base; /* of the image that this one is built from, or NULL */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -33,48 +32,119 @@ struct image_writer {
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
-static int write_packs(struct image_writer *w, struct err *err)
+/* The content that @node has a row of; NULL when it has none. */
+static struct new_content *content_of(const struct tree_node *node)
 {
-	uint32_t n;
-	const struct pack_record *records = packs_records(w->pub->packs, &n);
-	struct manifest *m = w->manifest;
-	int r = 0;
-
-	w->pack_ids = calloc(n + 1u, sizeof(*w->pack_ids));
-	m->packs = calloc(n + 1u, sizeof(*m->packs));
-	if (!w->pack_ids || !m->packs)
-		return err_set(err, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; r == 0 && i < n; i++) {
-		struct pack_info info = { .digest = records[i].digest, .size = records[i].size };
-
-		if (!(records[i].platforms & w->mask))
-			continue;
-		m->packs[m->n_packs++] =
-			(struct descriptor){ .digest = info.digest, .size = info.size };
-		w->pack_ids[i] = m->n_packs;
-		w->stored_bytes += info.size;
-		r = index_writer_pack(w->index, m->n_packs, &info, err);
-	}
-	return r;
+	if (!S_ISREG(node->mode) || !node->content)
+		return NULL;
+	return node->content->is_twin ? node->content->twin : node->content;
 }
 
-static int write_chunks(struct image_writer *w, struct err *err)
+/* Number the contents in order of their first file, and mark the chunks that they use. */
+static void mark_used(struct image_writer *w)
+{
+	size_t n;
+	struct stored_chunk *const *chunks = packs_chunks(w->pub->packs, &n);
+	uint32_t last = 0;
+
+	for (size_t i = 0; i < n; i++)
+		chunks[i]->id = 0;
+	for (size_t i = 0; i < w->pub->contents->n; i++)
+		w->pub->contents->list[i].id = 0;
+	for (size_t place = 0; place < w->tree->n_nodes; place++) {
+		struct new_content *c = content_of(w->tree->nodes[place].node);
+
+		if (!c || c->id != 0)
+			continue;
+		c->id = ++last;
+		for (uint32_t i = 0; i < c->n_runs; i++)
+			content_run(c, i).chunk->id = 1;
+	}
+}
+
+/* Place of pack @digest in the image that this one is built from, or UINT32_MAX. */
+static uint32_t place_in_base(const struct image_writer *w, const struct digest *digest)
+{
+	for (uint32_t i = 0; w->base && i < w->base->n_packs; i++) {
+		if (digest_equal(&w->base->packs[i].digest, digest))
+			return i;
+	}
+	return UINT32_MAX;
+}
+
+/* A pack that the image names: the chunks that stand from first on are its. */
+struct used_pack {
+	uint32_t base_place;
+	uint32_t record;
+	size_t first;
+};
+
+static int compare_used(const void *a, const void *b)
+{
+	const struct used_pack *x = a;
+	const struct used_pack *y = b;
+
+	if (x->base_place != y->base_place)
+		return x->base_place < y->base_place ? -1 : 1;
+	return x->record < y->record ? -1 : x->record > y->record;
+}
+
+/* List the packs that have marked chunks, in the image's order. @list has room for all records. */
+static uint32_t list_packs(const struct image_writer *w, struct used_pack *list)
+{
+	uint32_t n_records;
+	const struct pack_record *records = packs_records(w->pub->packs, &n_records);
+	size_t n;
+	struct stored_chunk *const *chunks = packs_chunks(w->pub->packs, &n);
+	uint32_t n_used = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct stored_chunk *c = chunks[i];
+
+		if (c->id == 0 || (n_used > 0 && list[n_used - 1].record == c->pack))
+			continue;
+		list[n_used++] = (struct used_pack){
+			.base_place = place_in_base(w, &records[c->pack].digest),
+			.record = c->pack,
+			.first = i,
+		};
+	}
+	if (n_used > 1)
+		qsort(list, n_used, sizeof(*list), compare_used);
+	return n_used;
+}
+
+static int write_pack(struct image_writer *w, const struct used_pack *pack, struct err *err)
+{
+	uint32_t n;
+	const struct pack_record *record = &packs_records(w->pub->packs, &n)[pack->record];
+	struct pack_info info = { .digest = record->digest, .size = record->size };
+	struct manifest *m = w->manifest;
+
+	m->packs[m->n_packs++] = (struct descriptor){ .digest = info.digest, .size = info.size };
+	w->stored_bytes += info.size;
+	return index_writer_pack(w->index, m->n_packs, &info, err);
+}
+
+/* The marked chunks of @pack, the image's number @number. */
+static int write_chunks(struct image_writer *w, const struct used_pack *pack, uint32_t number,
+                        struct err *err)
 {
 	size_t n;
 	struct stored_chunk *const *chunks = packs_chunks(w->pub->packs, &n);
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
+	for (size_t i = pack->first; r == 0 && i < n && chunks[i]->pack == pack->record; i++) {
 		struct stored_chunk *c = chunks[i];
 		struct chunk row = {
 			.digest = c->digest,
-			.pack = w->pack_ids[c->pack],
+			.pack = number,
 			.frame_off = c->frame_off,
 			.frame_size = c->frame_size,
 			.size = c->size,
 		};
 
-		if (row.pack == 0)
+		if (c->id == 0)
 			continue;
 		c->id = ++w->n_chunks;
 		row.id = c->id;
@@ -83,36 +153,43 @@ static int write_chunks(struct image_writer *w, struct err *err)
 	return r;
 }
 
-/* A content that has its row, in a table of digests. */
-struct row {
-	struct table_node hook;
-	const struct new_content *content; /* borrowed */
-};
-
-/* The row that another content of equal bytes has, or 0. */
-static uint64_t find_row(const struct table *rows, const struct digest *digest)
+static int write_packs_and_chunks(struct image_writer *w, struct err *err)
 {
-	for (struct table_node *n = table_first(rows, digest_key(digest)); n; n = table_next(n)) {
-		const struct new_content *c = TABLE_ENTRY(n, struct row, hook)->content;
-
-		if (digest_equal(&c->digest, digest))
-			return c->id;
-	}
-	return 0;
-}
-
-static int write_extents_of(const struct image_writer *w, const struct new_content *c,
-                            struct err *err)
-{
+	CLEANUP(free) struct used_pack *list = NULL;
+	uint32_t n;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < c->n_runs; i++) {
+	(void)packs_records(w->pub->packs, &n);
+	list = calloc(n + 1u, sizeof(*list));
+	w->manifest->packs = calloc(n + 1u, sizeof(*w->manifest->packs));
+	if (!list || !w->manifest->packs)
+		return err_set(err, -ENOMEM, "out of memory");
+	n = list_packs(w, list);
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = write_pack(w, &list[i], err);
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = write_chunks(w, &list[i], i + 1, err);
+	return r;
+}
+
+static int write_content(struct image_writer *w, const struct new_content *c, struct err *err)
+{
+	const struct content content = {
+		.id = c->id,
+		.digest = c->digest,
+		.size = content_size(c),
+	};
+	int r = index_writer_content(w->index, &content, err);
+
+	w->unique_bytes += content.size;
+	for (uint32_t i = 0; r == 0 && i < c->n_runs; i++) {
+		struct run run = content_run(c, i);
 		struct extent row = {
 			.content = c->id,
-			.off = c->runs[i].off,
-			.len = c->runs[i].len,
-			.chunk_off = c->runs[i].chunk_off,
-			.chunk = { .id = c->runs[i].chunk->id },
+			.off = run.off,
+			.len = run.len,
+			.chunk_off = run.chunk_off,
+			.chunk = { .id = run.chunk->id },
 		};
 
 		r = index_writer_extent(w->index, &row, err);
@@ -120,45 +197,20 @@ static int write_extents_of(const struct image_writer *w, const struct new_conte
 	return r;
 }
 
-/* Number the contents that the image uses; equal ones share a row. @room: one for each content. */
-static int write_content_rows(struct image_writer *w, struct table *rows, struct row *room,
-                              struct err *err)
-{
-	uint64_t n = 0;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < w->pub->n; i++) {
-		struct new_content *c = w->pub->plan[i];
-		struct content row = { .digest = c->digest, .size = c->size };
-
-		if (!(c->platforms & w->mask))
-			continue;
-		c->id = find_row(rows, &c->digest);
-		if (c->id != 0)
-			continue;
-		room[n].content = c;
-		if (table_insert(rows, &room[n].hook, digest_key(&c->digest)) < 0)
-			return err_set(err, -ENOMEM, "out of memory");
-		c->id = ++n;
-		row.id = n;
-		w->unique_bytes += c->size;
-		r = index_writer_content(w->index, &row, err);
-		if (r == 0)
-			r = write_extents_of(w, c, err);
-	}
-	return r;
-}
-
+/* Contents come in the order of their numbers: each at the first of its files. */
 static int write_contents(struct image_writer *w, struct err *err)
 {
-	CLEANUP(free) struct row *room = calloc(w->pub->n + 1, sizeof(*room));
-	struct table rows = TABLE_INIT;
-	int r;
+	uint32_t last = 0;
+	int r = 0;
 
-	if (!room)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = write_content_rows(w, &rows, room, err);
-	table_release(&rows);
+	for (size_t place = 0; r == 0 && place < w->tree->n_nodes; place++) {
+		const struct new_content *c = content_of(w->tree->nodes[place].node);
+
+		if (!c || c->id != last + 1)
+			continue;
+		last++;
+		r = write_content(w, c, err);
+	}
 	return r;
 }
 
@@ -189,7 +241,7 @@ static int write_node(struct image_writer *w, uint32_t place, struct err *err)
 		.mtime_s = node->mtime_s,
 		.mtime_ns = node->mtime_ns,
 		.size = S_ISDIR(node->mode) ? placed->n_entries : node->size,
-		.content = S_ISREG(node->mode) && node->content ? node->content->id : 0,
+		.content = content_of(node) ? content_of(node)->id : 0,
 	};
 	int r = index_writer_node(w->index, &row, S_ISLNK(node->mode) ? node->target : NULL, err);
 
@@ -207,10 +259,9 @@ static int write_rows(struct image_writer *w, const char *path, struct err *err)
 {
 	int r = index_writer_open(path, &w->index, err);
 
+	mark_used(w);
 	if (r == 0)
-		r = write_packs(w, err);
-	if (r == 0)
-		r = write_chunks(w, err);
+		r = write_packs_and_chunks(w, err);
 	if (r == 0)
 		r = write_contents(w, err);
 	for (uint32_t place = 0; r == 0 && place < w->tree->n_nodes; place++)
@@ -262,16 +313,53 @@ static int write_config(const struct image_writer *w, struct err *err)
 	return layout_writer_json(w->pub->writer, config, &w->manifest->config, err);
 }
 
+static bool same_blob(const struct descriptor *a, const struct descriptor *b)
+{
+	return a->size == b->size && digest_equal(&a->digest, &b->digest);
+}
+
+/*
+ * The deltas that the manifest names: those that were made for it; and an image
+ * that is the same as its base keeps the base's, so that it stays the same.
+ */
+static int list_deltas(struct image_writer *w, struct err *err)
+{
+	struct manifest *m = w->manifest;
+	const struct manifest *base = w->base;
+	uint32_t n;
+	const struct delta_record *deltas = packs_deltas(w->pub->packs, &n);
+	bool same;
+
+	if (!base)
+		return 0;
+	same = same_blob(&m->index, &base->index) && same_blob(&m->config, &base->config);
+	m->deltas = calloc(n + base->n_deltas + 1u, sizeof(*m->deltas));
+	if (!m->deltas)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; same && i < base->n_deltas; i++)
+		m->deltas[m->n_deltas++] = base->deltas[i];
+	for (uint32_t i = 0; i < n; i++) {
+		if (deltas[i].platforms & w->mask)
+			m->deltas[m->n_deltas++] = (struct delta_layer){
+				.blob = { .digest = deltas[i].digest, .size = deltas[i].size },
+				.base = base->self.digest,
+			};
+	}
+	return 0;
+}
+
 int publish_image(const struct publication *pub, const struct platform *platform, unsigned bit,
                   const struct platform_tree *tree, struct manifest *ret, struct err *err)
 {
 	CLEANUP(manifest_release) struct manifest manifest = MANIFEST_INIT;
+	const struct image *old = old_for(pub->old, platform->name);
 	struct image_writer w = {
 		.pub = pub,
 		.tree = tree,
 		.entries = TREE_ENTRIES_INIT(tree),
 		.mask = 1u << bit,
 		.manifest = &manifest,
+		.base = old ? image_manifest(old) : NULL,
 	};
 	int r;
 
@@ -280,9 +368,10 @@ int publish_image(const struct publication *pub, const struct platform *platform
 	if (r == 0)
 		r = write_config(&w, err);
 	if (r == 0)
+		r = list_deltas(&w, err);
+	if (r == 0)
 		r = layout_writer_manifest(pub->writer, &manifest, err);
 	index_writer_free(w.index);
-	free(w.pack_ids);
 	if (r < 0)
 		return r;
 	*ret = manifest;

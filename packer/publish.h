@@ -3,6 +3,7 @@
 #pragma once
 
 #include "layout_writer.h"
+#include "old.h"
 #include "packs.h"
 #include "pipeline.h"
 #include "platform_tree.h"
@@ -11,8 +12,8 @@
 struct publication {
 	struct layout_writer *writer;
 	struct packs *packs;
-	struct new_content *const *plan; /* in the order in which they were packed */
-	size_t n;
+	const struct contents *contents;
+	const struct old *old; /* what the build starts from; may be empty */
 	const struct pipeline_options *options;
 };
 
