@@ -16,7 +16,7 @@
 
 enum {
 	MATCH_MIN_SMALL = 192, /* shorter runs cost more extents than they save bytes */
-	MATCH_MIN_LARGE = 1024, /* a large file is read more than it is updated */
+	MATCH_MIN_LARGE = 512, /* a large file is read more than it is updated */
 	BATCH = 16,
 };
 
