@@ -6,9 +6,9 @@
  * 2. Coverage of the object is looked at again after a flight has been
  *    created: an earlier flight of the same chunk had placed its bytes before
  *    it ended, so that "not covered" is then final and the work is needed.
- * 3. seen has every chunk that was ever decompressed, with the object that holds
- *    it in one piece, if one does. Objects never go away while the region
- *    lives, so that the reference stays good.
+ * 3. seen has every chunk that was ever decompressed, and in pieces what flights
+ *    have placed of it: verified bytes, as far as there was room (pieces.h).
+ *    Objects never go away while the region lives, so that pieces stay good.
  */
 #include "fill.h"
 
@@ -28,14 +28,6 @@ struct flight {
 	unsigned refs;
 	bool done;
 	struct err err; /* code 0: it went well */
-};
-
-/* A chunk that has been decompressed. */
-struct seen {
-	struct table_node node; /* in fill->seen */
-	struct digest digest;
-	struct object *obj; /* holds the whole chunk at off; NULL when no object does */
-	uint64_t off;
 };
 
 int extent_map_load(struct image *img, const struct content *content, struct extent_map **ret,
@@ -103,55 +95,7 @@ static void return_reader(struct fill *fill, struct pooled_reader *pooled)
 	(void)pthread_mutex_unlock(&fill->lock);
 }
 
-/* With fill->lock held. */
-static struct seen *find_seen(const struct fill *fill, const struct digest *digest)
-{
-	struct table_node *n = table_first(&fill->seen, digest_key(digest));
-
-	for (; n; n = table_next(n)) {
-		struct seen *seen = TABLE_ENTRY(n, struct seen, node);
-
-		if (digest_equal(&seen->digest, digest))
-			return seen;
-	}
-	return NULL;
-}
-
-/*
- * Remember that @chunk was decompressed, and that @obj, unless NULL, holds all
- * of it at @off. Without memory it is forgotten, which costs at worst another
- * decompression.
- */
-static void remember(struct fill *fill, const struct chunk *chunk, struct object *obj, uint64_t off)
-{
-	CLEANUP(free) struct seen *fresh = calloc(1, sizeof(*fresh));
-	struct seen *seen;
-
-	(void)pthread_mutex_lock(&fill->lock);
-	seen = find_seen(fill, &chunk->digest);
-	if (!seen && fresh &&
-	    table_insert(&fill->seen, &fresh->node, digest_key(&chunk->digest)) == 0) {
-		seen = TAKE_PTR(fresh);
-		seen->digest = chunk->digest;
-	}
-	if (seen && obj && !seen->obj) {
-		seen->obj = object_ref(obj);
-		seen->off = off;
-	}
-	(void)pthread_mutex_unlock(&fill->lock);
-}
-
-static bool was_seen(struct fill *fill, const struct chunk *chunk)
-{
-	bool seen;
-
-	(void)pthread_mutex_lock(&fill->lock);
-	seen = find_seen(fill, &chunk->digest) != NULL;
-	(void)pthread_mutex_unlock(&fill->lock);
-	return seen;
-}
-
-/* Read and verify @chunk into @reader's buffer, and count it. */
+/* Read and verify @chunk into @reader's buffer, remember and count it. */
 static int decompress(struct fill *fill, struct image *img, struct chunk_reader *reader,
                       const struct chunk *chunk, const void **ret, struct err *err)
 {
@@ -161,31 +105,68 @@ static int decompress(struct fill *fill, struct image *img, struct chunk_reader 
 		return r;
 	stats_add(fill->stats, STAT_CHUNKS_DECOMPRESSED, 1);
 	stats_add(fill->stats, STAT_BYTES_DECOMPRESSED, chunk->size);
-	if (was_seen(fill, chunk))
+	if (seen_note(fill, &chunk->digest))
 		stats_add(fill->stats, STAT_CHUNKS_DECOMPRESSED_AGAIN, 1);
 	return 0;
 }
 
-/* Place what else is complete with this chunk. Failing costs another decompression later. */
+/* Placing what a chunk holds beside the extent that was asked for. */
+struct placing {
+	struct fill *fill;
+	const struct extent *asked;
+	const uint8_t *plain; /* of the chunk */
+	uint64_t content;     /* id of the content whose object obj is; 0 at first */
+	struct object *obj;   /* owned reference; NULL when there is no room for it */
+};
+
+/*
+ * The object of a content that shares a chunk with the one asked for. A large
+ * one gets room only while there is plenty: nobody may ever open it.
+ */
+static struct object *sibling_object(struct fill *fill, const struct content *content)
+{
+	struct object *obj = NULL;
+	int r = content->size <= FORMAT_CHUNK_MAX
+	                ? region_get(fill->region, &content->digest, content->size, &obj)
+	                : region_get_spare(fill->region, &content->digest, content->size, &obj);
+
+	return r < 0 ? NULL : obj;
+}
+
+/*
+ * Place @x, unless an object holds its bytes already: they can be copied from
+ * there. Failing costs another decompression later.
+ */
+static int place_sibling(void *arg, const struct content *content, const struct extent *x)
+{
+	struct placing *p = arg;
+
+	/* A damaged index may answer two questions in two ways. */
+	if (x->chunk.size != p->asked->chunk.size ||
+	    !digest_equal(&x->chunk.digest, &p->asked->chunk.digest))
+		return 1;
+	if (seen_covers(p->fill, &x->chunk, x->chunk_off, x->len))
+		return 0;
+	if (content->id != p->content) {
+		object_unref(p->obj);
+		p->obj = sibling_object(p->fill, content);
+		p->content = content->id;
+	}
+	/* What lies there already came from another chunk: only the index says it is equal. */
+	if (p->obj && !object_covers(p->obj, x->off, x->len) &&
+	    object_place(p->obj, p->plain + x->chunk_off, x->len, x->off) == 0)
+		seen_add(p->fill, x, p->obj);
+	return 0;
+}
+
+/* Place all other extents of the chunk of @asked in this image: they need it, too. */
 static void place_siblings(struct fill *fill, struct image *img, const struct extent *asked,
                            const uint8_t *plain)
 {
-	CLEANUP(free) struct extent *extent = NULL;
-	CLEANUP(free) struct content *content = NULL;
-	uint32_t n = 0;
+	struct placing p = { .fill = fill, .asked = asked, .plain = plain };
 
-	if (index_chunk_contents(image_index(img), asked->chunk.id, &extent, &content, &n, NULL) <
-	    0)
-		return;
-	for (uint32_t i = 0; i < n; i++) {
-		CLEANUP(object_unref) struct object *obj = NULL;
-
-		if (content[i].id == asked->content ||
-		    region_get(fill->region, &content[i].digest, content[i].size, &obj) < 0)
-			continue;
-		if (!object_complete(obj))
-			(void)!object_place(obj, plain + extent[i].chunk_off, extent[i].len, 0);
-	}
+	(void)!index_chunk_extents(image_index(img), asked->chunk.id, place_sibling, &p, NULL);
+	object_unref(p.obj);
 }
 
 static bool is_whole_chunk(const struct extent *x)
@@ -207,27 +188,33 @@ static int decompress_and_place(struct fill *fill, struct image *img, struct obj
 		r = object_place(obj, (const uint8_t *)plain + x->chunk_off, x->len, x->off);
 		if (r < 0)
 			(void)err_set(err, r, "region: %s", strerrordesc_np(-r));
+		else
+			seen_add(fill, x, obj);
+		/* From an object that holds the whole chunk, all others can copy. */
 		if (!is_whole_chunk(x))
 			place_siblings(fill, img, x, plain);
-		remember(fill, &x->chunk, r == 0 && is_whole_chunk(x) ? obj : NULL, x->off);
 	}
 	return_reader(fill, pooled);
 	return r;
 }
 
-/* Copy an extent from @source, which holds the whole chunk at @source_off. */
-static int copy_placed(struct fill *fill, struct object *source, uint64_t source_off,
-                       struct object *obj, const struct extent *x, struct err *err)
+/* Place @x from where its bytes lie already. Returns 1; 0 when they lie nowhere; -errno. */
+static int copy_placed(struct fill *fill, struct object *obj, const struct extent *x,
+                       struct err *err)
 {
-	CLEANUP(free) void *plain = malloc(x->len);
-	int r = plain ? object_read(source, plain, x->len, source_off + x->chunk_off) : -ENOMEM;
+	CLEANUP(free) void *plain = NULL;
+	int r = 0;
 
-	if (r == 0)
+	if (!seen_covers(fill, &x->chunk, x->chunk_off, x->len))
+		return 0;
+	plain = malloc(x->len);
+	r = plain ? seen_read(fill, &x->chunk, x->chunk_off, x->len, plain) : -ENOMEM;
+	if (r > 0)
 		r = object_place(obj, plain, x->len, x->off);
 	if (r < 0)
 		return err_set(err, r, "region: %s", strerrordesc_np(-r));
 	stats_add(fill->stats, STAT_CHUNKS_COPIED, 1);
-	return 0;
+	return 1;
 }
 
 /* With fill->lock held. */
@@ -317,25 +304,12 @@ static void flight_end(struct fill *fill, struct flight *flight, const struct er
 static int fly(struct fill *fill, struct image *img, struct object *obj, const struct extent *x,
                bool *ret_hit, struct err *err)
 {
-	CLEANUP(object_unref) struct object *source = NULL;
-	uint64_t source_off = 0;
-	struct seen *seen;
+	int r = object_covers(obj, x->off, x->len) ? 1 : copy_placed(fill, obj, x, err);
 
-	if (object_covers(obj, x->off, x->len)) {
-		*ret_hit = true;
-		return 0;
-	}
-	(void)pthread_mutex_lock(&fill->lock);
-	seen = find_seen(fill, &x->chunk.digest);
-	if (seen && seen->obj) {
-		source = object_ref(seen->obj);
-		source_off = seen->off;
-	}
-	(void)pthread_mutex_unlock(&fill->lock);
-	*ret_hit = source != NULL;
-	if (source)
-		return copy_placed(fill, source, source_off, obj, x, err);
-	return decompress_and_place(fill, img, obj, x, err);
+	*ret_hit = r != 0;
+	if (r == 0)
+		return decompress_and_place(fill, img, obj, x, err);
+	return r < 0 ? r : 0;
 }
 
 /* Place one extent of @obj, unless it is placed already. Errors as fill_range(). */
@@ -430,31 +404,106 @@ int fill_object(struct fill *fill, struct extent_map *map, struct object *obj, s
 	return first;
 }
 
+/* A read past the region: the @len bytes at @off of a content. */
+struct reading {
+	struct fill *fill;
+	struct image *img;
+	struct pooled_reader *pooled;
+	uint64_t off;
+	size_t len;
+	uint8_t *buf;         /* borrowed; for these bytes */
+	const uint8_t *plain; /* the chunk at hand; NULL when it was not decompressed */
+};
+
+/*
+ * Put @len bytes at @off of @chunk at @to: from the chunk at hand, from where they are
+ * placed, or from the chunk decompressed, which is at hand then. Returns 1
+ * when it was not decompressed for that, 0 when it was, -errno.
+ */
+static int read_run(struct reading *read, const struct chunk *chunk, uint32_t off, uint32_t len,
+                    uint8_t *to, struct err *err)
+{
+	bool at_hand = read->plain != NULL;
+
+	if (!at_hand) {
+		const void *plain;
+		int r = seen_read(read->fill, chunk, off, len, to);
+
+		if (r < 0)
+			return err_set(err, r, "region: %s", strerrordesc_np(-r));
+		if (r > 0)
+			return 1;
+		r = decompress(read->fill, read->img, read->pooled->reader, chunk, &plain, err);
+		if (r < 0)
+			return r;
+		read->plain = plain;
+	}
+	memcpy(to, read->plain + off, len);
+	return at_hand;
+}
+
+/* Read what is wanted of @x. */
+static int read_extent(struct reading *read, const struct extent *x, struct err *err)
+{
+	uint64_t start = x->off > read->off ? x->off : read->off;
+	uint64_t end = x->off + x->len;
+	int r;
+
+	if (end > read->off + read->len)
+		end = read->off + read->len;
+	stats_add(read->fill->stats, STAT_CHUNK_REQUESTS, 1);
+	r = read_run(read, &x->chunk, x->chunk_off + (uint32_t)(start - x->off),
+	             (uint32_t)(end - start), read->buf + (start - read->off), err);
+	if (r > 0)
+		stats_add(read->fill->stats, STAT_CHUNK_HITS, 1);
+	return r < 0 ? r : 0;
+}
+
+static int compare_chunks(const void *a, const void *b)
+{
+	const struct extent *x = *(const struct extent *const *)a;
+	const struct extent *y = *(const struct extent *const *)b;
+
+	if (x->chunk.id != y->chunk.id)
+		return x->chunk.id < y->chunk.id ? -1 : 1;
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* Read the @n extents at @x, chunk after chunk: one that has several is decompressed once. */
+static int read_extents(struct reading *read, const struct extent *x, uint32_t n, struct err *err)
+{
+	CLEANUP(free) const struct extent **order = calloc(n + (size_t)1, sizeof(struct extent *));
+	int r = 0;
+
+	if (!order)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < n; i++)
+		order[i] = &x[i];
+	qsort(order, n, sizeof(struct extent *), compare_chunks);
+	for (uint32_t i = 0; i < n && r == 0; i++) {
+		if (i > 0 && order[i]->chunk.id != order[i - 1]->chunk.id)
+			read->plain = NULL;
+		r = read_extent(read, order[i], err);
+	}
+	return r;
+}
+
 int fill_read(struct fill *fill, struct extent_map *map, uint64_t off, size_t len, void *buf,
               struct err *err)
 {
-	struct pooled_reader *pooled = borrow_reader(fill);
-	int r = 0;
+	struct reading read = { .fill = fill, .img = map->img, .off = off, .len = len, .buf = buf };
+	uint32_t first = first_extent(map, off);
+	uint32_t end = first;
+	int r;
 
-	if (!pooled)
+	read.pooled = borrow_reader(fill);
+	if (!read.pooled)
 		return err_set(err, -ENOMEM, "out of memory");
+	while (end < map->n && map->extent[end].off < off + len)
+		end++;
 	memset(buf, 0, len); /* holes */
-	for (uint32_t i = first_extent(map, off);
-	     r == 0 && i < map->n && map->extent[i].off < off + len; i++) {
-		const struct extent *x = &map->extent[i];
-		uint64_t start = x->off > off ? x->off : off;
-		uint64_t end = x->off + x->len < off + len ? x->off + x->len : off + len;
-		const void *plain;
-
-		stats_add(fill->stats, STAT_CHUNK_REQUESTS, 1);
-		r = decompress(fill, map->img, pooled->reader, &x->chunk, &plain, err);
-		if (r < 0)
-			break;
-		remember(fill, &x->chunk, /* obj= */ NULL, 0);
-		memcpy((uint8_t *)buf + (start - off),
-		       (const uint8_t *)plain + x->chunk_off + (start - x->off), end - start);
-	}
-	return_reader(fill, pooled);
+	r = read_extents(&read, &map->extent[first], end - first, err);
+	return_reader(fill, read.pooled);
 	return r;
 }
 
@@ -477,26 +526,12 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, str
 	return 0;
 }
 
-static void free_seen(struct fill *fill)
-{
-	struct table_node *n;
-
-	while ((n = table_walk(&fill->seen, NULL)) != NULL) {
-		struct seen *seen = TABLE_ENTRY(n, struct seen, node);
-
-		table_remove(&fill->seen, n);
-		object_unref(seen->obj);
-		free(seen);
-	}
-	table_release(&fill->seen);
-}
-
 void fill_free(struct fill *fill)
 {
 	if (!fill)
 		return;
 	background_free(fill->background);
-	free_seen(fill);
+	seen_free(fill);
 	table_release(&fill->flights);
 	while (fill->readers) {
 		struct pooled_reader *pooled = fill->readers;

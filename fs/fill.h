@@ -5,10 +5,11 @@
  *
  * Work is single-flight per chunk for the whole node: the thread that needs a
  * chunk first does the work, the others wait and inherit its result or its
- * error. What one chunk completes beside the content that was asked for (small
- * files share chunks) is placed at the same time; a chunk that lies in some
- * object already is copied from there. So no chunk is decompressed twice while
- * the region has room.
+ * error. What else the image has of that chunk (small files share chunks, and
+ * changed files are made of parts of old ones) is placed at the same time; bytes
+ * of a chunk that lie in some object already are copied from there. So an image
+ * has no chunk decompressed twice while the region has room; another image may,
+ * if it wants bytes of a chunk that the first one has no use for.
  *
  * Functions may be called from any thread, with no lock held: they read files
  * and may take milliseconds.
@@ -62,7 +63,10 @@ MUST_CHECK int fill_range(struct fill *fill, struct extent_map *map, struct obje
 MUST_CHECK int fill_object(struct fill *fill, struct extent_map *map, struct object *obj,
                            struct err *err);
 
-/* Put the @len bytes at @off of @map's content into @buf without the region. Errors as above. */
+/*
+ * Put the @len bytes at @off of @map's content into @buf, without making room in the
+ * region: what lies there is copied. Errors as above.
+ */
 MUST_CHECK int fill_read(struct fill *fill, struct extent_map *map, uint64_t off, size_t len,
                          void *buf, struct err *err);
 

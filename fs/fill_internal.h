@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What fill.c and background.c share. */
+/* What fill.c, fill_seen.c and background.c share. */
 #pragma once
 
 #include <pthread.h>
@@ -23,6 +23,25 @@ struct fill {
 	struct table seen;    /* struct seen, by chunk digest */
 	struct pooled_reader *readers;
 };
+
+/* Remember that the chunk of @digest was decompressed. Returns whether it had been before. */
+bool seen_note(struct fill *fill, const struct digest *digest);
+
+/*
+ * Remember that the run of its chunk that @x is lies at x->off of @obj, after seen_note().
+ * What there is no memory for is forgotten, which costs at worst another decompression.
+ */
+void seen_add(struct fill *fill, const struct extent *x, struct object *obj);
+
+/* Whether the @len bytes at @off of @chunk lie in objects. Never turns false again. */
+bool seen_covers(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len);
+
+/* Read them from there. Returns 1; 0 when some do not lie in any; -errno. */
+MUST_CHECK int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len,
+                         void *buf);
+
+/* Forget all. No other call may be under way. */
+void seen_free(struct fill *fill);
 
 /*
  * Fill part @i of @obj: extent @i of @map and the hole before it; part

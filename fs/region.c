@@ -155,12 +155,12 @@ static uint64_t pages(uint64_t size)
 	return (size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 }
 
-/* With region->lock held: enter @fresh, unless the region is full. */
-static int insert_locked(struct region *region, struct object *fresh)
+/* With region->lock held: enter @fresh, unless objects would take more than @limit then. */
+static int insert_locked(struct region *region, struct object *fresh, uint64_t limit)
 {
 	int r;
 
-	if (pages(fresh->size) > region->size - region->reserved)
+	if (region->reserved > limit || pages(fresh->size) > limit - region->reserved)
 		return -ENOSPC;
 	r = table_insert(&region->objects, &fresh->node, digest_key(&fresh->digest));
 	if (r < 0)
@@ -169,7 +169,8 @@ static int insert_locked(struct region *region, struct object *fresh)
 	return 0;
 }
 
-int region_get(struct region *region, const struct digest *digest, uint64_t size,
+/* Find an object, or make it unless objects would take more than @limit bytes then. */
+static int get(struct region *region, const struct digest *digest, uint64_t size, uint64_t limit,
                struct object **ret)
 {
 	CLEANUP(free) struct object *fresh = NULL;
@@ -187,7 +188,7 @@ int region_get(struct region *region, const struct digest *digest, uint64_t size
 		(void)pthread_mutex_lock(&region->lock);
 		obj = find_locked(region, digest);
 		if (!obj) {
-			r = insert_locked(region, fresh);
+			r = insert_locked(region, fresh, limit);
 			if (r == 0)
 				obj = TAKE_PTR(fresh);
 		}
@@ -197,6 +198,18 @@ int region_get(struct region *region, const struct digest *digest, uint64_t size
 		return r;
 	*ret = obj;
 	return 0;
+}
+
+int region_get(struct region *region, const struct digest *digest, uint64_t size,
+               struct object **ret)
+{
+	return get(region, digest, size, region->size, ret);
+}
+
+int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
+                     struct object **ret)
+{
+	return get(region, digest, size, region->size / 2, ret);
 }
 
 struct object *object_ref(struct object *obj)

@@ -53,6 +53,13 @@ void region_usage(struct region *region, struct region_usage *ret);
 MUST_CHECK int region_get(struct region *region, const struct digest *digest, uint64_t size,
                           struct object **ret);
 
+/*
+ * As region_get(), for a content that nobody has asked for: a new object is
+ * made only while half of the region stays free, for those that will be.
+ */
+MUST_CHECK int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
+                                struct object **ret);
+
 struct object *object_ref(struct object *obj);
 
 /* Accepts NULL. The object stays in the region. */

@@ -14,7 +14,7 @@ enum stat_counter {
 	STAT_CHUNK_HITS,                /* of these: answered without decompressing */
 	STAT_CHUNKS_DECOMPRESSED,       /* chunks decompressed and verified */
 	STAT_CHUNKS_DECOMPRESSED_AGAIN, /* of these: not for the first time */
-	STAT_CHUNKS_COPIED,             /* extents copied from a chunk placed in another object */
+	STAT_CHUNKS_COPIED,             /* extents placed by copying what was placed before */
 	STAT_BYTES_DECOMPRESSED,        /* plain bytes */
 	STAT_COUNTERS,
 };

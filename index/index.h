@@ -158,14 +158,18 @@ MUST_CHECK int index_find_content(struct index *idx, const struct digest *digest
 MUST_CHECK int index_extents(struct index *idx, const struct content *content, struct extent **ret,
                              uint32_t *ret_n, struct err *err);
 
+/* Returns 0 to go on, 1 to stop, or -errno to stop with an error. */
+typedef int (*index_extent_fn)(void *arg, const struct content *content,
+                               const struct extent *extent);
+
 /*
- * The contents that consist of one extent of chunk @chunk: what else becomes
- * complete when that chunk is decompressed. The caller frees *@ret, an array of
- * extents, and *@ret_contents beside it. Returns 0 or -errno.
+ * Call @fn for all extents of chunk @chunk, whatever their contents, in order of
+ * content id and of offset: everything that decompressing the chunk can place.
+ * Costs time in proportion to their number. Returns as index_list() does, also
+ * -EBADMSG when a row is out of bounds; earlier rows have been handed out then.
  */
-MUST_CHECK int index_chunk_contents(struct index *idx, uint64_t chunk, struct extent **ret,
-                                    struct content **ret_contents, uint32_t *ret_n,
-                                    struct err *err);
+MUST_CHECK int index_chunk_extents(struct index *idx, uint64_t chunk, index_extent_fn fn, void *arg,
+                                   struct err *err);
 
 /* Returns 0 to go on, 1 to stop, or -errno to stop with an error. */
 typedef int (*index_chunk_fn)(void *arg, const struct chunk *chunk);

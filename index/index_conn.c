@@ -55,12 +55,10 @@ static const char *const sql[N_QUERIES] = {
 	[QUERY_EXTENTS] = "SELECT " EXTENT_COLUMNS " "
 			  "FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
 			  "WHERE e.content = ?1 ORDER BY e.offset",
-	[QUERY_CHUNK_CONTENTS] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
-				 "FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
-				 "LEFT JOIN content c ON c.content = e.content "
-				 "WHERE e.chunk = ?1 AND NOT EXISTS (SELECT 1 FROM extent o "
-				 "WHERE o.content = e.content AND o.offset <> e.offset) "
-				 "ORDER BY e.content, e.offset",
+	[QUERY_CHUNK_EXTENTS] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
+				"FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
+				"LEFT JOIN content c ON c.content = e.content "
+				"WHERE e.chunk = ?1 ORDER BY e.content, e.offset",
 	[QUERY_EACH_CHUNK] = "SELECT " CHUNK_COLUMNS " FROM chunk k ORDER BY k.chunk",
 	[QUERY_XATTR_NAMES] = "SELECT name FROM xattr WHERE ino = ?1 ORDER BY name",
 	[QUERY_XATTR] = "SELECT value FROM xattr WHERE ino = ?1 AND name = ?2",

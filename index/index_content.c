@@ -90,44 +90,33 @@ int index_extents(struct index *idx, const struct content *content, struct exten
 	return 0;
 }
 
-int index_chunk_contents(struct index *idx, uint64_t chunk, struct extent **ret,
-                         struct content **ret_contents, uint32_t *ret_n, struct err *err)
+int index_chunk_extents(struct index *idx, uint64_t chunk, index_extent_fn fn, void *arg,
+                        struct err *err)
 {
-	CLEANUP(free) void *extents = NULL;
-	CLEANUP(free) void *contents = NULL;
 	CLEANUP(query_end) struct query q = QUERY_INIT;
-	uint64_t last = 0;
-	uint32_t n = 0;
-	int r = query_begin(idx, QUERY_CHUNK_CONTENTS, &q, err);
+	uint64_t last = 0, end = 0; /* content of the extent before, and where that ends in it */
+	int r = query_begin(idx, QUERY_CHUNK_EXTENTS, &q, err);
 
-	if (r < 0)
-		return r;
-	query_bind(&q, 1, chunk);
-	while ((r = query_step(&q, err)) == 1) {
-		struct content *all_c, c;
-		struct extent *all_e, e;
+	if (r == 0)
+		query_bind(&q, 1, chunk);
+	while (r == 0 && (r = query_step(&q, err)) == 1) {
+		struct content c;
+		struct extent e;
 
 		r = row_content(&q, N_EXTENT_COLUMNS, &c, err);
 		if (r == 0)
 			r = row_extent(&q, 0, &c, &e, err);
-		if (r == 0 && (c.id <= last || e.chunk.id != chunk))
+		if (r == 0 && (c.id < last || e.chunk.id != chunk))
 			r = row_bad(q.stmt, "content", c.id, "is out of order", err);
-		if (r < 0)
+		if (r == 0 && c.id == last && e.off < end)
+			r = row_bad(q.stmt, "content", c.id, "has extents that overlap", err);
+		if (r != 0)
 			return r;
-		all_e = make_room(&extents, n, sizeof(e));
-		all_c = make_room(&contents, n, sizeof(c));
-		if (!all_e || !all_c)
-			return err_set(err, -ENOMEM, "out of memory");
 		last = c.id;
-		all_e[n] = e;
-		all_c[n++] = c;
+		end = e.off + e.len;
+		r = fn(arg, &c, &e);
 	}
-	if (r < 0)
-		return r;
-	*ret = TAKE_PTR(extents);
-	*ret_contents = TAKE_PTR(contents);
-	*ret_n = n;
-	return 0;
+	return r;
 }
 
 int index_each_chunk(struct index *idx, index_chunk_fn fn, void *arg, struct err *err)

@@ -63,19 +63,33 @@ static int visit_content(void *arg, const struct content *content)
 	return 0;
 }
 
+/* What the extents of one chunk must be. */
+struct chunk_walk {
+	struct index *idx;
+	const struct chunk *chunk;
+	uint64_t content, end; /* of the extent before */
+};
+
+static int visit_extent(void *arg, const struct content *content, const struct extent *extent)
+{
+	struct chunk_walk *w = arg;
+
+	check_extent(w->idx, content, extent);
+	must(content->size >= 1 && content->size <= FORMAT_FILE_MAX);
+	must(extent->chunk.id == w->chunk->id && content->id >= w->content);
+	must(content->id > w->content || extent->off >= w->end);
+	w->content = content->id;
+	w->end = extent->off + extent->len;
+	return 0;
+}
+
 static int visit_chunk(void *arg, const struct chunk *chunk)
 {
-	CLEANUP(free) struct extent *extents = NULL;
-	CLEANUP(free) struct content *contents = NULL;
-	struct index *idx = arg;
+	struct chunk_walk w = { .idx = arg, .chunk = chunk };
 	struct err err = ERR_INIT;
-	uint32_t n = 0;
-	int r = index_chunk_contents(idx, chunk->id, &extents, &contents, &n, &err);
 
-	check_chunk(idx, chunk);
-	check_result(r, &err);
-	for (uint32_t i = 0; r == 0 && i < n; i++)
-		check_extent(idx, &contents[i], &extents[i]);
+	check_chunk(w.idx, chunk);
+	check_result(index_chunk_extents(w.idx, chunk->id, visit_extent, &w, &err), &err);
 	return 0;
 }
 

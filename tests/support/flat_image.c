@@ -61,34 +61,73 @@ static int add_extent(struct builder *b, uint64_t content, uint64_t off, size_t 
 	return 0;
 }
 
-/* Cut the large files into chunks and join the small ones in one. */
-static int store_files(struct builder *b, const struct flat_file *file, size_t n, struct err *err)
+static bool is_grouped(const struct flat_file *file)
+{
+	return !file->part && file->size <= FLAT_GROUPED;
+}
+
+/* Store the small files as one chunk. Returns its id; 0 when it fails or there are none. */
+static uint64_t store_group(struct builder *b, const struct flat_file *file, size_t n,
+                            struct err *err)
 {
 	CLEANUP(free) uint8_t *group = malloc(n * FLAT_GROUPED + 1);
-	size_t group_size = 0;
-	uint64_t group_chunk;
-	int r = group ? 0 : -ENOMEM;
+	size_t size = 0;
 
-	for (size_t i = 0; i < n && r == 0; i++) {
-		if (file[i].size <= FLAT_GROUPED) {
-			memcpy(group + group_size, file[i].data, file[i].size);
-			group_size += file[i].size;
+	for (size_t i = 0; group && i < n; i++) {
+		if (is_grouped(&file[i])) {
+			memcpy(group + size, file[i].data, file[i].size);
+			size += file[i].size;
 		}
 	}
-	group_chunk = group_size > 0 ? store(b, group, group_size, err) : 1;
-	group_size = 0;
-	for (size_t i = 0; i < n && r == 0; i++) {
-		if (file[i].size <= FLAT_GROUPED) {
-			r = add_extent(b, i + 1, 0, file[i].size, group_chunk, group_size);
-			group_size += file[i].size;
-			continue;
-		}
-		for (size_t off = 0; off < file[i].size && r == 0; off += FLAT_CHUNK) {
-			size_t left = file[i].size - off;
-			size_t len = left < FLAT_CHUNK ? left : FLAT_CHUNK;
+	return size > 0 ? store(b, group, size, err) : 0;
+}
 
-			r = add_extent(b, i + 1, off, len,
-			               store(b, (const uint8_t *)file[i].data + off, len, err), 0);
+static int store_cut(struct builder *b, uint64_t content, const struct flat_file *file,
+                     struct err *err)
+{
+	const uint8_t *data = file->data;
+	int r = 0;
+
+	for (size_t off = 0; off < file->size && r == 0; off += FLAT_CHUNK) {
+		size_t left = file->size - off;
+		size_t len = left < FLAT_CHUNK ? left : FLAT_CHUNK;
+
+		r = add_extent(b, content, off, len, store(b, data + off, len, err), 0);
+	}
+	return r;
+}
+
+static int store_parts(struct builder *b, uint64_t content, const struct flat_file *file,
+                       struct err *err)
+{
+	size_t off = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < file->n_parts && r == 0; i++) {
+		const struct flat_part *p = &file->part[i];
+
+		if (p->chunk)
+			r = add_extent(b, content, off, p->len,
+			               store(b, p->chunk, p->chunk_size, err), p->off);
+		off += p->len;
+	}
+	return r;
+}
+
+static int store_files(struct builder *b, const struct flat_file *file, size_t n, struct err *err)
+{
+	uint64_t group = store_group(b, file, n, err);
+	size_t group_off = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (file[i].part) {
+			r = store_parts(b, i + 1, &file[i], err);
+		} else if (is_grouped(&file[i])) {
+			r = add_extent(b, i + 1, 0, file[i].size, group, group_off);
+			group_off += file[i].size;
+		} else {
+			r = store_cut(b, i + 1, &file[i], err);
 		}
 	}
 	return r;

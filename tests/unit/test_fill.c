@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "fill_fixture.h"
@@ -161,6 +162,253 @@ Test(fill, full_region_says_so_and_reading_past_it_works)
 	cr_assert_eq(extent_map_load(f.img, &content, &map, &err), 0);
 	cr_assert_eq(fill_read(f.fill, map, 1, FIXTURE_BIG - 2, bytes, &err), 0, "%s", err.msg);
 	cr_assert_arr_eq(bytes, f.bytes[0] + 1, FIXTURE_BIG - 2);
+}
+
+static void set_up_releases(struct fill_fixture *f, size_t used)
+{
+	struct err err = ERR_INIT;
+	int r = fill_fixture_init_releases(f, REGION_SIZE, used, &err);
+
+	if (r == -EPERM)
+		cr_skip_test("no region here: it needs root");
+	cr_assert_eq(r, 0, "%s", err.msg);
+}
+
+/* Fill file @i and compare its bytes. */
+static void fill_file(struct fill_fixture *f, size_t i)
+{
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(fill_fixture_open(f, i, &map, &obj, &err), 0, "%s", err.msg);
+	cr_assert_eq(fill_object(f->fill, map, obj, &err), 0, "%s", err.msg);
+	expect_bytes(f, i, obj);
+}
+
+static void expect_counts(const struct fill_fixture *f, uint64_t decompressed, uint64_t again)
+{
+	cr_assert_eq(count(f, STAT_CHUNKS_DECOMPRESSED), decompressed);
+	cr_assert_eq(count(f, STAT_CHUNKS_DECOMPRESSED_AGAIN), again);
+	cr_assert_eq(count(f, STAT_CHUNK_REQUESTS), count(f, STAT_CHUNK_HITS) + decompressed);
+}
+
+Test(fill, files_of_many_parts_cost_each_chunk_once)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	uint64_t copied;
+
+	set_up_releases(&f, RELEASE_CHUNK);
+	for (size_t i = 0; i < RELEASE_FILES; i++)
+		fill_file(&f, i);
+	expect_counts(&f, RELEASE_CHUNKS, 0);
+	copied = count(&f, STAT_CHUNKS_COPIED);
+	cr_assert_leq(copied, 1, "what has one place only is placed, not copied");
+	/* The later release wants runs that lie in several objects each. */
+	for (size_t i = f.n_files; i-- > RELEASE_FILES;)
+		fill_file(&f, i);
+	expect_counts(&f, RELEASE_CHUNKS, 0);
+	cr_assert_gt(count(&f, STAT_CHUNKS_COPIED), copied);
+}
+
+Test(fill, parts_of_one_chunk_are_placed_in_all_files_that_have_them)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	struct err err = ERR_INIT;
+	uint64_t chunk;
+
+	set_up_releases(&f, RELEASE_CHUNK);
+	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0, "%s", err.msg);
+	cr_assert_eq(fill_range(f.fill, map, obj, 0, 1, &err), 0, "%s", err.msg);
+	chunk = map->extent[0].chunk.id;
+	for (size_t i = 0; i < RELEASE_FILES; i++) {
+		CLEANUP(extent_map_unref) struct extent_map *other_map = NULL;
+		CLEANUP(object_unref) struct object *other = NULL;
+
+		cr_assert_eq(fill_fixture_open(&f, i, &other_map, &other, &err), 0);
+		for (uint32_t k = 0; k < other_map->n; k++) {
+			const struct extent *x = &other_map->extent[k];
+			bool twice = i == 1 && k + 1 == other_map->n;
+
+			cr_assert_eq(object_covers(other, x->off, x->len),
+			             x->chunk.id == chunk && !twice, "file %zu, extent %u", i, k);
+		}
+	}
+	expect_counts(&f, 1, 0);
+}
+
+Test(fill, later_release_may_come_first)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+
+	set_up_releases(&f, RELEASE_CHUNK);
+	for (size_t i = f.n_files; i-- > 0;)
+		fill_file(&f, i);
+	expect_counts(&f, RELEASE_CHUNKS, 0);
+}
+
+/* Nobody has placed what the first release does not use: the second decompression is counted. */
+Test(fill, parts_that_only_a_later_release_uses_cost_their_chunk_again)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+
+	set_up_releases(&f, RELEASE_CHUNK / 2);
+	for (size_t i = 0; i < f.n_files; i++)
+		fill_file(&f, i);
+	expect_counts(&f, (uint64_t)2 * RELEASE_CHUNKS, RELEASE_CHUNKS);
+}
+
+/* Read file @i past the region in steps that begin and end within parts. */
+static void read_file(struct fill_fixture *f, size_t i, size_t step)
+{
+	struct image *img = i < RELEASE_FILES ? f->img : f->later;
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(free) uint8_t *bytes = malloc(f->file[i].size);
+	struct content content;
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(flat_image_content(img, f->name[i], &content, &err), 0);
+	cr_assert_eq(extent_map_load(img, &content, &map, &err), 0);
+	for (size_t off = 0; off < f->file[i].size; off += step) {
+		size_t left = f->file[i].size - off;
+
+		cr_assert_eq(fill_read(f->fill, map, off, left < step ? left : step, bytes + off,
+		                       &err),
+		             0, "%s", err.msg);
+	}
+	cr_assert_arr_eq(bytes, f->bytes[i], f->file[i].size);
+}
+
+Test(fill, reading_past_the_region_decompresses_a_chunk_once_for_all_its_parts)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+
+	set_up_releases(&f, RELEASE_CHUNK);
+	read_file(&f, 0, f.file[0].size);
+	expect_counts(&f, 2, 0);
+	for (size_t i = 0; i < f.n_files; i++)
+		read_file(&f, i, 211);
+}
+
+Test(fill, reading_past_the_region_copies_what_lies_there)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+
+	set_up_releases(&f, RELEASE_CHUNK);
+	for (size_t i = 0; i < RELEASE_FILES; i++)
+		fill_file(&f, i);
+	for (size_t i = 0; i < f.n_files; i++)
+		read_file(&f, i, 1000);
+	expect_counts(&f, RELEASE_CHUNKS, 0);
+}
+
+enum {
+	MIB = 1 << 20,
+	LARGE = 5 * MIB, /* more than one chunk can have */
+	SMALL = 10,
+};
+
+/* Open one more image, made of @file. */
+static void open_more(const struct fill_fixture *f, const struct flat_file *file, size_t n,
+                      struct image **ret)
+{
+	char dir[sizeof(f->dir) + 16];
+	struct err err = ERR_INIT;
+
+	(void)snprintf(dir, sizeof(dir), "%s/more", f->dir);
+	cr_assert_eq(mkdir(dir, 0700), 0);
+	cr_assert_eq(flat_image_open(dir, file, n, ret, &err), 0, "%s", err.msg);
+}
+
+/* Fill file @name of @img. Returns a reference to its object. */
+static struct object *fill_more(struct fill_fixture *f, struct image *img, const char *name)
+{
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	struct object *obj = NULL;
+	struct content content;
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(flat_image_content(img, name, &content, &err), 0);
+	cr_assert_eq(region_get(f->region, &content.digest, content.size, &obj), 0);
+	cr_assert_eq(extent_map_load(img, &content, &map, &err), 0);
+	cr_assert_eq(fill_object(f->fill, map, obj, &err), 0, "%s", err.msg);
+	cr_assert(object_complete(obj));
+	return obj;
+}
+
+/* An image of a file of LARGE bytes that begins in the chunk of a small one. */
+static void open_with_large(struct fill_fixture *f, uint8_t *bytes, struct image **ret)
+{
+	struct flat_part small = { .chunk = bytes, .chunk_size = MIB, .len = SMALL };
+	struct flat_part large[LARGE / MIB];
+	struct flat_file file[] = {
+		{ "large", bytes + SMALL, LARGE - SMALL, large, LARGE / MIB },
+		{ "small", bytes, SMALL, &small, 1 },
+	};
+
+	for (size_t i = 0; i < LARGE; i++)
+		bytes[i] = (uint8_t)(i / 100 * 7 + i / MIB);
+	for (size_t i = 0; i < LARGE / MIB; i++)
+		large[i] = (struct flat_part){ bytes + i * MIB, MIB, 0, MIB };
+	large[0].off = SMALL;
+	large[0].len -= SMALL;
+	open_more(f, file, 2, ret);
+}
+
+/* Fill that small file in a region of @region_size. Returns the number of objects that get bytes. */
+static uint64_t objects_after_small(uint64_t region_size)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(free) uint8_t *bytes = malloc(LARGE);
+	CLEANUP(image_close) struct image *img = NULL;
+	struct region_usage usage;
+
+	set_up(&f, region_size);
+	open_with_large(&f, bytes, &img);
+	object_unref(fill_more(&f, img, "small"));
+	region_usage(f.region, &usage);
+	return usage.objects;
+}
+
+Test(fill, large_file_that_nobody_opened_leaves_half_of_the_region_to_others)
+{
+	cr_assert_eq(objects_after_small((uint64_t)3 * LARGE), 2);
+	cr_assert_eq(objects_after_small((uint64_t)3 * LARGE / 2), 1);
+}
+
+/*
+ * An image says that the start of its chunk is a content which is complete, and
+ * has other bytes. That is not where a file gets the chunk's bytes from.
+ */
+Test(fill, only_bytes_that_come_from_a_chunk_are_copied_as_its_bytes)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(image_close) struct image *img = NULL;
+	CLEANUP(object_unref) struct object *start = NULL;
+	uint8_t chunk[3000], bytes[1000];
+	const struct flat_part part[] = {
+		{ .chunk = chunk, .chunk_size = sizeof(chunk), .off = 0, .len = FIXTURE_SMALL + 2 },
+		{ .chunk = chunk, .chunk_size = sizeof(chunk), .off = 0, .len = 500 },
+		{ .chunk = chunk, .chunk_size = sizeof(chunk), .off = 1500, .len = 1500 },
+	};
+	struct flat_file file[] = {
+		{ "lie", NULL, FIXTURE_SMALL + 2, &part[0], 1 },
+		{ "start", chunk, 500, &part[1], 1 },
+		{ "the rest", chunk + 1500, 1500, &part[2], 1 },
+	};
+
+	set_up(&f, REGION_SIZE);
+	memset(chunk, 'x', sizeof(chunk));
+	file[0].data = f.bytes[2];
+	cr_assert_eq(f.file[2].size, file[0].size);
+	fill_file(&f, 2);
+	open_more(&f, file, 3, &img);
+	object_unref(fill_more(&f, img, "the rest"));
+	start = fill_more(&f, img, "start");
+	cr_assert_eq(object_read(start, bytes, 500, 0), 0);
+	cr_assert_arr_eq(bytes, chunk, 500);
 }
 
 /* Flip a byte in the middle of the only pack. */

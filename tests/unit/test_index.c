@@ -264,27 +264,42 @@ Test(index, gives_extents_around_holes)
 	cr_expect_eq(index_content(idx, 4, &c, NULL), -EBADMSG);
 }
 
-Test(index, finds_what_else_a_chunk_completes)
+struct extents {
+	struct extent extent[4];
+	size_t n, stop_after;
+};
+
+static int collect_extent(void *arg, const struct content *content, const struct extent *extent)
+{
+	struct extents *all = arg;
+
+	cr_assert_lt(all->n, 4);
+	cr_expect_eq(extent->content, content->id);
+	all->extent[all->n++] = *extent;
+	return all->n == all->stop_after ? 1 : 0;
+}
+
+Test(index, finds_all_extents_of_a_chunk)
 {
 	CLEANUP(index_close) struct index *idx = open_index();
-	CLEANUP(free) struct extent *e = NULL;
-	CLEANUP(free) struct content *c = NULL;
-	uint32_t n = 0;
+	struct extents one = { .n = 0 }, first = { .stop_after = 1 }, three = { .n = 0 };
+	struct extents none = { .n = 0 };
 
-	cr_assert_eq(index_chunk_contents(idx, 1, &e, &c, &n, NULL), 0);
-	cr_assert_eq(n, 2);
-	cr_expect_eq(c[0].id, 1);
-	cr_expect_eq(c[1].id, 3);
-	cr_expect_eq(e[1].content, 3);
-	cr_expect_eq(e[1].chunk_off, 10);
-	cr_expect_eq(e[1].len, 5);
-	cr_expect_eq(e[1].chunk.size, SAMPLE_CHUNK1);
-	free(e);
-	free(c);
-	e = NULL;
-	c = NULL;
-	cr_assert_eq(index_chunk_contents(idx, 2, &e, &c, &n, NULL), 0);
-	cr_expect_eq(n, 0, "content 2 has another extent, too");
+	cr_assert_eq(index_chunk_extents(idx, 1, collect_extent, &one, NULL), 0);
+	cr_assert_eq(one.n, 2);
+	cr_expect_eq(one.extent[0].content, 1);
+	cr_expect_eq(one.extent[1].content, 3);
+	cr_expect_eq(one.extent[1].chunk_off, 10);
+	cr_expect_eq(one.extent[1].len, 5);
+	cr_expect_eq(one.extent[1].chunk.size, SAMPLE_CHUNK1);
+	cr_expect_eq(index_chunk_extents(idx, 1, collect_extent, &first, NULL), 1, "stopped");
+	cr_expect_eq(first.n, 1);
+	cr_assert_eq(index_chunk_extents(idx, 3, collect_extent, &three, NULL), 0);
+	cr_assert_eq(three.n, 1, "its content has another extent, too");
+	cr_expect_eq(three.extent[0].content, 2);
+	cr_expect_eq(three.extent[0].off, 1800);
+	cr_assert_eq(index_chunk_extents(idx, 99, collect_extent, &none, NULL), 0);
+	cr_expect_eq(none.n, 0);
 }
 
 static int sum_chunk(void *arg, const struct chunk *chunk)

@@ -51,6 +51,12 @@ static int skip_content(void *arg, const struct content *content)
 	return content->size > 0 ? 0 : 1;
 }
 
+static int skip_extent(void *arg, const struct content *content, const struct extent *extent)
+{
+	(void)arg;
+	return extent->content == content->id ? 0 : 1;
+}
+
 /* Change the index with @sql, as nobody should. */
 static void tamper(const char *sql)
 {
@@ -72,7 +78,7 @@ enum access {
 	AT_TARGET,
 	AT_CONTENT,
 	AT_EXTENTS, /* of a content of SAMPLE_DEEP bytes */
-	AT_CHUNK_CONTENTS,
+	AT_CHUNK_EXTENTS,
 	AT_EACH_CHUNK,
 	AT_EACH_CONTENT,
 	AT_XATTR_NAMES,
@@ -89,7 +95,6 @@ static int skip_entry(void *arg, const struct dir_entry *entry)
 static int access_content(struct index *idx, enum access access, uint64_t id, struct err *err)
 {
 	CLEANUP(free) struct extent *e = NULL;
-	CLEANUP(free) struct content *cs = NULL;
 	struct content c = { .id = id, .size = SAMPLE_DEEP };
 	uint32_t n;
 
@@ -97,8 +102,8 @@ static int access_content(struct index *idx, enum access access, uint64_t id, st
 		return index_content(idx, id, &c, err);
 	if (access == AT_EXTENTS)
 		return index_extents(idx, &c, &e, &n, err);
-	if (access == AT_CHUNK_CONTENTS)
-		return index_chunk_contents(idx, id, &e, &cs, &n, err);
+	if (access == AT_CHUNK_EXTENTS)
+		return index_chunk_extents(idx, id, skip_extent, NULL, err);
 	if (access == AT_EACH_CHUNK)
 		return index_each_chunk(idx, skip_chunk, NULL, err);
 	return index_each_content(idx, skip_content, NULL, err);
@@ -169,7 +174,7 @@ ParameterizedTestParameters(lies, are_met)
 		{ "UPDATE chunk SET size = 4294967296 + 15 WHERE chunk = 1", AT_EACH_CHUNK, 0 },
 		{ "UPDATE chunk SET frame_size = 0 WHERE chunk = 2", AT_EACH_CHUNK, 0 },
 		{ "UPDATE chunk SET frame_size = 4210689 WHERE chunk = 2", AT_EXTENTS, 2 },
-		{ "UPDATE chunk SET pack = 0 WHERE chunk = 1", AT_CHUNK_CONTENTS, 1 },
+		{ "UPDATE chunk SET pack = 0 WHERE chunk = 1", AT_CHUNK_EXTENTS, 1 },
 		{ "UPDATE chunk SET pack = 3 WHERE chunk = 1", AT_EACH_CHUNK, 0 },
 		{ "UPDATE chunk SET pack = 4294967297 WHERE chunk = 1", AT_EACH_CHUNK, 0 },
 		{ "UPDATE chunk SET frame_offset = 901 WHERE chunk = 2", AT_EXTENTS, 2 },
@@ -178,17 +183,17 @@ ParameterizedTestParameters(lies, are_met)
 		  2 },
 		{ "UPDATE chunk SET frame_size = 1001, frame_offset = 0 WHERE chunk = 2",
 		  AT_EXTENTS, 2 },
-		{ "UPDATE chunk SET digest = x'' WHERE chunk = 1", AT_CHUNK_CONTENTS, 1 },
+		{ "UPDATE chunk SET digest = x'' WHERE chunk = 1", AT_CHUNK_EXTENTS, 1 },
 		{ "UPDATE chunk SET chunk = -1 WHERE chunk = 1", AT_EACH_CHUNK, 0 },
 		/* content */
 		{ "UPDATE content SET size = 0 WHERE content = 1", AT_CONTENT, 1 },
-		{ "UPDATE content SET size = -10 WHERE content = 1", AT_CHUNK_CONTENTS, 1 },
+		{ "UPDATE content SET size = -10 WHERE content = 1", AT_CHUNK_EXTENTS, 1 },
 		{ "UPDATE content SET size = 1125899906842625 WHERE content = 1", AT_EACH_CONTENT,
 		  0 },
 		{ "UPDATE content SET digest = zeroblob(33) WHERE content = 1", AT_CONTENT, 1 },
 		{ "DELETE FROM content WHERE content = 1", AT_CONTENT, 1 },
 		{ "DELETE FROM content WHERE content = 1", AT_NODE, 2 },
-		{ "DELETE FROM content WHERE content = 1", AT_CHUNK_CONTENTS, 1 },
+		{ "DELETE FROM content WHERE content = 1", AT_CHUNK_EXTENTS, 1 },
 		/* extent */
 		{ "UPDATE extent SET length = 0 WHERE content = 2", AT_EXTENTS, 2 },
 		{ "UPDATE extent SET length = -1 WHERE content = 2", AT_EXTENTS, 2 },
@@ -204,7 +209,13 @@ ParameterizedTestParameters(lies, are_met)
 		  2 },
 		{ "UPDATE extent SET chunk_offset = 1 WHERE content = 2", AT_EXTENTS, 2 },
 		{ "UPDATE extent SET chunk_offset = -1 WHERE content = 2", AT_EXTENTS, 2 },
-		{ "UPDATE extent SET chunk_offset = 11 WHERE content = 3", AT_CHUNK_CONTENTS, 1 },
+		{ "UPDATE extent SET chunk_offset = 11 WHERE content = 3", AT_CHUNK_EXTENTS, 1 },
+		{ "UPDATE extent SET length = 1201 WHERE content = 2 AND offset > 0",
+		  AT_CHUNK_EXTENTS, 3 },
+		{ "UPDATE extent SET offset = 1801 WHERE content = 2 AND offset > 0",
+		  AT_CHUNK_EXTENTS, 3 },
+		{ "UPDATE extent SET chunk = 2, length = 9, offset = 999 WHERE offset = 1800",
+		  AT_CHUNK_EXTENTS, 2 },
 		{ "UPDATE extent SET chunk = 99 WHERE content = 2", AT_EXTENTS, 2 },
 		/* node */
 		{ "UPDATE node SET mode = 8630 WHERE ino = 2", AT_NODE, 2 },          /* device */
@@ -300,13 +311,13 @@ ParameterizedTestParameters(lies, of_type_are_met)
 		{ "UPDATE content SET digest = '0123456789abcdef0123456789abcdef' WHERE content = 1",
 		  AT_CONTENT, 1 },
 		{ "UPDATE chunk SET frame_offset = 'x'", AT_EACH_CHUNK, 0 },
-		{ "UPDATE chunk SET digest = 17 WHERE chunk = 1", AT_CHUNK_CONTENTS, 1 },
+		{ "UPDATE chunk SET digest = 17 WHERE chunk = 1", AT_CHUNK_EXTENTS, 1 },
 		{ "UPDATE chunk SET pack = 1.5 WHERE chunk = 1", AT_EACH_CHUNK, 0 },
 		{ "UPDATE pack SET size = 'x'", AT_OPEN, 0 },
 		{ "UPDATE extent SET length = 'x' WHERE content = 2", AT_EXTENTS, 2 },
 		{ "UPDATE extent SET offset = x'01' WHERE content = 2 AND offset > 0", AT_EXTENTS,
 		  2 },
-		{ "UPDATE extent SET chunk_offset = 0.5 WHERE content = 3", AT_CHUNK_CONTENTS, 1 },
+		{ "UPDATE extent SET chunk_offset = 0.5 WHERE content = 3", AT_CHUNK_EXTENTS, 1 },
 		{ "UPDATE entry SET name = 'a.txt' WHERE seq = 1 AND parent = 1", AT_LIST, 1 },
 		{ "UPDATE entry SET seq = 'x' WHERE ino = 6", AT_LIST, 1 },
 		{ "UPDATE entry SET ino = 'x' WHERE ino = 2", AT_LIST, 1 },
@@ -347,7 +358,7 @@ Test(lies, nothing_is_wrong_with_the_index_that_they_change)
 	cr_expect_eq(access_content(idx, AT_EXTENTS, 2, NULL), 0);
 	for (uint64_t id = 1; id <= SAMPLE_N_CHUNKS; id++) {
 		cr_expect_eq(access_content(idx, AT_CONTENT, id, NULL), 0);
-		cr_expect_eq(access_content(idx, AT_CHUNK_CONTENTS, id, NULL), 0);
+		cr_expect_eq(access_content(idx, AT_CHUNK_EXTENTS, id, NULL), 0);
 	}
 	cr_expect_eq(access_content(idx, AT_EACH_CHUNK, 0, NULL), 0);
 	cr_expect_eq(access_content(idx, AT_EACH_CONTENT, 0, NULL), 0);
