@@ -22,6 +22,13 @@ enum {
 	LEVEL_MAX = 19,           /* higher levels need windows that readers refuse */
 	FILE_WINDOW_LOG_MAX = 27, /* 128 MiB: the largest that zstd -d takes by default */
 	WINDOW_LOG_MIN = 10,      /* libzstd's */
+	PIECE = 2 << 10,          /* bytes that tell, */
+	PIECE_EVERY = 16 << 10,   /* out of so many, whether a chunk can be compressed: */
+	SAMPLE_GAIN = 1024,       /* less than 1/1024 of them saved is not worth the time, */
+	SAMPLED_LEVEL_MAX = 9,    /* unless size counts for more: at high levels, */
+	SAMPLED_MAX = 512 << 10,  /* and in chunks larger than this */
+	SAMPLE_LEVEL = 1,
+	STORE_LEVEL = -1000,      /* what libzstd does at this one is little more than to copy */
 	FRAME_HEADER_MIN = 6,     /* magic, descriptor, and a byte of window or content size */
 	SINGLE_SEGMENT = 1 << 5,  /* descriptor bit: no window byte, the content is the window */
 };
@@ -99,13 +106,41 @@ int codec_compress_table(struct codec *codec, int level, const void *data, size_
 	return r < 0 ? r : compress(codec, data, size, frame, frame_cap, ret_frame_size);
 }
 
+/*
+ * Whether the @size bytes look as if they were compressed already: sound, pictures and archives
+ * take longest and give least. Tries pieces of them. Returns 1, 0 or -errno.
+ */
+static int sample(struct codec *codec, const uint8_t *data, size_t size, uint8_t *frame,
+                  size_t frame_cap)
+{
+	size_t n = 0, used = 0;
+	int r = prepare_compression(codec, SAMPLE_LEVEL);
+
+	/* The frame's place has room for both: pieces are a small share. */
+	for (size_t off = 0; off + PIECE <= size; off += PIECE_EVERY) {
+		memcpy(frame + used, data + off, PIECE);
+		used += PIECE;
+	}
+	if (r == 0)
+		r = compress(codec, frame, used, frame + used, frame_cap - used, &n);
+	return r < 0 ? r : n > used - used / SAMPLE_GAIN;
+}
+
 /* Two buffers with their sizes make seven. NOLINTNEXTLINE(readability-function-size) */
 int codec_compress(struct codec *codec, int level, const void *data, size_t size, void *frame,
                    size_t frame_cap, size_t *ret_frame_size)
 {
-	if (size > FORMAT_CHUNK_MAX)
+	int r = 0;
+
+	if (level < 1 || level > LEVEL_MAX || size < 1 || size > FORMAT_CHUNK_MAX ||
+	    frame_cap < codec_bound(size))
 		return -EINVAL;
-	return codec_compress_table(codec, level, data, size, frame, frame_cap, ret_frame_size);
+	if (level <= SAMPLED_LEVEL_MAX && size >= PIECE_EVERY && size <= SAMPLED_MAX)
+		r = sample(codec, data, size, frame, frame_cap);
+	if (r < 0)
+		return r;
+	r = prepare_compression(codec, r > 0 ? STORE_LEVEL : level);
+	return r < 0 ? r : compress(codec, data, size, frame, frame_cap, ret_frame_size);
 }
 
 /* The smallest window that reaches from the end of @size bytes to their start. */

@@ -11,8 +11,8 @@
 #include "notes.h"
 
 enum {
-	TARGET_DEFAULT = 64 << 10,
-	GROUP_TARGET_DEFAULT = 64 << 10,
+	TARGET_DEFAULT = 256 << 10,
+	GROUP_TARGET_DEFAULT = 256 << 10,
 	LEVEL_DEFAULT = 3,
 	LEVEL_MAX = 19,
 	JOBS_MAX = 256,
@@ -27,7 +27,7 @@ static const char help[] =
 	"                              image serves every platform\n"
 	"      --level N               zstd level, 1 to 19 (default 3)\n"
 	"      --chunk-size SIZE       target size of chunks, a power of two, 4K to 1M\n"
-	"                              (default 64K): small ones make small updates\n"
+	"                              (default 256K)\n"
 	"  -j, --jobs N                threads that compress (default: one a core)\n"
 	"      --from IMAGE            start from this image of the same layout, or from none\n"
 	"                              (default: what IMAGE names now, if it does)\n"

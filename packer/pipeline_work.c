@@ -113,43 +113,34 @@ void *pipeline_worker(void *arg)
 
 /*
  * Hash one part of a content. A content that is a slice by itself has that
- * slice's digest, which a worker makes; one that is not packed as a whole has been
- * hashed before: nothing to do here.
+ * slice's digest, which a worker makes; another may have been hashed before, and
+ * its file's stamp tells that it is still the same: nothing to do here.
  */
-static int hash_part(struct sha256 *hash, const struct slice *s, const struct part *part,
-                     const uint8_t *data, struct err *err)
+static void hash_part(struct sha256 *hash, const struct slice *s, const struct part *part,
+                      const uint8_t *data)
 {
 	struct new_content *c = part->content;
-	struct digest digest;
 
-	if (c->base || (s->n_parts == 1 && part->len == content_size(c)))
-		return 0;
+	if (c->has_digest || (s->n_parts == 1 && part->len == content_size(c)))
+		return;
 	sha256_update(hash, data, part->len);
-	if (part->off + part->len < content_size(c))
-		return 0;
-	sha256_final(hash, &digest);
-	if (c->has_digest && !digest_equal(&c->digest, &digest))
-		return input_changed(c->file, err);
-	c->digest = digest;
-	return 0;
+	if (part->off + part->len == content_size(c))
+		sha256_final(hash, &c->digest);
 }
 
-static int hash_block(struct sha256 *hash, const struct block *b, struct err *err)
+static void hash_block(struct sha256 *hash, const struct block *b)
 {
-	int r = 0;
-
 	for (uint32_t i = 0; i < b->n_slices; i++) {
 		const struct slice *s = &b->slices[i];
 		const uint8_t *data = b->plain + s->start;
 
-		for (uint32_t k = 0; r == 0 && k < s->n_parts; k++) {
+		for (uint32_t k = 0; k < s->n_parts; k++) {
 			const struct part *part = &b->parts[s->first_part + k];
 
-			r = hash_part(hash, s, part, data, err);
+			hash_part(hash, s, part, data);
 			data += part->len;
 		}
 	}
-	return r;
 }
 
 void *pipeline_hasher(void *arg)
@@ -161,9 +152,8 @@ void *pipeline_hasher(void *arg)
 	int r = hash ? 0 : err_set(&err, -ENOMEM, "out of memory");
 
 	for (uint64_t number = 0; r == 0 && (b = pipeline_wait_filled(p, number)); number++) {
-		r = hash_block(hash, b, &err);
-		if (r == 0)
-			block_done(p, &b->hashed);
+		hash_block(hash, b);
+		block_done(p, &b->hashed);
 	}
 	if (r < 0)
 		pipeline_fail(p, r, &err);

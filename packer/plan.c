@@ -7,6 +7,8 @@
 
 #include "base.h"
 
+enum { NORMALISATION = 4 };
+
 /* The extension of @name, with its dot; "" when there is none, also for ".name". */
 static const char *extension(const char *name)
 {
@@ -70,10 +72,14 @@ static uint64_t fraction(const struct digest *digest)
 	return value;
 }
 
-bool plan_cuts_after(const struct digest *digest, uint64_t size, uint32_t group_target)
+bool plan_cuts_after(const struct digest *digest, uint64_t size, uint64_t used,
+                     uint32_t group_target)
 {
-	/* fraction / 2^64 < size / target, without rounding. */
-	return (unsigned __int128)fraction(digest) * group_target < (unsigned __int128)size << 64;
+	/* Few groups end early: what compresses well together stays together. */
+	uint64_t weight = used < group_target ? size / NORMALISATION : size;
+
+	/* fraction / 2^64 < weight / target, without rounding. */
+	return (unsigned __int128)fraction(digest) * group_target < (unsigned __int128)weight << 64;
 }
 
 /* Whether @next can be in one group with @s, which is small. */
@@ -96,7 +102,7 @@ static void mark_groups(struct plan *plan, uint32_t group_target)
 		used += s->len;
 		s->ends_group = i + 1 == plan->n || !can_follow(s, s + 1) ||
 		                used + s[1].len > group_max ||
-		                plan_cuts_after(&s->content->digest, s->len, group_target);
+		                plan_cuts_after(&s->content->digest, s->len, used, group_target);
 		if (s->ends_group)
 			used = 0;
 	}

@@ -36,7 +36,8 @@ static inline void plan_release_cleanup(struct plan *plan)
 int plan_compare_files(const struct tree_node *a, const struct tree_node *b);
 
 /*
- * Whether a group ends after @size bytes of the content @digest: true for a share
- * @size / @group_target of all digests, whatever came before.
+ * Whether a group of @used bytes ends after its last @size bytes, of the content @digest: depends
+ * on nothing that comes later, so that groups end alike in most builds.
  */
-bool plan_cuts_after(const struct digest *digest, uint64_t size, uint32_t group_target);
+bool plan_cuts_after(const struct digest *digest, uint64_t size, uint64_t used,
+                     uint32_t group_target);
