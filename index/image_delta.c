@@ -304,18 +304,6 @@ static int read_frame(const struct delta *delta, const struct delta_frame *frame
 	return r < 0 ? r : image_check_plain(reader->plain, chunk, err);
 }
 
-/* Why the image with manifest @digest is not at hand. */
-static int no_base(const struct base *base, const struct digest *digest, struct err *err)
-{
-	char hex[DIGEST_HEX_SIZE];
-
-	(void)digest_hex(digest, hex);
-	if (base->why.code == -ENOENT)
-		return err_set(err, -ENOENT, "its delta needs image '%.12s', which is not there",
-		               hex);
-	return err_set(err, -ENOENT, "its delta needs image '%.12s': %s", hex, base->why.msg);
-}
-
 /* Read @chunk, frame @number of layer @i. */
 static int read_delta(const struct image *img, uint32_t i, uint32_t number,
                       struct chunk_reader *reader, const struct chunk *chunk, struct err *err)
@@ -326,7 +314,9 @@ static int read_delta(const struct image *img, uint32_t i, uint32_t number,
 	int r;
 
 	if (!delta->base->img)
-		return no_base(delta->base, &img->manifest.deltas[i].base, err);
+		return err_set(err, -ENOENT,
+		               "its delta needs image '%.12s', which is not whole here",
+		               digest_hex(&img->manifest.deltas[i].base, hex));
 	r = read_frame(delta, &frame, reader, chunk, err);
 	return r < 0 ? err_wrap(err, r, "delta '%.12s': frame %u",
 	                        digest_hex(&img->manifest.deltas[i].blob.digest, hex), number)
