@@ -57,26 +57,31 @@ static int check_footer(const struct delta_footer *footer, uint64_t blob_size,
 	return 0;
 }
 
-static int compare_digests(const void *a, const void *b, void *digests)
+struct sorting {
+	const struct digest *digests;
+};
+
+static int compare_digests(const void *a, const void *b, void *arg)
 {
-	const struct digest *all = digests;
+	const struct sorting *sorting = arg;
 	uint32_t i, k;
 
 	memcpy(&i, a, sizeof(i));
 	memcpy(&k, b, sizeof(k));
-	return digest_cmp(&all[i], &all[k]);
+	return digest_cmp(&sorting->digests[i], &sorting->digests[k]);
 }
 
 /* The numbers of @n digests in order. Returns 0, -EBADMSG when two are equal, or -ENOMEM. */
 static int sort_digests(const struct digest *digests, uint32_t n, uint32_t **ret, struct err *err)
 {
 	CLEANUP(free) uint32_t *sorted = calloc(n, sizeof(*sorted));
+	struct sorting sorting = { .digests = digests };
 
 	if (!sorted)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < n; i++)
 		sorted[i] = i;
-	qsort_r(sorted, n, sizeof(*sorted), compare_digests, (void *)(uintptr_t)digests);
+	qsort_r(sorted, n, sizeof(*sorted), compare_digests, &sorting);
 	for (uint32_t i = 1; i < n; i++) {
 		if (digest_equal(&digests[sorted[i - 1]], &digests[sorted[i]]))
 			return err_set(err, -EBADMSG, "delta's table has chunk or base %u twice",

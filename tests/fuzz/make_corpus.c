@@ -167,7 +167,7 @@ static int seed_delta(const char *dir, const char *tmp)
 	              sample_path(tmp, digest_hex(&digest, hex), path));
 	for (uint32_t i = 0; i < 5; i++)
 		sha256(&i, sizeof(i), (struct digest *)(plain + 6 + (size_t)i * sizeof(digest)));
-	memcpy(plain + 6 + 5 * 32, entries, sizeof(entries));
+	memcpy(plain + 6 + 5 * sizeof(digest), entries, sizeof(entries));
 	plain[sizeof(plain) - 4] = 2;
 	return r < 0 ? r : seed(dir, "delta", "plain", &none, &table);
 }

@@ -36,7 +36,8 @@ struct delta_case {
 	int level;
 };
 
-enum { KIB = 1 << 10, MIB = 1 << 20 };
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
 
 ParameterizedTestParameters(codec_delta, finds)
 {

@@ -114,10 +114,12 @@ static void remove_pack(const char *tag)
 
 static struct image *open_image(const char *tag)
 {
-	struct image_ref ref = { .layout = layout, .tag = (char *)(uintptr_t)tag };
+	char copy[16];
+	struct image_ref ref = { .layout = layout, .tag = copy };
 	struct image *img = NULL;
 	struct err err = ERR_INIT;
 
+	(void)snprintf(copy, sizeof(copy), "%s", tag);
 	cr_assert_eq(image_open_ref(&ref, NULL, &img, &err), 0, "%s", err.msg);
 	return img;
 }
