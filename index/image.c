@@ -292,7 +292,8 @@ void chunk_reader_free(struct chunk_reader *reader)
 	codec_free(reader->codec);
 	free(reader->frame);
 	free(reader->plain);
-	free(reader->prefix);
+	free(reader->prefixes[0].bytes);
+	free(reader->prefixes[1].bytes);
 	free(reader);
 }
 

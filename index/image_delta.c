@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "delta.h"
@@ -264,27 +265,65 @@ static int check_prefix(const struct delta *delta, const struct delta_frame *fra
 	return 0;
 }
 
-/* Read the bases of @frame to @reader->prefix. */
-static int read_prefix(const struct delta *delta, const struct delta_frame *frame,
-                       struct chunk_reader *reader, size_t *ret_size, struct err *err)
+/* Whether @prefix consists of the bases of @frame. */
+static bool is_prefix_of(const struct prefix *prefix, const struct delta *delta,
+                         const struct delta_frame *frame)
 {
-	size_t size = 0;
-	int r = check_prefix(delta, frame, err);
+	bool same = prefix->n == frame->n_bases;
 
+	for (uint32_t i = 0; same && i < prefix->n; i++)
+		same = digest_equal(&prefix->parts[i].digest, &base_chunk(delta, frame, i)->digest);
+	return same;
+}
+
+static uint32_t prefix_size(const struct prefix *prefix)
+{
+	return prefix->n > 0 ? prefix->parts[prefix->n - 1].off + prefix->parts[prefix->n - 1].size
+	                     : 0;
+}
+
+/* Put @chunk at the end of @prefix, where there is room: from @last, or from its pack. */
+static int append_base(struct prefix *prefix, const struct prefix *last, const struct base *base,
+                       const struct chunk_reader *reader, const struct chunk *chunk,
+                       struct err *err)
+{
+	uint32_t off = prefix_size(prefix), i = 0;
+	int r = 0;
+
+	while (i < last->n && !digest_equal(&last->parts[i].digest, &chunk->digest))
+		i++;
+	if (i < last->n && last->parts[i].size == chunk->size)
+		memcpy(prefix->bytes + off, last->bytes + last->parts[i].off, chunk->size);
+	else
+		r = image_read_packed(base->img, reader, chunk, prefix->bytes + off, err);
 	if (r < 0)
 		return r;
-	if (!reader->prefix)
-		reader->prefix = malloc(FORMAT_PREFIX_MAX);
-	if (!reader->prefix)
-		return err_set(err, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; r == 0 && i < frame->n_bases; i++) {
-		const struct chunk *chunk = base_chunk(delta, frame, i);
+	prefix->parts[prefix->n].digest = chunk->digest;
+	prefix->parts[prefix->n].off = off;
+	prefix->parts[prefix->n].size = chunk->size;
+	prefix->n++;
+	return 0;
+}
 
-		r = image_read_packed(delta->base->img, reader, chunk,
-		                      (uint8_t *)reader->prefix + size, err);
-		size += chunk->size;
-	}
-	*ret_size = size;
+/* Make the prefix of @frame the one in use. */
+static int read_prefix(const struct delta *delta, const struct delta_frame *frame,
+                       struct chunk_reader *reader, struct err *err)
+{
+	const struct prefix *last = &reader->prefixes[reader->current];
+	struct prefix *next = &reader->prefixes[1 - reader->current];
+	int r = check_prefix(delta, frame, err);
+
+	if (r < 0 || is_prefix_of(last, delta, frame))
+		return r;
+	if (!next->bytes)
+		next->bytes = malloc(FORMAT_PREFIX_MAX);
+	if (!next->bytes)
+		return err_set(err, -ENOMEM, "out of memory");
+	next->n = 0;
+	for (uint32_t i = 0; r == 0 && i < frame->n_bases; i++)
+		r = append_base(next, last, delta->base, reader, base_chunk(delta, frame, i), err);
+	if (r == 0)
+		reader->current = 1 - reader->current;
 	return r;
 }
 
@@ -292,15 +331,16 @@ static int read_prefix(const struct delta *delta, const struct delta_frame *fram
 static int read_frame(const struct delta *delta, const struct delta_frame *frame,
                       struct chunk_reader *reader, const struct chunk *chunk, struct err *err)
 {
-	size_t prefix_size = 0;
-	int r = read_prefix(delta, frame, reader, &prefix_size, err);
+	const struct prefix *prefix;
+	int r = read_prefix(delta, frame, reader, err);
 
 	if (r == 0)
 		r = image_read_frame(delta->fd, reader, frame->off, frame->size, err);
-	if (r == 0)
-		r = codec_decompress_delta(reader->codec, reader->prefix, prefix_size,
-		                           reader->frame, frame->size, reader->plain, chunk->size,
-		                           err);
+	if (r < 0)
+		return r;
+	prefix = &reader->prefixes[reader->current];
+	r = codec_decompress_delta(reader->codec, prefix->bytes, prefix_size(prefix), reader->frame,
+	                           frame->size, reader->plain, chunk->size, err);
 	return r < 0 ? r : image_check_plain(reader->plain, chunk, err);
 }
 

@@ -2,6 +2,7 @@
 /* What the files of the image share: its packs, and the deltas that stand in for them. */
 #pragma once
 
+#include "format.h"
 #include "image.h"
 
 struct deltas;
@@ -17,11 +18,25 @@ struct image {
 	int *packs; /* owned; descriptor of each of the manifest's packs, -1 until opened */
 };
 
+/* Chunks one after another, each compared with its digest. */
+struct prefix {
+	uint8_t *bytes; /* owned; FORMAT_PREFIX_MAX bytes, NULL until a delta is read */
+	struct {
+		struct digest digest;
+		uint32_t off;
+		uint32_t size;
+	} parts[FORMAT_PREFIX_CHUNKS_MAX];
+	uint32_t n;
+};
+
 struct chunk_reader {
 	struct codec *codec; /* owned */
 	void *frame;         /* owned; FORMAT_FRAME_MAX bytes */
 	void *plain;         /* owned; FORMAT_CHUNK_MAX bytes */
-	void *prefix;        /* owned; FORMAT_PREFIX_MAX bytes, NULL until a delta is read */
+
+	/* the prefix in use, and one to make the next from: neighbours share most of their bases */
+	struct prefix prefixes[2];
+	unsigned current;
 };
 
 /* Read the @size bytes at @off of @fd into @reader->frame, and drop their pages. 0, -EBADMSG, -errno. */
