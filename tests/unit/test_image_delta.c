@@ -10,6 +10,7 @@
 
 #include "add_delta.h"
 #include "flat_image.h"
+#include "index_writer.h"
 #include "layout_writer.h"
 #include "prng.h"
 #include "sample.h"
@@ -385,6 +386,68 @@ Test(image_delta, from_chunks_that_its_base_has_not_is_refused)
 	remove_pack("b");
 	cr_expect_eq(read_first(&err), -ENOENT);
 	cr_expect_not_null(strstr(err.msg, "no such chunk"), "%s", err.msg);
+}
+
+/* An index of two chunks of 4 MiB in @pack, which nobody has. */
+static void write_wide_index(const char *path, const struct descriptor *pack,
+                             struct digest digests[static 2])
+{
+	CLEANUP(close) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	CLEANUP(index_writer_free) struct index_writer *w = NULL;
+	struct pack_info info = { .digest = pack->digest, .size = pack->size };
+	struct node root = { .ino = 1, .mode = S_IFDIR | 0755, .nlink = 2 };
+	struct err err = ERR_INIT;
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(index_writer_open(path, &w, &err), 0, "%s", err.msg);
+	cr_assert_eq(index_writer_pack(w, 1, &info, &err), 0, "%s", err.msg);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct chunk chunk = { .id = i + 1,
+			               .pack = 1,
+			               .size = FORMAT_CHUNK_MAX,
+			               .frame_off = (uint64_t)i * 100,
+			               .frame_size = 100 };
+
+		sha256(&i, sizeof(i), &digests[i]);
+		chunk.digest = digests[i];
+		cr_assert_eq(index_writer_chunk(w, &chunk, &err), 0, "%s", err.msg);
+	}
+	cr_assert_eq(index_writer_node(w, &root, NULL, &err), 0, "%s", err.msg);
+	cr_assert_eq(index_writer_finish(w, &err), 0, "%s", err.msg);
+}
+
+/* Let "a" name an image of two chunks of 4 MiB; only their digests are true. */
+static void build_wide(struct digest digests[static 2])
+{
+	CLEANUP(layout_writer_close) struct layout_writer *w = NULL;
+	struct descriptor pack = { .digest = { { 7 } }, .size = 1000 }, tagged;
+	struct manifest m = { .platform = { .name = FORMAT_PLATFORM_ANY },
+		              .packs = &pack,
+		              .n_packs = 1 };
+	json_t *config = json_pack("{si ss}", "formatVersion", 1, "platform", FORMAT_PLATFORM_ANY);
+	char path[SAMPLE_PATH_MAX];
+	struct err err = ERR_INIT;
+
+	write_wide_index(sample_path(dir, "wide", path), &pack, digests);
+	cr_assert_eq(layout_writer_open(layout, &w, &err), 0, "%s", err.msg);
+	cr_assert_eq(layout_writer_index(w, path, &m.index, &err), 0, "%s", err.msg);
+	cr_assert_eq(layout_writer_json(w, config, &m.config, &err), 0, "%s", err.msg);
+	json_decref(config);
+	cr_assert_eq(layout_writer_manifest(w, &m, &err), 0, "%s", err.msg);
+	cr_assert_eq(layout_writer_tag(w, "a", &m, 1, &tagged, &err), 0, "%s", err.msg);
+}
+
+Test(image_delta, from_more_bytes_than_a_prefix_may_have_is_refused)
+{
+	struct digest bases[2];
+	struct err err = ERR_INIT;
+
+	build(2, "b");
+	build_wide(bases);
+	add_lie(bases, 2);
+	remove_pack("b");
+	cr_expect_eq(read_first(&err), -ENOENT);
+	cr_expect_not_null(strstr(err.msg, "prefix has more than"), "%s", err.msg);
 }
 
 Test(image_delta, whose_frame_is_none_is_refused)
