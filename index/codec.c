@@ -153,6 +153,22 @@ static int window_log(size_t size)
 	return log;
 }
 
+/*
+ * The lower levels' tables are too small for a large prefix: libzstd would load its end only. Beyond
+ * LARGE_WINDOW_LOG this gives more room than any of these levels has by itself.
+ */
+static int set_delta_parameters(ZSTD_CCtx *cctx, int level, int log)
+{
+	enum { LARGE_WINDOW_LOG = 21, LOW_LEVEL_MAX = 8 };
+
+	if (ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_windowLog, log)))
+		return -EINVAL;
+	if (log >= LARGE_WINDOW_LOG && level <= LOW_LEVEL_MAX &&
+	    ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_hashLog, log - 1)))
+		return -EINVAL;
+	return 0;
+}
+
 /* Three buffers with their sizes make nine. NOLINTNEXTLINE(readability-function-size) */
 int codec_compress_delta(struct codec *codec, int level, const void *prefix, size_t prefix_size,
                          const void *data, size_t size, void *frame, size_t frame_cap,
@@ -164,11 +180,11 @@ int codec_compress_delta(struct codec *codec, int level, const void *prefix, siz
 	    prefix_size < 1 || prefix_size > FORMAT_PREFIX_MAX || frame_cap < codec_bound(size))
 		return -EINVAL;
 	r = prepare_compression(codec, level);
+	if (r == 0)
+		r = set_delta_parameters(codec->cctx, level, window_log(prefix_size + size));
 	if (r < 0)
 		return r;
-	if (ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_windowLog,
-	                                        window_log(prefix_size + size))) ||
-	    ZSTD_isError(ZSTD_CCtx_refPrefix(codec->cctx, prefix, prefix_size)))
+	if (ZSTD_isError(ZSTD_CCtx_refPrefix(codec->cctx, prefix, prefix_size)))
 		return -EINVAL;
 	return compress(codec, data, size, frame, frame_cap, ret_frame_size);
 }

@@ -57,26 +57,31 @@ static int check_footer(const struct delta_footer *footer, uint64_t blob_size,
 	return 0;
 }
 
-static int compare_digests(const void *a, const void *b, void *digests)
+struct sorting {
+	const struct digest *digests;
+};
+
+static int compare_digests(const void *a, const void *b, void *arg)
 {
-	const struct digest *all = digests;
+	const struct sorting *sorting = arg;
 	uint32_t i, k;
 
 	memcpy(&i, a, sizeof(i));
 	memcpy(&k, b, sizeof(k));
-	return digest_cmp(&all[i], &all[k]);
+	return digest_cmp(&sorting->digests[i], &sorting->digests[k]);
 }
 
 /* The numbers of @n digests in order. Returns 0, -EBADMSG when two are equal, or -ENOMEM. */
 static int sort_digests(const struct digest *digests, uint32_t n, uint32_t **ret, struct err *err)
 {
 	CLEANUP(free) uint32_t *sorted = calloc(n, sizeof(*sorted));
+	struct sorting sorting = { .digests = digests };
 
 	if (!sorted)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < n; i++)
 		sorted[i] = i;
-	qsort_r(sorted, n, sizeof(*sorted), compare_digests, (void *)(uintptr_t)digests);
+	qsort_r(sorted, n, sizeof(*sorted), compare_digests, &sorting);
 	for (uint32_t i = 1; i < n; i++) {
 		if (digest_equal(&digests[sorted[i - 1]], &digests[sorted[i]]))
 			return err_set(err, -EBADMSG, "delta's table has chunk or base %u twice",
@@ -152,8 +157,8 @@ static int unpack_table(struct delta_table *table, const void *stored, struct er
 	const uint8_t *at;
 	int r;
 
-	table->plain = malloc(size);
-	table->frames = calloc(n->n_frames, sizeof(*table->frames));
+	table->plain = malloc(size + 1); /* analyzers cannot tell that there is something */
+	table->frames = calloc(n->n_frames + 1u, sizeof(*table->frames));
 	if (!codec || !table->plain || !table->frames)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = codec_decompress_table(codec, stored, n->stored, table->plain, size, err);
@@ -223,7 +228,7 @@ int delta_table_load(int fd, struct delta_table **ret, struct err *err)
 {
 	CLEANUP(free) void *tail = NULL;
 	struct delta_footer footer;
-	struct delta_counts n;
+	struct delta_counts n = { .n_frames = 0 };
 	struct stat st;
 	uint64_t size;
 	int r;

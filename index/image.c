@@ -5,8 +5,6 @@
  * opened at first use and stay open; their descriptors are the only thing that
  * threads write to, one compare and exchange for each pack.
  */
-#include "image.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,19 +14,9 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "image_internal.h"
 
 enum { PAGE = 4096 };
-
-struct image {
-	/* constant after image_open() */
-	char *path;               /* owned; of the layout, for messages */
-	int blobs;                /* owned */
-	struct manifest manifest; /* owned copy */
-	struct index *index;      /* owned */
-
-	/* atomic */
-	int *packs; /* owned; descriptor of each of the manifest's packs, -1 until opened */
-};
 
 static void hash_seen(void *arg, const void *data, size_t len)
 {
@@ -124,19 +112,18 @@ static int image_new(const struct layout *layout, const struct manifest *manifes
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	img->index = idx;
-	img->blobs = -1;
-	img->path = strdup(layout_path(layout));
 	img->packs = calloc(manifest->n_packs + 1u, sizeof(*img->packs));
-	if (!img->path || !img->packs || copy_manifest(manifest, &img->manifest) < 0)
+	img->deltas = deltas_new();
+	if (!img->packs || !img->deltas || copy_manifest(manifest, &img->manifest) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < manifest->n_packs; i++)
 		img->packs[i] = -1;
-	img->blobs = fcntl(layout_blobs(layout), F_DUPFD_CLOEXEC, 0);
-	if (img->blobs < 0)
-		return err_set_errno(err, "'%s'", img->path);
+	r = layout_dup(layout, &img->layout, err);
+	if (r < 0)
+		return r;
 	r = compare_packs(img, err);
 	if (r < 0)
-		return err_wrap(err, r, "'%s'", img->path);
+		return err_wrap(err, r, "'%s'", layout_path(layout));
 	*ret = TAKE_PTR(img);
 	return 0;
 }
@@ -198,12 +185,11 @@ void image_close(struct image *img)
 		if (img->packs[i] >= 0)
 			(void)close(img->packs[i]);
 	}
-	if (img->blobs >= 0)
-		(void)close(img->blobs);
+	deltas_free(img->deltas);
 	index_close(img->index);
+	layout_close(img->layout);
 	manifest_release(&img->manifest);
 	free(img->packs);
-	free(img->path);
 	free(img);
 }
 
@@ -217,36 +203,72 @@ const struct manifest *image_manifest(const struct image *img)
 	return &img->manifest;
 }
 
-static int check_pack(const struct image *img, const struct descriptor *pack, struct err *err)
+int image_check_pack(const struct image *img, uint32_t i, struct err *err)
 {
+	const struct descriptor *pack = &img->manifest.packs[i];
+	const char *path = layout_path(img->layout);
 	char hex[DIGEST_HEX_SIZE];
 	struct stat st;
 
-	if (fstatat(img->blobs, digest_hex(&pack->digest, hex), &st, 0) < 0)
-		return err_set_errno(err, "'%s': pack '%.12s'", img->path, hex);
+	if (fstatat(layout_blobs(img->layout), digest_hex(&pack->digest, hex), &st, 0) < 0)
+		return err_set_errno(err, "'%s': pack '%.12s'", path, hex);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != pack->size)
 		return err_set(err, -EBADMSG, "'%s': pack '%.12s' has %lld bytes instead of %llu",
-		               img->path, hex, (long long)st.st_size,
-		               (unsigned long long)pack->size);
+		               path, hex, (long long)st.st_size, (unsigned long long)pack->size);
 	return 0;
+}
+
+/* Packs that are missing, but whose chunks deltas can give. */
+struct covered {
+	const struct image *img;
+	bool *packs; /* by slot */
+};
+
+static int strike_uncovered(void *arg, const struct chunk *chunk)
+{
+	const struct covered *covered = arg;
+	bool *pack = &covered->packs[chunk->pack - 1];
+
+	*pack = *pack && deltas_cover(covered->img, chunk);
+	return 0;
+}
+
+/* By slot, whether deltas cover the pack, of which some are missing; NULL when none do. */
+static bool *find_covered(const struct image *img)
+{
+	CLEANUP(free) bool *packs = calloc(img->manifest.n_packs, sizeof(*packs));
+	struct covered covered = { .img = img, .packs = packs };
+
+	if (img->manifest.n_deltas == 0 || !packs)
+		return NULL;
+	for (uint32_t i = 0; i < img->manifest.n_packs; i++)
+		packs[i] = image_check_pack(img, i, NULL) == -ENOENT;
+	if (index_each_chunk(img->index, strike_uncovered, &covered, NULL) < 0)
+		return NULL;
+	return TAKE_PTR(packs);
 }
 
 uint32_t image_check_packs(const struct image *img, struct err *err)
 {
+	CLEANUP(free) bool *covered = NULL;
+	bool looked = false;
 	uint32_t n_bad = 0;
 
 	for (uint32_t i = 0; i < img->manifest.n_packs; i++) {
-		if (check_pack(img, &img->manifest.packs[i], n_bad == 0 ? err : NULL) < 0)
-			n_bad++;
+		struct err bad = ERR_INIT;
+		int r = image_check_pack(img, i, &bad);
+
+		if (r == -ENOENT && !looked) {
+			looked = true;
+			covered = find_covered(img);
+		}
+		if (r == 0 || (r == -ENOENT && covered && covered[i]))
+			continue;
+		if (n_bad++ == 0 && err)
+			*err = bad;
 	}
 	return n_bad;
 }
-
-struct chunk_reader {
-	struct codec *codec; /* owned */
-	void *frame;         /* owned; FORMAT_FRAME_MAX bytes */
-	void *plain;         /* owned; FORMAT_CHUNK_MAX bytes */
-};
 
 struct chunk_reader *chunk_reader_new(void)
 {
@@ -270,6 +292,8 @@ void chunk_reader_free(struct chunk_reader *reader)
 	codec_free(reader->codec);
 	free(reader->frame);
 	free(reader->plain);
+	free(reader->prefixes[0].bytes);
+	free(reader->prefixes[1].bytes);
 	free(reader);
 }
 
@@ -282,9 +306,9 @@ static int pack_fd(const struct image *img, uint32_t i, const char *hex, struct 
 
 	if (fd >= 0)
 		return fd;
-	fd = openat(img->blobs, hex, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	fd = openat(layout_blobs(img->layout), hex, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return err_set_errno(err, "not in '%s'", img->path);
+		return err_set_errno(err, "not in '%s'", layout_path(img->layout));
 	if (!__atomic_compare_exchange_n(slot, &first, fd, /* weak= */ false, __ATOMIC_ACQ_REL,
 	                                 __ATOMIC_ACQUIRE)) {
 		(void)close(fd);
@@ -294,38 +318,40 @@ static int pack_fd(const struct image *img, uint32_t i, const char *hex, struct 
 }
 
 /* Compressed pages are of no further use; the one that holds the next frame's start is. */
-static void drop_pages(int fd, const struct chunk *chunk)
+static void drop_pages(int fd, uint64_t off, uint32_t size)
 {
-	uint64_t start = chunk->frame_off / PAGE * PAGE;
-	uint64_t end = (chunk->frame_off + chunk->frame_size) / PAGE * PAGE;
+	uint64_t start = off / PAGE * PAGE;
+	uint64_t end = (off + size) / PAGE * PAGE;
 
 	if (end > start)
 		(void)posix_fadvise(fd, (off_t)start, (off_t)(end - start), POSIX_FADV_DONTNEED);
 }
 
-static int read_frame(int fd, const struct chunk_reader *reader, const struct chunk *chunk,
-                      struct err *err)
+int image_read_frame(int fd, const struct chunk_reader *reader, uint64_t off, uint32_t size,
+                     struct err *err)
 {
-	struct digest digest;
-	int r = io_pread(fd, reader->frame, chunk->frame_size, chunk->frame_off);
+	int r = io_pread(fd, reader->frame, size, off);
 
 	if (r == -ENODATA)
-		return err_set(err, -EBADMSG, "the pack ends before it");
+		return err_set(err, -EBADMSG, "the file ends before it");
 	if (r < 0)
 		return err_set(err, r, "%s", strerrordesc_np(-r));
-	drop_pages(fd, chunk);
-	r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, reader->plain,
-	                     chunk->size, err);
-	if (r < 0)
-		return r;
-	sha256(reader->plain, chunk->size, &digest);
+	drop_pages(fd, off, size);
+	return 0;
+}
+
+int image_check_plain(const void *plain, const struct chunk *chunk, struct err *err)
+{
+	struct digest digest;
+
+	sha256(plain, chunk->size, &digest);
 	if (!digest_equal(&digest, &chunk->digest))
 		return err_set(err, -EBADMSG, "damaged: its digest is another");
 	return 0;
 }
 
-int image_read_chunk(struct image *img, struct chunk_reader *reader, const struct chunk *chunk,
-                     const void **ret, struct err *err)
+int image_read_packed(const struct image *img, const struct chunk_reader *reader,
+                      const struct chunk *chunk, void *plain, struct err *err)
 {
 	char hex[DIGEST_HEX_SIZE];
 	uint32_t i = chunk->pack - 1;
@@ -334,11 +360,38 @@ int image_read_chunk(struct image *img, struct chunk_reader *reader, const struc
 
 	(void)digest_hex(&img->manifest.packs[i].digest, hex);
 	fd = pack_fd(img, i, hex, err);
-	r = fd < 0 ? fd : read_frame(fd, reader, chunk, err);
+	r = fd < 0 ? fd : image_read_frame(fd, reader, chunk->frame_off, chunk->frame_size, err);
+	if (r == 0)
+		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
+		                     chunk->size, err);
+	if (r == 0)
+		r = image_check_plain(plain, chunk, err);
+	return r < 0 ? err_wrap(err, r, "pack '%.12s': chunk %llu at offset %llu", hex,
+	                        (unsigned long long)chunk->id, (unsigned long long)chunk->frame_off)
+	             : 0;
+}
+
+/* The pack of @chunk is missing, as @err says. */
+static int read_without_pack(const struct image *img, struct chunk_reader *reader,
+                             const struct chunk *chunk, struct err *err)
+{
+	struct err why = ERR_INIT, missing = err ? *err : ERR_INIT;
+	int r = deltas_read(img, reader, chunk, &why);
+
+	if (r == 0)
+		return 0;
+	return err_set(err, r == -ENOMEM ? r : -ENOENT, "%s; %s", missing.msg, why.msg);
+}
+
+int image_read_chunk(struct image *img, struct chunk_reader *reader, const struct chunk *chunk,
+                     const void **ret, struct err *err)
+{
+	int r = image_read_packed(img, reader, chunk, reader->plain, err);
+
+	if (r == -ENOENT && img->manifest.n_deltas > 0)
+		r = read_without_pack(img, reader, chunk, err);
 	if (r < 0)
-		return err_wrap(err, r, "pack '%.12s': chunk %llu at offset %llu", hex,
-		                (unsigned long long)chunk->id,
-		                (unsigned long long)chunk->frame_off);
+		return r;
 	*ret = reader->plain;
 	return 0;
 }

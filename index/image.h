@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An image for reading: its index, and the packs that its chunks come from.
+ * An image for reading: its index, the packs that its chunks come from, and the deltas
+ * that some of them come from while a pack is missing.
  *
  * Any number of threads may use one image. Opening needs only the index: a
  * pack that is missing, short or damaged shows when one of its chunks is read.
@@ -8,6 +9,7 @@
 #pragma once
 
 #include "codec.h"
+#include "delta.h"
 #include "index.h"
 #include "layout.h"
 
@@ -53,8 +55,9 @@ const struct manifest *image_manifest(const struct image *img);
 
 /*
  * Compare each pack's presence and size with the index, cheaply, so that a
- * mount can say early what is going to fail. Returns the number of packs that
- * are not as they should be, with the first in @err.
+ * mount can say early what is going to fail. A missing pack is fine when deltas
+ * can give all its chunks. Returns the number of packs that are not as they should be,
+ * with the first in @err.
  */
 uint32_t image_check_packs(const struct image *img, struct err *err);
 
@@ -70,15 +73,30 @@ DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)
 
 /*
  * Read a chunk from its pack, decompress it and compare it with its digest.
+ * When the pack is missing, a delta is tried whose base, index and packs, is in the same layout.
  * On success *@ret points to chunk->size bytes in @reader, valid until its next
  * use. The pack's pages are dropped from the page cache: the plain bytes are
  * what is worth keeping.
  *
  * Returns 0, or:
  *	-EBADMSG  damaged: frame, size or digest wrong, or the pack ends early
- *	-ENOENT   the pack is missing
+ *	-ENOENT   the pack is missing, and no delta helps
  *	-ENOMEM, -errno
  * The message names the pack.
  */
 MUST_CHECK int image_read_chunk(struct image *img, struct chunk_reader *reader,
                                 const struct chunk *chunk, const void **ret, struct err *err);
+
+/*
+ * The table of the manifest's delta layer @i, borrowed until image_close(). Returns 0; -ENOENT
+ * when the blob is missing; -EBADMSG when it is damaged; -errno.
+ */
+MUST_CHECK int image_delta_table(const struct image *img, uint32_t i,
+                                 const struct delta_table **ret, struct err *err);
+
+/*
+ * Read the chunk of frame @frame of delta layer @i, whose table could be had. Returns as
+ * image_read_chunk(); -ENOENT means that something of the base is missing.
+ */
+MUST_CHECK int image_read_delta(const struct image *img, struct chunk_reader *reader, uint32_t i,
+                                uint32_t frame, const void **ret, struct err *err);

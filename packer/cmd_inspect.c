@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 
 #include "base/text.h"
 #include "commands.h"
+#include "delta.h"
 #include "read_args.h"
 
 static const char help[] =
@@ -46,7 +48,32 @@ static json_t *layer_json(const char *type, const struct descriptor *d)
 	                 digest_text(&d->digest, text), "size", (json_int_t)d->size);
 }
 
-static json_t *layers_json(const struct manifest *m)
+/* Number of chunks in a delta of @layout; -1 when it cannot be read. */
+static int64_t delta_count(const struct layout *layout, const struct delta_layer *delta)
+{
+	CLEANUP(delta_table_free) struct delta_table *table = NULL;
+	char hex[DIGEST_HEX_SIZE];
+	CLEANUP(close)
+	int fd = openat(layout_blobs(layout), digest_hex(&delta->blob.digest, hex),
+	                O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || delta_table_load(fd, &table, NULL) < 0)
+		return -1;
+	return delta_table_count(table);
+}
+
+static json_t *delta_json(const struct layout *layout, const struct delta_layer *delta)
+{
+	json_t *layer = layer_json(FORMAT_TYPE_DELTA, &delta->blob);
+	int64_t n = delta_count(layout, delta);
+	char text[DIGEST_TEXT_SIZE];
+
+	(void)json_object_set_new(layer, "base", json_string(digest_text(&delta->base, text)));
+	(void)json_object_set_new(layer, "chunks", n < 0 ? json_null() : json_integer(n));
+	return layer;
+}
+
+static json_t *layers_json(const struct layout *layout, const struct manifest *m)
 {
 	CLEANUP(json_decref) json_t *layers = json_array();
 
@@ -54,6 +81,10 @@ static json_t *layers_json(const struct manifest *m)
 		return NULL;
 	for (uint32_t i = 0; i < m->n_packs; i++) {
 		if (json_array_append_new(layers, layer_json(FORMAT_TYPE_PACK, &m->packs[i])) < 0)
+			return NULL;
+	}
+	for (uint32_t i = 0; i < m->n_deltas; i++) {
+		if (json_array_append_new(layers, delta_json(layout, &m->deltas[i])) < 0)
 			return NULL;
 	}
 	return TAKE_PTR(layers);
@@ -72,7 +103,7 @@ static int load_config(const struct layout *layout, const struct manifest *m, js
 	return *ret ? 0 : err_set(err, -EBADMSG, "config is not JSON");
 }
 
-static json_t *image_json(const struct manifest *m, json_t *config)
+static json_t *image_json(const struct layout *layout, const struct manifest *m, json_t *config)
 {
 	char text[DIGEST_TEXT_SIZE];
 	char config_text[DIGEST_TEXT_SIZE];
@@ -81,7 +112,8 @@ static json_t *image_json(const struct manifest *m, json_t *config)
 	                 "digest", digest_text(&m->self.digest, text), "size",
 	                 (json_int_t)m->self.size, "configBlob", "digest",
 	                 digest_text(&m->config.digest, config_text), "size",
-	                 (json_int_t)m->config.size, "config", config, "layers", layers_json(m));
+	                 (json_int_t)m->config.size, "config", config, "layers",
+	                 layers_json(layout, m));
 }
 
 static int add_image(const struct layout *layout, const struct manifest *m, json_t *images,
@@ -92,7 +124,7 @@ static int add_image(const struct layout *layout, const struct manifest *m, json
 
 	if (r < 0)
 		return r;
-	if (json_array_append_new(images, image_json(m, config)) < 0)
+	if (json_array_append_new(images, image_json(layout, m, config)) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	return 0;
 }
@@ -122,10 +154,32 @@ static int collect(const struct layout *layout, const struct image_set *set,
 	return 0;
 }
 
-static void print_text(const struct image_set *set, const struct manifest *only)
+static void print_layer(const char *kind, const struct descriptor *d)
 {
 	char text[DIGEST_TEXT_SIZE];
 	char size[TEXT_SIZE_MAX];
+
+	(void)printf("  %-8s %s %10s\n", kind, digest_text(&d->digest, text),
+	             text_size(d->size, size));
+}
+
+static void print_delta(const struct layout *layout, const struct delta_layer *delta)
+{
+	int64_t n = delta_count(layout, delta);
+	char text[DIGEST_TEXT_SIZE];
+
+	print_layer("delta", &delta->blob);
+	(void)printf("    base   %s ", digest_text(&delta->base, text));
+	if (n < 0)
+		(void)printf(" cannot be read\n");
+	else
+		(void)printf("%4lld chunks\n", (long long)n);
+}
+
+static void print_text(const struct layout *layout, const struct image_set *set,
+                       const struct manifest *only)
+{
+	char text[DIGEST_TEXT_SIZE];
 
 	(void)printf("image index %s\n", digest_text(&set->self.digest, text));
 	for (uint32_t i = 0; i < set->n_manifests; i++) {
@@ -136,11 +190,11 @@ static void print_text(const struct image_set *set, const struct manifest *only)
 		(void)printf("\nplatform %s\n", m->platform.name);
 		(void)printf("  manifest %s\n", digest_text(&m->self.digest, text));
 		(void)printf("  config   %s\n", digest_text(&m->config.digest, text));
-		(void)printf("  index    %s %10s\n", digest_text(&m->index.digest, text),
-		             text_size(m->index.size, size));
+		print_layer("index", &m->index);
 		for (uint32_t k = 0; k < m->n_packs; k++)
-			(void)printf("  pack     %s %10s\n", digest_text(&m->packs[k].digest, text),
-			             text_size(m->packs[k].size, size));
+			print_layer("pack", &m->packs[k]);
+		for (uint32_t k = 0; k < m->n_deltas; k++)
+			print_delta(layout, &m->deltas[k]);
 	}
 }
 
@@ -158,7 +212,7 @@ static int inspect(const struct read_args *args, struct err *err)
 	if (r < 0)
 		return r;
 	if (!read_args_has(args, 'j'))
-		print_text(&set, only);
+		print_text(layout, &set, only);
 	else if (json_dumpf(root, stdout, JSON_INDENT(2)) < 0)
 		return err_set(err, -EIO, "standard output could not be written");
 	else

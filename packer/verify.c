@@ -111,7 +111,18 @@ static int remember(struct table *seen, const struct digest *digest)
 	return r < 0 ? r : 1;
 }
 
-/* Config, index and packs, each once. */
+/* A pack or delta, once. */
+static int check_layer(struct verifier *v, const char *what, const struct descriptor *d,
+                       struct table *seen, struct err *err)
+{
+	int r = remember(seen, &d->digest);
+
+	if (r < 0)
+		return err_set(err, r, "out of memory");
+	return r == 1 ? check_blob(v, what, d, err) : 0;
+}
+
+/* Config, index, packs and deltas. */
 static int check_blobs(struct verifier *v, const struct manifest *m, struct table *seen,
                        struct err *err)
 {
@@ -119,14 +130,11 @@ static int check_blobs(struct verifier *v, const struct manifest *m, struct tabl
 
 	if (r == 0)
 		r = check_blob(v, "index", &m->index, err);
-	for (uint32_t i = 0; r >= 0 && i < m->n_packs; i++) {
-		r = remember(seen, &m->packs[i].digest);
-		if (r == 1)
-			r = check_blob(v, "pack", &m->packs[i], err);
-		else if (r < 0)
-			return err_set(err, r, "out of memory");
-	}
-	return r < 0 ? r : 0;
+	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++)
+		r = check_layer(v, "pack", &m->packs[i], seen, err);
+	for (uint32_t i = 0; r == 0 && i < m->n_deltas; i++)
+		r = check_layer(v, "delta", &m->deltas[i].blob, seen, err);
+	return r;
 }
 
 static int verify_image(struct verifier *v, const struct manifest *m, struct table *seen,
@@ -145,7 +153,9 @@ static int verify_image(struct verifier *v, const struct manifest *m, struct tab
 		r = finding_or_error(v, r, err);
 	if (r == 0)
 		r = verify_tree(v, img, err);
-	return r < 0 ? r : verify_data(v, img, err);
+	if (r == 0)
+		r = verify_data(v, img, err);
+	return r < 0 ? r : verify_deltas(v, img, err);
 }
 
 static void free_seen(struct table *seen)

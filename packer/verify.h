@@ -8,7 +8,7 @@
  * Check all images that @tag names in the layout at @path, or only that of
  * @platform (NULL: all): every blob, chunk and content against its digest, every
  * rule of format.md §3 and §4. Goes on after a finding; each is a line on
- * standard error.
+ * standard error. So is a note when deltas cannot be checked, which is no finding.
  *
  * Returns the number of findings, or -errno when checking itself failed.
  */

@@ -26,3 +26,6 @@ MUST_CHECK int verify_data(struct verifier *v, struct image *img, struct err *er
 
 /* Nodes, entries, links. Returns 0 or -errno. */
 MUST_CHECK int verify_tree(struct verifier *v, struct image *img, struct err *err);
+
+/* Deltas: their tables, and their frames as far as their bases are there. Returns 0 or -errno. */
+MUST_CHECK int verify_deltas(struct verifier *v, struct image *img, struct err *err);

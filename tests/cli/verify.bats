@@ -140,3 +140,36 @@ lie() {
 	run -3 --separate-stderr timeout 20 "$ASSETPACK" tree ./bad:v1
 	[[ $stderr == *"is in two directories" ]]
 }
+
+@test "a pack may have frames that are no chunk of the image" {
+	fresh
+	path=dir/large.bin
+	content="(SELECT content FROM node JOIN entry USING (ino) WHERE CAST(name AS TEXT) = 'large.bin')"
+	# The file is forgotten, and with it its chunks: what is left is numbered anew.
+	"$SUPPORT/edit_image.sh" bad:v1 sql "
+		CREATE TEMP TABLE kept AS SELECT chunk, row_number() OVER (ORDER BY chunk) AS number FROM chunk
+			WHERE chunk NOT IN (SELECT chunk FROM extent WHERE content = $content AND offset > 0);
+		UPDATE meta SET value = (SELECT count(*) FROM kept) WHERE key = 'chunks';
+		UPDATE meta SET value = value - (SELECT size FROM content WHERE content = $content)
+			+ (SELECT length FROM extent WHERE content = $content AND offset = 0) WHERE key IN ('bytes', 'content_bytes');
+		UPDATE node SET size = (SELECT length FROM extent WHERE content = $content AND offset = 0)
+			WHERE content = $content;
+		UPDATE content SET size = (SELECT length FROM extent WHERE content = $content AND offset = 0),
+			digest = (SELECT chunk.digest FROM chunk JOIN extent USING (chunk) WHERE content = $content AND offset = 0)
+			WHERE content = $content;
+		DELETE FROM extent WHERE chunk NOT IN (SELECT chunk FROM kept);
+		DELETE FROM chunk WHERE chunk NOT IN (SELECT chunk FROM kept);
+		UPDATE extent SET chunk = (SELECT number FROM kept WHERE kept.chunk = extent.chunk);
+		UPDATE chunk SET chunk = (SELECT number FROM kept WHERE kept.chunk = chunk.chunk);"
+	(($("$SUPPORT/edit_image.sh" bad:v1 query "SELECT count(*) FROM chunk") < 10))
+	run -0 --separate-stderr "$ASSETPACK" verify ./bad:v1
+	echo "$stderr"
+	[[ -z $stderr ]]
+	"$ASSETPACK" cat ./bad:v1 "$path" | cmp - <(head -c "$("$ASSETPACK" cat ./bad:v1 "$path" | wc -c)" "$BATS_FILE_TMPDIR/src/$path")
+	"$SUPPORT/edit_image.sh" bad:v1 sql "UPDATE chunk SET frame_offset = frame_offset + 1 WHERE chunk = 2"
+	damaged "no frame where the index has chunk 2"
+	fresh
+	"$SUPPORT/edit_image.sh" bad:v1 sql "UPDATE chunk SET (frame_offset, frame_size, size, digest) =
+		(SELECT frame_offset, frame_size, size, digest FROM chunk WHERE chunk = 1) WHERE chunk = 2"
+	damaged "no frame where the index has chunk 2"
+}

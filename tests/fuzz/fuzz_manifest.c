@@ -16,11 +16,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (r < 0) {
 		must_explain(r, &err);
 		must(r == -EBADMSG || r == -EPROTONOSUPPORT || r == -ENOMEM);
-		must(!m.packs);
+		must(!m.packs && !m.deltas);
 		return 0;
 	}
 	must(m.n_packs <= FORMAT_PACKS_MAX && m.config.size >= 1 && m.index.size >= 1);
 	for (uint32_t i = 0; i < m.n_packs; i++)
 		must(m.packs[i].size >= 1);
+	must(m.n_deltas <= FORMAT_DELTAS_MAX);
+	for (uint32_t i = 0; i < m.n_deltas; i++)
+		must(m.deltas[i].blob.size >= 1);
 	return 0;
 }

@@ -13,6 +13,7 @@
 
 #include "built_file.h"
 #include "codec.h"
+#include "delta.h"
 #include "format.h"
 #include "sample.h"
 
@@ -114,6 +115,62 @@ static int seed_frames(const char *dir)
 			r = seed(dir, "frame", name, &prefix, &b);
 	}
 	return r;
+}
+
+/* Make chunk @id + 1 of the sample from those up to @id. */
+static int append_delta(struct codec *codec, struct delta_writer *w, uint64_t id, struct err *err)
+{
+	uint8_t frame[4096], prefix[SAMPLE_N_CHUNKS * SAMPLE_CHUNK3];
+	struct digest bases[SAMPLE_N_CHUNKS], chunk;
+	size_t prefix_size = 0, frame_size = 0, size;
+	const uint8_t *plain;
+	int r;
+
+	for (uint64_t i = 1; i <= id; i++) {
+		plain = sample_chunk(i, &size);
+		sha256(plain, size, &bases[i - 1]);
+		memcpy(prefix + prefix_size, plain, size);
+		prefix_size += size;
+	}
+	plain = sample_chunk(id + 1, &size);
+	sha256(plain, size, &chunk);
+	r = codec_compress_delta(codec, 3, prefix, prefix_size, plain, size, frame, sizeof(frame),
+	                         &frame_size);
+	return r < 0 ? r
+	             : delta_writer_append(w, &chunk, (uint32_t)size, frame, (uint32_t)frame_size,
+	                                   bases, (uint32_t)id, err);
+}
+
+/* A delta blob in @tmp, and its table once more, plain, as fuzz_delta.c takes it. */
+static int seed_delta(const char *dir, const char *tmp)
+{
+	CLEANUP(codec_free) struct codec *codec = codec_new();
+	CLEANUP(close) int dirfd = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(delta_writer_free) struct delta_writer *w = NULL;
+	uint8_t whole = 0, plain[3 + 3 + 3 * 32 + 2 * 44 + 3 * 4] = { 128, 30, 0, 3, 2, 3 };
+	const struct bytes prefix = { &whole, 1 }, none = { NULL, 0 };
+	const struct bytes table = { plain, sizeof(plain) };
+	const struct delta_entry entries[] = { { le32_put(9), le32_put(10), le32_put(1) },
+		                               { le32_put(8), le32_put(20), le32_put(2) } };
+	char path[SAMPLE_PATH_MAX], hex[DIGEST_HEX_SIZE];
+	struct err err = ERR_INIT;
+	struct digest digest;
+	uint64_t size;
+	int r = delta_writer_open(dirfd, &w, &err);
+
+	for (uint64_t id = 1; r == 0 && id < SAMPLE_N_CHUNKS; id++)
+		r = append_delta(codec, w, id, &err);
+	if (r == 0)
+		r = delta_writer_publish(w, &digest, &size, &err);
+	if (r < 0)
+		return r;
+	r = seed_file(dir, "delta", "good", &prefix,
+	              sample_path(tmp, digest_hex(&digest, hex), path));
+	for (uint32_t i = 0; i < 5; i++)
+		sha256(&i, sizeof(i), (struct digest *)(plain + 6 + (size_t)i * sizeof(digest)));
+	memcpy(plain + 6 + 5 * sizeof(digest), entries, sizeof(entries));
+	plain[sizeof(plain) - 4] = 2;
+	return r < 0 ? r : seed(dir, "delta", "plain", &none, &table);
 }
 
 /* The parts of an image in @tmp that have a target of their own. */
@@ -240,6 +297,8 @@ int main(int argc, char *argv[])
 		(void)fprintf(stderr, "make_corpus: %s\n", err.msg);
 	else
 		r = seed_image(argv[1], tmp, &m);
+	if (r == 0)
+		r = seed_delta(argv[1], tmp);
 	sample_dir_remove(tmp);
 	if (r == 0)
 		r = seed_frames(argv[1]);

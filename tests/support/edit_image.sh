@@ -5,10 +5,11 @@
 # reads it meets the change itself and not a wrong checksum (format.md §2, §3).
 #
 # usage: edit_image.sh LAYOUT[:TAG] COMMAND...
-#   paths               print the files: index, then packs in order
+#   paths               print the files: index, then packs and deltas in order
 #   query SQL           print what the index answers
 #   sql SQL             change the index
 #   index FILE          put FILE, as it is, in the place of the compressed index
+#   layer N FILE        put FILE in the place of layer N, from 0: the index
 #   frame-size CHUNK    let the frame of CHUNK state a content of 1 TiB
 #
 # The tag's image must be one for every platform, or the only one.
@@ -150,6 +151,10 @@ sql)
 	;;
 index)
 	replace_layer "$index_layer" "$1"
+	publish
+	;;
+layer)
+	replace_layer "$(jq -er ".layers[$1].digest" "$work/manifest")" "$2"
 	publish
 	;;
 frame-size)

@@ -202,6 +202,7 @@ Test(layout, the_manifest_has_its_canonical_bytes)
 	CLEANUP(layout_writer_close) struct layout_writer *w = open_writer();
 	struct manifest m = made_up("linux/amd64", 0);
 	struct descriptor pack = { .digest = { { 0 } }, .size = 33 };
+	struct delta_layer delta = { .blob.size = 44 };
 	CLEANUP(free) char *blob = NULL;
 	struct stat st;
 	char file[SAMPLE_PATH_MAX];
@@ -213,6 +214,10 @@ Test(layout, the_manifest_has_its_canonical_bytes)
 	memset(&pack.digest, 0x3c, DIGEST_SIZE);
 	m.packs = &pack;
 	m.n_packs = 1;
+	memset(&delta.blob.digest, 0x4d, DIGEST_SIZE);
+	memset(&delta.base, 0x5e, DIGEST_SIZE);
+	m.deltas = &delta;
+	m.n_deltas = 1;
 	cr_assert_eq(layout_writer_manifest(w, &m, NULL), 0);
 	blob = read_blob(&m.self);
 	cr_expect_str_eq(
@@ -229,7 +234,15 @@ Test(layout, the_manifest_has_its_canonical_bytes)
 					    "{\"mediaType\":\"application/vnd.assetfs.pack.v1+zstd\","
 					    "\"digest\":\"sha256:" HEX(
 						    "3c") "\",\"size\":33,\"annotations\":"
-							  "{\"org.opencontainers.image.title\":\"pack-3c3c3c3c3c3c.zst\"}}]}");
+							  "{\"org.opencontainers.image.title\":\"pack-3c3c3c3c3c3c.zst\"}},"
+							  "{\"mediaType\":\"application/vnd.assetfs.delta.v1+zstd\","
+							  "\"digest\":\"sha256:" HEX(
+								  "4d") "\",\"size\":44,\"annotations\":"
+									"{\"org.opencontainers.image.title\":"
+									"\"delta-4d4d4d4d4d4d.zst\","
+									"\"org.opencontainers.image.base.digest\":"
+									"\"sha256:" HEX(
+										"5e") "\"}}]}");
 	blob_path(&m.self, file);
 	cr_assert_eq(stat(file, &st), 0);
 	cr_expect_eq(st.st_mode & 07777, 0444);
@@ -479,4 +492,44 @@ Test(layout, an_image_of_a_newer_format_is_told_from_damage)
 	tag_as(&m, "linux/amd64");
 	cr_expect_eq(load_latest(&err), -EPROTONOSUPPORT);
 	cr_expect_not_null(strstr(err.msg, "version 2"), "%s", err.msg);
+}
+
+Test(layout, gives_a_manifest_by_its_digest)
+{
+	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT, found = MANIFEST_INIT;
+	CLEANUP(layout_close) struct layout *layout = NULL, *copy = NULL;
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(sample_image(dir, "index.sqlite", "any", &m, &err), 0, "%s", err.msg);
+	cr_assert_eq(layout_open(path, &layout, &err), 0);
+	cr_assert_eq(layout_dup(layout, &copy, &err), 0, "%s", err.msg);
+	layout_close(TAKE_PTR(layout));
+	cr_expect_str_eq(layout_path(copy), path);
+	cr_assert_eq(layout_manifest(copy, &m.self.digest, &found, &err), 0, "%s", err.msg);
+	cr_expect_eq(found.self.size, m.self.size);
+	cr_expect(digest_equal(&found.self.digest, &m.self.digest));
+	cr_expect(digest_equal(&found.index.digest, &m.index.digest));
+	cr_expect_eq(found.n_packs, m.n_packs);
+	cr_expect_eq(found.platform.name[0], '\0');
+}
+
+Test(layout, has_no_manifest_where_there_is_none)
+{
+	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT, found = MANIFEST_INIT;
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	struct digest nobody = { { 1 } };
+	char hex[DIGEST_HEX_SIZE], blob[SAMPLE_PATH_MAX];
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(sample_image(dir, "index.sqlite", "any", &m, &err), 0, "%s", err.msg);
+	cr_assert_eq(layout_open(path, &layout, &err), 0);
+	cr_expect_eq(layout_manifest(layout, &nobody, &found, &err), -ENOENT);
+	cr_expect_eq(layout_manifest(layout, &m.config.digest, &found, &err), -EBADMSG);
+	cr_expect_eq(layout_manifest(layout, &m.index.digest, &found, &err), -EBADMSG);
+	(void)snprintf(blob, sizeof(blob), "%.300s/blobs/sha256/%s", path,
+	               digest_hex(&m.self.digest, hex));
+	cr_assert_eq(chmod(blob, 0600), 0);
+	cr_assert_eq(truncate(blob, 0), 0);
+	cr_expect_eq(layout_manifest(layout, &m.self.digest, &found, &err), -EBADMSG);
+	cr_expect_null(found.packs);
 }

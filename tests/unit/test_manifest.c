@@ -23,6 +23,9 @@
 #define HEAD                                                                                 \
 	"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\"," \
 	"\"artifactType\":\"application/vnd.assetfs.image.v1\","
+#define DELTA                                                                       \
+	"{\"mediaType\":\"application/vnd.assetfs.delta.v1+zstd\",\"digest\":\"" D2 \
+	"\",\"size\":44,\"annotations\":{\"org.opencontainers.image.base.digest\":\"" D1 "\"}}"
 #define GOOD HEAD CONFIG ",\"layers\":[" INDEX "," PACK "]}"
 
 Test(manifest, is_read)
@@ -47,6 +50,21 @@ Test(manifest, may_have_no_packs)
 
 	cr_assert_eq(manifest_parse(text, strlen(text), &m, NULL), 0);
 	cr_expect_eq(m.n_packs, 0);
+}
+
+#define WITH_DELTAS HEAD CONFIG ",\"layers\":[" INDEX "," PACK "," DELTA "," DELTA "]}"
+
+Test(manifest, has_deltas_after_its_packs)
+{
+	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(manifest_parse(WITH_DELTAS, strlen(WITH_DELTAS), &m, &err), 0, "%s", err.msg);
+	cr_expect_eq(m.n_packs, 1);
+	cr_assert_eq(m.n_deltas, 2);
+	cr_expect_eq(m.deltas[1].blob.size, 44);
+	cr_expect_eq(m.deltas[1].blob.digest.bytes[3], 0x22);
+	cr_expect_eq(m.deltas[1].base.bytes[0], 0x11);
 }
 
 Test(manifest, every_truncation_is_refused)
@@ -77,7 +95,8 @@ ParameterizedTestParameters(manifest, refuses)
 		{ "assetfs.index.v1", "assetfs.index.v2", -EPROTONOSUPPORT, "assetfs.index.v2" },
 		{ "assetfs.index.v1", "assetfs.pack.v1", -EBADMSG, "layer 0" },
 		{ "assetfs.pack.v1", "assetfs.index.v1", -EBADMSG, "layer 1" },
-		{ "assetfs.pack.v1", "assetfs.delta.v1", -EPROTONOSUPPORT, "assetfs.delta.v1" },
+		{ "assetfs.pack.v1", "assetfs.delta.v1", -EBADMSG, "base" },
+		{ "assetfs.pack.v1", "assetfs.delta.v2", -EPROTONOSUPPORT, "assetfs.delta.v2" },
 		{ "vnd.assetfs.pack.v1+zstd", "vnd.oci.image.layer.v1.tar", -EBADMSG, "layer 1" },
 		{ "vnd.assetfs.pack.v1+zstd", "vnd.\\n\\u001b[31m", -EBADMSG, "layer 1" },
 		{ "\"size\":22", "\"size\":-22", -EBADMSG, "size" },
@@ -97,22 +116,59 @@ ParameterizedTestParameters(manifest, refuses)
 	return cr_make_param_array(struct lie, lies, sizeof(lies) / sizeof(lies[0]));
 }
 
-ParameterizedTest(const struct lie *lie, manifest, refuses)
+/* Expect @good with @lie in it to be refused. */
+static void expect_refused(const char *good, const struct lie *lie)
 {
 	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
-	const char *at = strstr(GOOD, lie->from);
+	const char *at = strstr(good, lie->from);
 	struct err err = ERR_INIT;
 	char text[2000];
 	int n;
 
 	cr_assert_not_null(at, "%s", lie->from);
-	n = snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - GOOD), GOOD, lie->to,
+	n = snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - good), good, lie->to,
 	             at + strlen(lie->from));
 	cr_expect_eq(manifest_parse(text, (size_t)n, &m, &err), lie->expect, "%s: %s", lie->to,
 	             err.msg);
 	cr_expect_not_null(strstr(err.msg, lie->says), "%s: %s", lie->to, err.msg);
 	cr_expect_null(strpbrk(err.msg, "\n\033"), "%s", err.msg);
 	cr_expect_null(m.packs);
+	cr_expect_null(m.deltas);
+}
+
+ParameterizedTest(const struct lie *lie, manifest, refuses)
+{
+	expect_refused(GOOD, lie);
+}
+
+ParameterizedTestParameters(manifest, refuses_of_deltas)
+{
+	static struct lie lies[] = {
+		{ "image.base.digest", "image.base.name", -EBADMSG, "base" },
+		{ "base.digest\":\"sha256:1111", "base.digest\":\"sha512:1111", -EBADMSG, "base" },
+		{ "base.digest\":\"sha256:1111", "base.digest\":\"sha256:111", -EBADMSG, "base" },
+		{ "\"annotations\"", "\"annotation\"", -EBADMSG, "base" },
+		{ "\"size\":44", "\"size\":0", -EBADMSG, "size" },
+		{ "assetfs.pack.v1", "assetfs.delta.v1", -EBADMSG, "base" },
+		{ "assetfs.delta.v1", "assetfs.index.v1", -EBADMSG, "layer 2" },
+	};
+
+	return cr_make_param_array(struct lie, lies, sizeof(lies) / sizeof(lies[0]));
+}
+
+ParameterizedTest(const struct lie *lie, manifest, refuses_of_deltas)
+{
+	expect_refused(WITH_DELTAS, lie);
+}
+
+Test(manifest, packs_do_not_follow_deltas)
+{
+	static const char text[] = HEAD CONFIG ",\"layers\":[" INDEX "," DELTA "," PACK "]}";
+	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
+	struct err err = ERR_INIT;
+
+	cr_expect_eq(manifest_parse(text, strlen(text), &m, &err), -EBADMSG);
+	cr_expect_not_null(strstr(err.msg, "layer 2"), "%s", err.msg);
 }
 
 Test(manifest, json_of_any_other_kind_is_refused)
