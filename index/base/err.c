@@ -19,7 +19,9 @@ static void append_reason(struct err *err, const char *reason)
 
 	if (!fits)
 		used = room - strlen(cut);
-	(void)snprintf(err->msg + used, sizeof(err->msg) - used, "%s: %s", fits ? "" : cut, reason);
+	/* A reason that alone is too long loses its end. */
+	(void)snprintf(err->msg + used, sizeof(err->msg) - used, "%s: %.*s", fits ? "" : cut,
+	               (int)(sizeof(err->msg) - used), reason);
 }
 
 int err_set(struct err *err, int code, const char *fmt, ...)

@@ -8,7 +8,8 @@
 : "${BUILD:?}" "${ASSETS:?}" "${RESULTS:?}" "${SUPPORT:?}"
 export ASSETFS=$BUILD/fs/assetfs ASSETPACK=$BUILD/packer/assetpack FSSTAT=$BUILD/fs/fsstat
 export READER=$BUILD/tests/reader WARM=$BUILD/tests/bench/warm
-LIMIT=1800
+export MEASURE=$BUILD/tests/bench/measure MAKE_TREE=$BUILD/tests/bench/make_tree
+: "${LIMIT:=1800}" # a script that takes longer sets it before
 # shellcheck source=../support/mount_lib.sh
 . "$SUPPORT/mount_lib.sh"
 
@@ -28,7 +29,73 @@ seconds() {
 	start=$(date +%s.%N)
 	"$@" >"$T/out" 2>&1 || fail "$*: $(tail -n 3 "$T/out")"
 	end=$(date +%s.%N)
-	awk -v a="$start" -v b="$end" 'BEGIN { printf "%.2f\n", b - a }'
+	awk -v a="$start" -v b="$end" 'BEGIN { printf "%.3f\n", b - a }'
+}
+
+# measured COMMAND...: prints its seconds, those of all processors, and its peak of memory in KiB
+measured() {
+	"$MEASURE" "$T/measured" "$@" >"$T/out" 2>&1 || fail "$*: $(tail -n 3 "$T/out")"
+	cat "$T/measured"
+}
+
+# column N LINE...: the word N of each line
+column() {
+	printf '%s\n' "${@:2}" | awk -v n="$1" '{ print $n }'
+}
+
+# column_median N LINE...
+column_median() {
+	local words
+	mapfile -t words < <(column "$@")
+	median "${words[@]}"
+}
+
+# The trees of files are read once, so that no measurement waits for the disk.
+warm_up() {
+	find "$@" -type f -exec cat {} + >/dev/null
+}
+
+# dir_bytes DIR: of all files in it
+dir_bytes() {
+	find "$1" -type f -printf '%s\n' | awk '{ s += $1 } END { printf "%.0f\n", s }'
+}
+
+# mb BYTES: in megabytes, with one decimal
+mb() {
+	awk -v n="$1" 'BEGIN { printf "%.1f", n / 1e6 }'
+}
+
+# within VALUE GOAL: a word for the table
+within() {
+	awk -v v="$1" -v g="$2" 'BEGIN { print g == "-" ? "" : v <= g ? "yes" : "NO" }'
+}
+
+# packs_with BUILD_OPTION: whether this assetpack knows it
+packs_with() {
+	[[ $("$ASSETPACK" build --help) == *"$1"* ]]
+}
+
+# image_blobs LAYOUT:TAG: a line for each blob that the image needs: KIND DIGEST SIZE COVERED,
+# where COVERED says of a pack that all of it comes in deltas as well
+image_blobs() {
+	local layout=${1%:*} tag=${1##*:} blobs=${1%:*}/blobs/sha256 images manifest
+	images=$(jq -er --arg tag "$tag" '.manifests[]
+		| select(.annotations["org.opencontainers.image.ref.name"] == $tag) | "\(.digest) \(.size)"' "$layout/index.json")
+	echo "images $images -"
+	images=${images% *}
+	jq -r '.manifests[] | "\(.digest) \(.size)"' "$blobs/${images#sha256:}" | sort -u |
+		while read -r manifest; do
+			echo "manifest $manifest -"
+			manifest=${manifest% *}
+			jq -r '"config \(.config.digest) \(.config.size) -",
+				(.layers[] | "\(.mediaType | ltrimstr("application/vnd.assetfs.") | sub("\\..*"; "")) \(.digest) \(.size) \(
+					.annotations["vnd.assetfs.delta.covered"] // "-")")' "$blobs/${manifest#sha256:}"
+		done | sort -u
+}
+
+# image_bytes LAYOUT:TAG: of all blobs but deltas
+image_bytes() {
+	image_blobs "$1" | awk '$1 != "delta" { s += $3 } END { printf "%.0f\n", s }'
 }
 
 # record NAME JQ_ARGUMENT... OBJECT: one JSON line, with the machine

@@ -1,14 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: run.sh [NAME]...
+# usage: run.sh NAME...
 #
-# All measurements, or those named, one after the other. Called by ./dev bench.
+# The measurements of these names, one after the other. Called by ./dev bench.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
 export SUPPORT=$here/../support RESULTS=$BUILD/bench.jsonl
-[[ $# -gt 0 ]] || set -- warm pack cold
 for name in "$@"; do
 	"$here/$name.sh"
 	echo
