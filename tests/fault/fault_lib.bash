@@ -8,8 +8,8 @@ load ../cli/lib
 : "${FAULT:?}"
 
 # Sweeps go through every call; under sanitizers, where all takes ten times as long, through some.
-STEP=1
-[[ -z ${ASAN_OPTIONS:-} ]] || STEP=7
+# shellcheck disable=SC2034 # used by those that load this
+STEP=$([[ -z ${ASAN_OPTIONS:-} ]] && echo 1 || echo 7)
 
 # with_fault CALLS PATH AT DO COMMAND...: run it with a fault as preload.c has it; leaves
 # the faults that there were in ./faults, and fails as the command does. SIGKILL gives 137.
