@@ -9,14 +9,15 @@
  *                 write  write, pwrite, writev, pwritev
  *                 sync   fsync, fdatasync
  *                 name   creating open, mkdir, rename, link, ftruncate, fchmod
+ *                 from   rename, by the old name; name has it by the new one
  *                 open   open of what exists, before it is done
  *                 read   read, pread, before it is done
  *   FAULT_PATH    absolute path; calls on it, or on what is below it, count
  *   FAULT_AT      which one; the first has number 1
  *   FAULT_REPEAT  if set, all calls from that one on
  *   FAULT_DO      name of the error with which the call fails; "short", for a
- *                 write of half the bytes; "kill"; or "run:" and a shell
- *                 command, before the call goes on as if nothing were
+ *                 write of half the bytes; "kill"; "log", to let it happen; or
+ *                 "run:" and a shell command, and then it happens
  *   FAULT_LOG     file that gets a line for each fault
  */
 #include <dlfcn.h>
@@ -134,6 +135,9 @@ static int fault(const char *kind, const char *call, int dirfd, const char *name
 	if (n != at && !(n > at && setting("FAULT_REPEAT")[0] != '\0'))
 		return 0;
 	log_fault(call, path);
+	errno = saved;
+	if (strcmp(what, "log") == 0)
+		return 0;
 	if (strcmp(what, "kill") == 0)
 		(void)raise(SIGKILL);
 	if (strcmp(what, "short") == 0)
@@ -153,6 +157,11 @@ static bool fails(const char *kind, const char *call, int dirfd, const char *nam
 	if (code > 0)
 		errno = code;
 	return code > 0;
+}
+
+static bool rename_fails(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return fails("from", "rename-from", from_dir, from) || fails("name", "rename", to_dir, to);
 }
 
 /* How many of @len bytes may be written: none when the call has to fail. */
@@ -258,18 +267,19 @@ EXPORT int mkdirat(int dirfd, const char *path, mode_t mode)
 
 EXPORT int rename(const char *from, const char *to)
 {
-	return fails("name", "rename", AT_FDCWD, to) ? -1 : REAL(rename)(from, to);
+	return rename_fails(AT_FDCWD, from, AT_FDCWD, to) ? -1 : REAL(rename)(from, to);
 }
 
 EXPORT int renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
-	return fails("name", "rename", to_dir, to) ? -1
-	                                           : REAL(renameat)(from_dir, from, to_dir, to);
+	return rename_fails(from_dir, from, to_dir, to)
+	               ? -1
+	               : REAL(renameat)(from_dir, from, to_dir, to);
 }
 
 EXPORT int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
-	return fails("name", "rename", to_dir, to)
+	return rename_fails(from_dir, from, to_dir, to)
 	               ? -1
 	               : REAL(renameat2)(from_dir, from, to_dir, to, flags);
 }

@@ -19,6 +19,8 @@ setup() {
 	head -c 3000 /dev/urandom >src/small
 	head -c 500000 /dev/urandom >src/dir/sub/twin
 	cp src/dir/sub/twin src/dir/sub/twin2
+	head -c 5000 /dev/urandom >src/dir/sub/little
+	cp src/dir/sub/little src/dir/sub/little2
 	echo below >src/dir/sub/below
 	find src -exec touch -d '2020-02-02' {} +
 	cp -a src pristine
@@ -101,9 +103,9 @@ changed='changed while it was packed; build again when nothing writes to it'
 @test "a file or directory that vanishes is named" {
 	at_each open src/large "'large' could not be read: No such file or directory" "rm src/large"
 	at_each open src/small "'small' could not be read: No such file or directory" "rm src/small"
-	at_each open src/dir/sub "'dir/sub(/twin|/twin2|/below)?' could not be (opened|read): No such file or directory" \
+	at_each open src/dir/sub "'dir/sub(/twin|/twin2|/little|/little2|/below)?' could not be (opened|read): No such file or directory" \
 		"rm -r src/dir/sub"
-	at_each open src/dir "'dir(/sub)?(/twin|/twin2|/below)?' could not be (opened|read): No such file or directory" \
+	at_each open src/dir "'dir(/sub)?(/twin|/twin2|/little|/little2|/below)?' could not be (opened|read): No such file or directory" \
 		"rm -r src/dir"
 }
 
@@ -126,7 +128,7 @@ changed='changed while it was packed; build again when nothing writes to it'
 
 @test "equal files of which one changes unseen do not become one" {
 	# Same size, same time: only the bytes tell. Whatever is built, no file has the other's new bytes.
-	for file in twin twin2; do
+	for file in twin twin2 little little2; do
 		for ((n = 1; ; n++)); do
 			rm -rf src
 			cp -a pristine src
@@ -138,8 +140,9 @@ changed='changed while it was packed; build again when nothing writes to it'
 			((status != 0)) || {
 				rm -rf got
 				"$ASSETPACK" extract ./layout:v1 got
-				cmp got/dir/sub/twin src/dir/sub/twin || cmp got/dir/sub/twin pristine/dir/sub/twin
-				cmp got/dir/sub/twin2 src/dir/sub/twin2 || cmp got/dir/sub/twin2 pristine/dir/sub/twin2
+				for any in twin twin2 little little2; do
+					cmp "got/dir/sub/$any" "src/dir/sub/$any" || cmp "got/dir/sub/$any" "pristine/dir/sub/$any"
+				done
 			}
 		done
 	done

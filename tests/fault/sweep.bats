@@ -121,6 +121,21 @@ killed() {
 	sweep 60 write,name kill killed
 }
 
+@test "what a power cut may undo is undone in the right order" {
+	cp -r base layout
+	REPEAT=1 pack_with_fault write,sync,name,from 1 log
+	# No file gets its name before its bytes are on the disk, nor is the tag switched before
+	# the names of all blobs are.
+	awk '$1 ~ /write/ { dirty[$2] = 1; written[$2] = 1 }
+		$1 == "fsync" { dirty[$2] = 0; names[$2] = 0 }
+		$1 == "rename-from" && (dirty[$2] || !written[$2]) { print "not synced:", NR, $0; bad = 1 }
+		$1 == "rename" { dir = $2; sub("/[^/]*$", "", dir); names[dir] = 1; renamed++ }
+		$1 == "rename" && /index.json$/ { switched++
+			for (dir in names) if (names[dir] && dir ~ /blobs/) { print "not synced:", dir; bad = 1 } }
+		END { for (dir in names) if (names[dir]) { print "not synced in the end:", dir; bad = 1 }
+			print renamed, "files,", switched, "switches"; exit bad || renamed < 10 || switched != 1 }' faults
+}
+
 @test "a first build that fails leaves a place for the next one" {
 	sweep_first() {
 		local n status
@@ -140,4 +155,24 @@ killed() {
 	}
 	sweep_first ENOSPC
 	sweep_first kill
+}
+
+@test "an extraction that fails says why, and leaves no file that is not whole" {
+	ln new/large new/again
+	ln -s large new/link
+	build new ./clean:v2
+	for ((n = 1; ; n += STEP)); do
+		rm -rf out.dir
+		status=0
+		with_fault write,name out.dir "$n" ENOSPC "$ASSETPACK" extract ./clean:v2 out.dir >out 2>err || status=$?
+		[[ -e faults ]] || break
+		echo "$n: status $status after a fault in $(<faults)"
+		says_why "$status" "'(out.dir|large|again|added|dir|dir/small)' could not be (made|written): No space left on device"
+		[[ ! -e out.dir || -z $(find out.dir -name '.tmp-*') ]]
+		for file in large again added dir/small; do
+			[[ ! -e out.dir/$file ]] || cmp "out.dir/$file" "new/$file"
+		done
+	done
+	((status == 0 && n > 15))
+	same_tree new out.dir
 }
