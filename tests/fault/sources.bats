@@ -7,8 +7,7 @@ load fault_lib
 # In ./layout the image of ./old as 'keep' and 'v1'. Every file of ./src is new to it, so
 # that every file is read, and has been left alone for long.
 setup() {
-	cd "$BATS_TEST_TMPDIR" || return 1
-	export LC_ALL=C
+	begin
 	mkdir -p old src/dir/sub
 	head -c 3000000 /dev/urandom >old/large
 	echo old | tee old/small >old/twin

@@ -7,8 +7,7 @@ load fault_lib
 # In ./base a layout that holds the image of ./old as 'keep' and 'v1', and in $want the
 # digest that ./new has once it is built to v1 there.
 setup() {
-	cd "$BATS_TEST_TMPDIR" || return 1
-	export LC_ALL=C
+	begin
 	mkdir -p old/dir amd64 arm64
 	head -c 200000 /dev/urandom >old/large
 	head -c 3000 /dev/urandom >old/dir/small
