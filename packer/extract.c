@@ -215,10 +215,11 @@ static int write_file(struct extractor *x, int parent, const char *name, const s
                       struct err *err)
 {
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
-	int r = io_temp_open(&tmp, parent, err);
+	int r = io_temp_open(&tmp, parent, NULL);
 
-	if (r == 0)
-		r = write_bytes(x, tmp.fd, item, err);
+	if (r < 0)
+		return fail_path(err, r, item->path);
+	r = write_bytes(x, tmp.fd, item, err);
 	if (r == 0)
 		r = set_attributes(x, tmp.fd, item, err);
 	if (r < 0)
@@ -327,12 +328,16 @@ static int write_items(struct extractor *x, struct err *err)
 	return n_missing;
 }
 
-/* Modes and times of directories, those furthest from the root first. */
-static int finish_dirs(struct extractor *x, const struct node *node, struct err *err)
+/* Modes and times of directories, those furthest from the root first; it is called @dir. */
+static int finish_dirs(struct extractor *x, const struct node *node, const char *dir,
+                       struct err *err)
 {
-	const struct item root = { .path = (char[]){ "." }, .node = *node };
+	CLEANUP(free) char *name_of_root = strdup(dir);
+	const struct item root = { .path = name_of_root, .node = *node };
 	int r = 0;
 
+	if (!name_of_root)
+		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = x->n_items; r == 0 && i-- > 0;) {
 		const struct item *item = &x->items[i];
 		CLEANUP(close) int fd = -1;
@@ -401,7 +406,7 @@ int extract(struct image *img, const struct node *node, const char *path, const 
 		return n_missing;
 	if (x.n_items > 1)
 		qsort(x.items, x.n_items, sizeof(*x.items), compare_places);
-	r = finish_dirs(&x, node, err);
+	r = finish_dirs(&x, node, dir, err);
 	if (r == 0 && n_missing > 0)
 		r = err_set(err, -EBADMSG, "%d files are damaged and were left out", n_missing);
 	return r;

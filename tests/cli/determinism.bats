@@ -4,16 +4,53 @@
 # shellcheck disable=SC2154
 load lib
 
-@test "jobs, umask, locale, time zone and layout do not show in the image" {
+@test "jobs, umask, locale, time zone, directory and layout do not show in the image" {
 	make_tree src
 	head -c 5000000 /dev/urandom >src/large.bin
 	cp src/large.bin src/large-again.bin
 	want=$(build -j 1 src ./one:v1)
 	[[ $want =~ ^sha256:[0-9a-f]{64}$ ]]
-	[[ $(build -j 4 src ./two:v2) == "$want" ]]
-	[[ $(umask 077 && TZ=Asia/Tokyo LC_ALL=C.UTF-8 build -j 3 src ./three) == "$want" ]]
+	for jobs in 2 3 8; do
+		[[ $(build -j "$jobs" src "./jobs-$jobs:v1") == "$want" ]]
+		diff -r one/blobs "jobs-$jobs/blobs"
+	done
+	[[ $(umask 077 && TZ=Asia/Tokyo LC_ALL=C.UTF-8 LANG=de_DE.UTF-8 build src ./two:v2) == "$want" ]]
+	[[ $(umask 000 && TZ=America/New_York LC_ALL=tr_TR.UTF-8 build src ./three) == "$want" ]]
 	[[ $(build src ./one:again) == "$want" ]]
-	diff -r one/blobs two/blobs
+	mkdir -p elsewhere/of/another/length
+	cp -a src elsewhere/of/another/length/copy
+	[[ $(cd elsewhere/of && build "$PWD/another/length/copy" ./four) == "$want" ]]
+	[[ $(cd src && build . ../five) == "$want" ]]
+	for layout in two three elsewhere/of/four five; do
+		diff -r one/blobs "$layout/blobs"
+	done
+}
+
+@test "two builds one after the other give the same layout, whatever their jobs" {
+	make_tree src
+	head -c 5000000 /dev/urandom >src/large.bin
+	head -c 900000 /dev/urandom >src/middle.bin
+	mkdir -p over/sizes
+	echo own >over/sizes/text
+	cp -a src edited
+	cat <(head -c 2000000 src/large.bin) <(echo inserted) <(tail -c 3000000 src/large.bin) >edited/large.bin
+	echo changed >edited/hard1
+	mv edited/middle.bin edited/many/moved.bin
+	rm -r edited/deep
+	seq 1 50000 >edited/new.txt
+	for jobs in 1 2 8; do
+		# Each finds its trees elsewhere, made in another order.
+		mkdir -p "at-$jobs"
+		find src edited over -print0 | sort -zR --random-source=<(yes "$jobs") |
+			tar --null --no-recursion -T - -cf - | tar -C "at-$jobs" -xpf -
+		build -j "$jobs" "at-$jobs/src" "./jobs-$jobs:v1"
+		build -j "$jobs" "at-$jobs/edited" "./jobs-$jobs:v1"
+		build -j "$jobs" -p "linux/amd64=at-$jobs/over" "at-$jobs/src" "./jobs-$jobs:v2"
+		build -j "$jobs" -p "linux/amd64=at-$jobs/over" "at-$jobs/edited" "./jobs-$jobs:v2"
+		"$ASSETPACK" verify "./jobs-$jobs:v1"
+		"$ASSETPACK" verify "./jobs-$jobs:v2"
+		diff -r jobs-1 "jobs-$jobs"
+	done
 }
 
 @test "the order in which files were made does not show" {

@@ -53,24 +53,6 @@ load lib
 	[[ ! -e theirs/layout ]]
 }
 
-@test "a file that changes while it is packed fails the build" {
-	mkdir src
-	echo x >src/aaa-log
-	for i in {1..3000}; do
-		echo "$i" >"src/file-$i"
-	done
-	(while :; do echo line >>src/aaa-log; done) &
-	writer=$!
-	for _ in {1..20}; do
-		run --separate-stderr build src ./layout
-		((status == 0)) || break
-	done
-	kill "$writer"
-	[[ $status == 1 ]]
-	[[ $stderr == "assetpack: 'aaa-log' changed while it was packed; build again when nothing writes to it" ]]
-	[[ $(find layout -name '.tmp-*' | wc -l) == 0 ]]
-}
-
 @test "layouts that are none are refused" {
 	mkdir -p src full/of/things
 	expect_error 1 "'./full'" build src ./full

@@ -7,11 +7,16 @@
 bats_require_minimum_version 1.5.0
 : "${ASSETPACK:?}" "${SUPPORT:?}"
 
-setup() {
+# What every test begins with; a file's own setup calls it.
+begin() {
 	export LC_ALL=C
 	unset SOURCE_DATE_EPOCH
 	T=$BATS_TEST_TMPDIR
 	cd "$T" || return 1
+}
+
+setup() {
+	begin
 }
 
 # A small tree with everything that an image may hold, at $1.

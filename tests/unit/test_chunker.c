@@ -33,14 +33,13 @@ static size_t cut_all(const struct chunker *c, const uint8_t *data, size_t size,
 
 Test(chunker, chunks_add_up_and_keep_their_bounds)
 {
-	static const uint32_t targets[] = { CHUNKER_TARGET_MIN, 64 << 10, CHUNKER_TARGET_MAX };
 	CLEANUP(free) uint8_t *data = random_bytes(SIZE, 1);
 
-	for (size_t t = 0; t < sizeof(targets) / sizeof(targets[0]); t++) {
+	for (uint32_t target = CHUNKER_TARGET_MIN; target <= CHUNKER_TARGET_MAX; target *= 2) {
 		struct chunker c;
 		size_t off = 0;
 
-		chunker_init(&c, targets[t]);
+		chunker_init(&c, target);
 		while (off < SIZE) {
 			size_t n = chunker_cut(&c, data + off, SIZE - off, /* last= */ true);
 
@@ -100,39 +99,111 @@ Test(chunker, never_wants_more_than_the_largest_chunk)
 	cr_expect_eq(chunker_cut(&c, data, 0, /* last= */ true), 0);
 }
 
-static int compare_size(const void *a, const void *b)
-{
-	size_t x = *(const size_t *)a;
-	size_t y = *(const size_t *)b;
+/* At @at, @removed bytes give way to @inserted others. */
+struct edit {
+	size_t at;
+	size_t removed;
+	size_t inserted;
+};
 
-	return x < y ? -1 : x > y;
+/* Owned bytes: @data with @edit done to it; *@ret_size is their number. */
+static uint8_t *edited(const uint8_t *data, size_t size, const struct edit *edit, size_t *ret_size)
+{
+	size_t rest = edit->at + edit->removed;
+	uint8_t *other = random_bytes(size - edit->removed + edit->inserted, edit->at + 1);
+
+	memcpy(other, data, edit->at);
+	memcpy(other + edit->at + edit->inserted, data + rest, size - rest);
+	*ret_size = size - edit->removed + edit->inserted;
+	return other;
 }
 
-Test(chunker, an_insertion_moves_only_the_cuts_near_it)
+/* Cuts of bytes before and after an edit. */
+struct cuts {
+	size_t *before; /* owned */
+	size_t *after;  /* owned */
+	size_t n_before, n_after;
+};
+
+static void cuts_release_cleanup(struct cuts *cuts)
 {
-	enum { AT = SIZE / 2, INSERTED = 11 };
-	CLEANUP(free) uint8_t *data = random_bytes(SIZE, 5);
-	CLEANUP(free) uint8_t *longer = random_bytes(SIZE + INSERTED, 6);
-	CLEANUP(free) size_t *before = calloc(CUTS_MAX, sizeof(*before));
-	CLEANUP(free) size_t *after = calloc(CUTS_MAX, sizeof(*after));
-	size_t n_before, n_after, n_lost = 0;
-	struct chunker c;
+	free(cuts->before);
+	free(cuts->after);
+}
 
-	chunker_init(&c, 8 << 10);
-	memcpy(longer, data, AT);
-	memcpy(longer + AT + INSERTED, data + AT, SIZE - AT);
-	n_before = cut_all(&c, data, SIZE, before);
-	n_after = cut_all(&c, longer, SIZE + INSERTED, after);
-	for (size_t i = 0; i < n_before; i++) {
-		size_t moved = before[i] <= AT ? before[i] : before[i] + INSERTED;
+/* No cut before the edit moves: a chunk depends on nothing that follows it. */
+static void check_before(const struct cuts *cuts, const struct edit *edit)
+{
+	for (size_t i = 0; i < cuts->n_before && cuts->before[i] <= edit->at; i++)
+		cr_assert(i < cuts->n_after && cuts->after[i] == cuts->before[i],
+		          "the cut at %zu is before the edit at %zu", cuts->before[i], edit->at);
+}
 
-		if (bsearch(&moved, after, n_after, sizeof(*after), compare_size))
-			continue;
-		n_lost++;
-		cr_expect(before[i] > AT && before[i] < AT + 4 * (size_t)c.max,
-		          "the cut at %zu is lost", before[i]);
+/*
+ * Behind the edit cuts meet again, within @reach, and stay together: from a
+ * common cut on, both see the same bytes.
+ */
+static void check_behind(const struct cuts *cuts, const struct edit *edit, size_t reach)
+{
+	size_t i = cuts->n_before, k = cuts->n_after;
+
+	while (i > 0 && k > 0 && cuts->before[i - 1] >= edit->at + edit->removed &&
+	       cuts->before[i - 1] - edit->removed + edit->inserted == cuts->after[k - 1]) {
+		i--;
+		k--;
 	}
-	cr_expect(n_lost < 20, "%zu cuts are lost", n_lost);
+	/* The first i cuts and the first k cuts have no common one behind the edit. */
+	cr_assert(i < cuts->n_before, "nothing behind the edit at %zu is as it was", edit->at);
+	cr_assert(cuts->before[i] < edit->at + edit->removed + reach,
+	          "the edit at %zu moves cuts up to %zu", edit->at, cuts->before[i]);
+	while (i > 0 && cuts->before[i - 1] >= edit->at + edit->removed) {
+		size_t moved = cuts->before[--i] - edit->removed + edit->inserted;
+
+		for (size_t j = 0; j < k; j++)
+			cr_assert_neq(cuts->after[j], moved, "cuts that met at %zu part again",
+			              moved);
+	}
+}
+
+static void check_edit(const struct chunker *c, const uint8_t *data, const struct edit *edit)
+{
+	size_t size;
+	CLEANUP(free) uint8_t *other = edited(data, SIZE, edit, &size);
+	CLEANUP(cuts_release)
+	struct cuts cuts = {
+		.before = calloc(CUTS_MAX, sizeof(size_t)),
+		.after = calloc(CUTS_MAX + edit->inserted, sizeof(size_t)),
+	};
+
+	cuts.n_before = cut_all(c, data, SIZE, cuts.before);
+	cuts.n_after = cut_all(c, other, size, cuts.after);
+	cr_assert_eq(cuts.after[cuts.n_after - 1], size);
+	check_before(&cuts, edit);
+	check_behind(&cuts, edit, 4 * (size_t)c->max);
+}
+
+Test(chunker, an_edit_moves_only_the_cuts_near_it)
+{
+	static const size_t lengths[] = { 0, 1, 11, 5000, 100000 };
+	enum { N_LENGTHS = sizeof(lengths) / sizeof(lengths[0]), EDITS = 12 };
+	CLEANUP(free) uint8_t *data = random_bytes(SIZE, 5);
+	struct prng prng = PRNG_INIT(6);
+
+	for (uint32_t target = CHUNKER_TARGET_MIN; target <= 128 << 10; target *= 2) {
+		struct chunker c;
+
+		chunker_init(&c, target);
+		for (int i = 0; i < EDITS; i++) {
+			/* The first two at the very start; all with much behind them. */
+			struct edit edit = {
+				.at = i < 2 ? 0 : prng_below(&prng, SIZE / 5),
+				.removed = lengths[prng_below(&prng, N_LENGTHS)],
+				.inserted = lengths[prng_below(&prng, N_LENGTHS)],
+			};
+
+			check_edit(&c, data, &edit);
+		}
+	}
 }
 
 /*
