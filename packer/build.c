@@ -174,9 +174,21 @@ static int open_layout(struct build *b, struct err *err)
 		return r;
 	b->packs = packs_new(layout_writer_blobs(b->writer), layout_writer_path(b->writer));
 	b->cache = cache_open(layout_writer_dir(b->writer));
-	if (!b->packs || !b->cache)
-		return err_set(err, -ENOMEM, "out of memory");
-	return open_old(b, err);
+	return b->packs && b->cache ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/*
+ * A layout that exists may have what to start from. One that does not is made
+ * once the files have been found to be readable.
+ */
+static int open_existing_layout(struct build *b, struct err *err)
+{
+	int r;
+
+	if (access(b->options->image->layout, F_OK) < 0)
+		return b->options->from.layout ? open_old(b, err) : 0;
+	r = open_layout(b, err);
+	return r < 0 ? r : open_old(b, err);
 }
 
 static int collect(struct build *b, struct err *err)
@@ -315,9 +327,11 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 	if (r == 0)
 		r = build_trees(b, err);
 	if (r == 0)
-		r = open_layout(b, err);
+		r = open_existing_layout(b, err);
 	if (r == 0)
 		r = collect(b, err);
+	if (r == 0 && !b->writer)
+		r = open_layout(b, err);
 	if (r == 0)
 		r = reuse(b, err);
 	if (r == 0)
