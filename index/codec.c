@@ -28,9 +28,9 @@ enum {
 	SAMPLED_LEVEL_MAX = 9,    /* unless size counts for more: at high levels, */
 	SAMPLED_MAX = 512 << 10,  /* and in chunks larger than this */
 	SAMPLE_LEVEL = 1,
-	STORE_LEVEL = -1000,      /* what libzstd does at this one is little more than to copy */
-	FRAME_HEADER_MIN = 6,     /* magic, descriptor, and a byte of window or content size */
-	SINGLE_SEGMENT = 1 << 5,  /* descriptor bit: no window byte, the content is the window */
+	STORE_LEVEL = -1000,     /* what libzstd does at this one is little more than to copy */
+	FRAME_HEADER_MIN = 6,    /* magic, descriptor, and a byte of window or content size */
+	SINGLE_SEGMENT = 1 << 5, /* descriptor bit: no window byte, the content is the window */
 };
 
 struct codec {

@@ -146,6 +146,50 @@ const char *layout_writer_path(const struct layout_writer *w)
 	return w->path;
 }
 
+/* Size and digest of the whole file open at @fd. */
+static int describe(int fd, struct descriptor *ret, struct err *err)
+{
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	CLEANUP(free) char *buf = malloc(READ_STEP);
+	struct descriptor d = { .size = 0 };
+	struct stat st;
+
+	if (!hash || !buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (fstat(fd, &st) < 0)
+		return err_set_errno(err, "size");
+	while (d.size < (uint64_t)st.st_size) {
+		uint64_t left = (uint64_t)st.st_size - d.size;
+		size_t n = left < READ_STEP ? (size_t)left : READ_STEP;
+		int r = io_pread(fd, buf, n, d.size);
+
+		if (r < 0)
+			return err_set(err, r, "could not be read: %s", strerrordesc_np(-r));
+		sha256_update(hash, buf, n);
+		d.size += n;
+	}
+	sha256_final(hash, &d.digest);
+	*ret = d;
+	return 0;
+}
+
+/*
+ * Whether blob @d is there, byte for byte. Writing it again would change
+ * nothing, and take as long as the disk needs to make it durable.
+ */
+static bool has_blob(const struct layout_writer *w, const struct descriptor *d)
+{
+	char hex[DIGEST_HEX_SIZE];
+	CLEANUP(close)
+	int fd = openat(w->blobs, digest_hex(&d->digest, hex), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct descriptor there;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != d->size)
+		return false;
+	return describe(fd, &there, NULL) == 0 && digest_equal(&there.digest, &d->digest);
+}
+
 int layout_writer_json(struct layout_writer *w, const json_t *json, struct descriptor *ret,
                        struct err *err)
 {
@@ -158,39 +202,11 @@ int layout_writer_json(struct layout_writer *w, const json_t *json, struct descr
 		return err_set(err, -ENOMEM, "out of memory");
 	d.size = strlen(text);
 	sha256(text, d.size, &d.digest);
+	*ret = d;
+	if (has_blob(w, &d))
+		return 0;
 	r = io_publish_bytes(w->blobs, digest_hex(&d.digest, hex), text, d.size, BLOB_MODE, err);
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", w->path);
-	*ret = d;
-	return 0;
-}
-
-/* Size and digest of the whole file open at @fd. */
-static int describe(int fd, struct descriptor *ret, struct err *err)
-{
-	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-	CLEANUP(free) char *buf = malloc(READ_STEP);
-	struct descriptor d = { .size = 0 };
-	struct stat st;
-
-	if (!hash || !buf)
-		return err_set(err, -ENOMEM, "out of memory");
-	if (fstat(fd, &st) < 0)
-		return err_set_errno(err, "size of the compressed index");
-	while (d.size < (uint64_t)st.st_size) {
-		uint64_t left = (uint64_t)st.st_size - d.size;
-		size_t n = left < READ_STEP ? (size_t)left : READ_STEP;
-		int r = io_pread(fd, buf, n, d.size);
-
-		if (r < 0)
-			return err_set(err, r, "compressed index could not be read: %s",
-			               strerrordesc_np(-r));
-		sha256_update(hash, buf, n);
-		d.size += n;
-	}
-	sha256_final(hash, &d.digest);
-	*ret = d;
-	return 0;
+	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
 }
 
 int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
@@ -209,7 +225,7 @@ int layout_writer_index(struct layout_writer *w, const char *path, struct descri
 		r = codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
 	if (r == 0)
 		r = describe(tmp.fd, &d, err);
-	if (r == 0)
+	if (r == 0 && !has_blob(w, &d))
 		r = io_temp_publish(&tmp, digest_hex(&d.digest, hex), BLOB_MODE, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", w->path);
@@ -363,7 +379,7 @@ static int update_index_json(const struct layout_writer *w, const char *tag,
 	text = json_dumps(root, JSON_COMPACT);
 	if (!text)
 		return err_set(err, -ENOMEM, "out of memory");
-	return publish_text(w->dir, "index.json", text, err);
+	return strcmp(text, old) == 0 ? 0 : publish_text(w->dir, "index.json", text, err);
 }
 
 int layout_writer_tag(struct layout_writer *w, const char *tag, const struct manifest *manifests,

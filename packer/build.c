@@ -24,7 +24,7 @@ struct build {
 	struct layout_writer *writer; /* owned */
 	struct cache *cache;          /* owned */
 	struct old old;
-	struct packs *packs;          /* owned */
+	struct packs *packs; /* owned */
 	struct manifest manifests[PLATFORMS_MAX];
 	unsigned n_manifests;
 };
@@ -280,7 +280,7 @@ static void save_cache(const struct build *b)
 {
 	struct err err = ERR_INIT;
 
-	if (cache_save(layout_writer_dir(b->writer), b->trees, b->n_trees, &err) < 0)
+	if (cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, &err) < 0)
 		note("the next build will read all files: %s", err.msg);
 }
 

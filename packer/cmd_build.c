@@ -39,7 +39,16 @@ static const char help[] =
 	"      --progress KIND         auto (default), tty, plain or none\n"
 	"  -h, --help                  show this help\n";
 
-enum { OPT_LEVEL = 256, OPT_CHUNK_SIZE, OPT_FROM, OPT_NO_DELTAS, OPT_KEEP_MTIME, OPT_KEEP_OWNER, OPT_XATTRS, OPT_PROGRESS };
+enum {
+	OPT_LEVEL = 256,
+	OPT_CHUNK_SIZE,
+	OPT_FROM,
+	OPT_NO_DELTAS,
+	OPT_KEEP_MTIME,
+	OPT_KEEP_OWNER,
+	OPT_XATTRS,
+	OPT_PROGRESS
+};
 
 static const struct option options[] = {
 	{ "platform", required_argument, NULL, 'p' },

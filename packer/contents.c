@@ -93,8 +93,7 @@ static void choose(struct contents *c, unsigned n_trees, const struct contents_o
 	for (size_t i = 0; i < c->n; i++) {
 		struct new_content *content = &c->list[i];
 
-		content->to_hash |=
-			options->hash_all || content_size(content) < options->small_max;
+		content->to_hash |= options->hash_all || content_size(content) < options->small_max;
 		content->to_hash &= !content->has_digest;
 	}
 }
@@ -265,9 +264,9 @@ int contents_settle(struct contents *contents)
 	for (size_t i = 0; r == 0 && i < contents->n; i = end) {
 		const struct new_content *c = &contents->list[i];
 
-		for (end = i + 1; end < contents->n && !c->has_digest &&
-		                  !contents->list[end].has_digest &&
-		                  content_size(&contents->list[end]) == content_size(c);
+		for (end = i + 1;
+		     end < contents->n && !c->has_digest && !contents->list[end].has_digest &&
+		     content_size(&contents->list[end]) == content_size(c);
 		     end++)
 			;
 		if (end - i > 1)

@@ -9,7 +9,6 @@
 #include "cache.h"
 #include "new_content.h"
 #include "platform_tree.h"
-#include "platform_tree.h"
 #include "progress.h"
 
 struct contents {

@@ -50,9 +50,9 @@ struct slice {
 };
 
 struct block {
-	uint8_t *plain;       /* owned; block_size bytes */
-	uint8_t *frames;      /* owned; frames_size bytes */
-	uint8_t *deltas;      /* owned; deltas_size bytes; NULL without deltas */
+	uint8_t *plain;  /* owned; block_size bytes */
+	uint8_t *frames; /* owned; frames_size bytes */
+	uint8_t *deltas; /* owned; deltas_size bytes; NULL without deltas */
 	size_t deltas_size;
 	size_t deltas_used;
 	size_t used;          /* plain bytes in slices */

@@ -225,7 +225,10 @@ static int read_all(struct reader *rd, struct err *err)
 void *pipeline_reader(void *arg)
 {
 	struct pipeline *p = arg;
-	struct reader rd = { .p = p, .in = INPUT_INIT, .err = ERR_INIT, .block = pipeline_wait_free(p, 0) };
+	struct reader rd = { .p = p,
+		             .in = INPUT_INIT,
+		             .err = ERR_INIT,
+		             .block = pipeline_wait_free(p, 0) };
 	struct err err = ERR_INIT;
 	int r = rd.block ? read_all(&rd, &err) : -ECANCELED;
 

@@ -11,7 +11,7 @@ enum {
 struct slot {
 	const struct image *img; /* borrowed; NULL: the slot is free */
 	uint64_t chunk;
-	uint64_t used; /* the larger, the later */
+	uint64_t used;  /* the larger, the later */
 	uint8_t *plain; /* owned */
 	size_t size;
 };
