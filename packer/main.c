@@ -15,6 +15,8 @@ static const struct cli_command commands[] = {
 	{ "stat", "IMAGE [PATH]", "show sizes and sharing, or one file", cmd_stat },
 	{ "verify", "IMAGE", "check every byte and every rule", cmd_verify },
 	{ "inspect", "IMAGE [--json]", "show digests and layers", cmd_inspect },
+	{ "diff", "OLD NEW", "show what an update costs, file by file", cmd_diff },
+	{ "gc", "LAYOUT", "remove what no tag reaches", cmd_gc },
 };
 
 static const struct cli_program program = {
