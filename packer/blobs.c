@@ -54,18 +54,31 @@ static int compare(const void *a, const void *b)
 	return digest_cmp(&x->digest, &y->digest);
 }
 
+/* Sort, and keep one of each run of at least @least equal blobs. */
+static void seal(struct blob_set *set, size_t least)
+{
+	size_t kept = 0, run = 0;
+
+	if (set->n > 1)
+		qsort(set->list, set->n, sizeof(*set->list), compare);
+	for (size_t i = 0; i < set->n; i++) {
+		struct descriptor d = set->list[i];
+
+		run = i > 0 && digest_equal(&set->list[i - 1].digest, &d.digest) ? run + 1 : 1;
+		if (run == least)
+			set->list[kept++] = d;
+	}
+	set->n = kept;
+}
+
 void blob_set_seal(struct blob_set *set)
 {
-	size_t n = 0;
+	seal(set, 1);
+}
 
-	if (set->n < 2)
-		return;
-	qsort(set->list, set->n, sizeof(*set->list), compare);
-	for (size_t i = 0; i < set->n; i++) {
-		if (i == 0 || compare(&set->list[i], &set->list[n - 1]) != 0)
-			set->list[n++] = set->list[i];
-	}
-	set->n = n;
+void blob_set_seal_doubles(struct blob_set *set)
+{
+	seal(set, 2);
 }
 
 bool blob_set_has(const struct blob_set *set, const struct digest *digest)

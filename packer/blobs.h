@@ -27,6 +27,9 @@ MUST_CHECK int blob_set_add_images(struct blob_set *set, const struct image_set 
 /* Ends adding; the functions below want it. */
 void blob_set_seal(struct blob_set *set);
 
+/* As blob_set_seal(), and keeps only the blobs that were added more than once. */
+void blob_set_seal_doubles(struct blob_set *set);
+
 bool blob_set_has(const struct blob_set *set, const struct digest *digest);
 
 /* Sum of the sizes of all blobs; of those that @base lacks; of those that @other has, too. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/table.h"
+#include "budget.h"
 #include "contents.h"
 #include "format.h"
 #include "notes.h"
@@ -148,6 +149,28 @@ static int store_contents(struct build *b, struct err *err)
 	                    err);
 }
 
+/* Refuse an update above the limit, when all but the tag is written. */
+static int check_budget(struct build *b, struct err *err)
+{
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	const struct build_options *o = b->options;
+	const struct image_set images = {
+		.manifests = b->manifests,
+		.n_manifests = b->n_manifests,
+	};
+	int r;
+
+	if (!o->has_max_update || !o->base)
+		return 0;
+	r = layout_open(o->image->layout, &layout, err);
+	if (r < 0)
+		return r;
+	return budget_check(&(struct report_source){ .layout = layout, .images = &images },
+	                    &(struct report_source){ .layout = o->base->layout,
+	                                             .images = &o->base->images },
+	                    o->max_update, err);
+}
+
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 {
 	const struct build_options *o = b->options;
@@ -168,6 +191,8 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 		if (r == 0)
 			b->n_manifests++;
 	}
+	if (r == 0)
+		r = check_budget(b, err);
 	if (r < 0)
 		return r;
 	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);

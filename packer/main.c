@@ -30,7 +30,7 @@ static const struct cli_program program = {
 
 int fail(const struct err *err)
 {
-	note("%s", err->msg);
+	note_error("%s", err->msg);
 	return cli_status_of(err->code);
 }
 
@@ -42,7 +42,7 @@ int fail_usage(const char *command, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	note("%s; see 'assetpack %s --help'", text, command);
+	note_error("%s; see 'assetpack %s --help'", text, command);
 	return STATUS_USAGE;
 }
 

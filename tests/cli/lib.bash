@@ -9,7 +9,7 @@ bats_require_minimum_version 1.5.0
 
 setup() {
 	export LC_ALL=C
-	unset SOURCE_DATE_EPOCH
+	unset SOURCE_DATE_EPOCH GITHUB_ACTIONS GITHUB_OUTPUT GITHUB_STEP_SUMMARY
 	T=$BATS_TEST_TMPDIR
 	cd "$T" || return 1
 }
