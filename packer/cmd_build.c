@@ -37,8 +37,8 @@ static const char help[] =
 	"                              $SOURCE_DATE_EPOCH; with both, the earlier one)\n"
 	"      --keep-owner            keep owner and group (default: 0)\n"
 	"      --xattrs                keep extended attributes user.*\n"
-	"      --max-update SIZE       fail with status 4, without switching the tag, when\n"
-	"                              nodes with the image before would fetch more\n"
+	"      --max-update SIZE       fail with status 4, and leave the tag, when nodes\n"
+	"                              with the image before would have to fetch more\n"
 	"      --metadata-file FILE    write digest, sizes and counts as JSON\n"
 	"      --progress KIND         auto (default), tty, plain, json or none\n"
 	"  -h, --help                  show this help\n";
@@ -243,17 +243,17 @@ static int read_epoch(struct walk_options *walk, struct err *err)
 }
 
 /* Returns 0 or -errno. */
-static int run(struct build_args *args, struct build_report *report, struct err *err)
+static int run(const struct build_args *args, struct build_report *report, struct err *err)
 {
 	CLEANUP(tagged_release) struct tagged base = TAGGED_INIT;
-	struct build_options *o = &args->o;
+	struct build_options o = args->o;
 	struct summary_options summary = {
 		.image = &args->image,
 		.metadata_file = args->metadata_file,
-		.progress = o->progress,
+		.progress = o.progress,
 	};
 	uint64_t start = clock_ns();
-	int r = read_epoch(&o->walk, err);
+	int r = read_epoch(&o.walk, err);
 
 	if (r == 0 && args->metadata_file)
 		r = metadata_check(args->metadata_file, err);
@@ -262,8 +262,8 @@ static int run(struct build_args *args, struct build_report *report, struct err 
 	/* Without an image before, or with a damaged one, there is nothing to compare with. */
 	if (tagged_load(&args->image, &base, /* err= */ NULL) == 0)
 		summary.base = &base;
-	o->base = summary.base;
-	r = build(o, report, err);
+	o.base = summary.base;
+	r = build(&o, report, err);
 	if (r < 0)
 		return r;
 	summary.duration_ms = (clock_ns() - start) / NS_PER_MS;

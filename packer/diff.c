@@ -264,7 +264,7 @@ static int compare_file(struct differ *d, const struct listed *l, const struct n
 		return r;
 	if (r == 1 && cost)
 		return add_file(d, l, DIFF_RECUT, NULL, err);
-	if (r == 1) {
+	if (r == 1 && old) {
 		r = metadata_differs(d, new, old, err);
 		return r < 0 ? r
 		             : add_file(d, l, r == 1 ? DIFF_METADATA : DIFF_UNCHANGED, NULL, err);

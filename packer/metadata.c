@@ -28,10 +28,12 @@ static int open_dir(const char *path, const char **ret_name, struct err *err)
 	char *slash;
 	int fd;
 
+	*ret_name = path;
 	if (!dir)
 		return err_set(err, -ENOMEM, "out of memory");
 	slash = strrchr(dir, '/');
-	*ret_name = slash ? path + (slash - dir) + 1 : path;
+	if (slash)
+		*ret_name = path + (slash - dir) + 1;
 	if ((*ret_name)[0] == '\0')
 		return err_set(err, -EISDIR, "'%s' is no file name", path);
 	if (slash)
