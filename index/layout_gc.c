@@ -18,25 +18,15 @@
 #include "base/table.h"
 #include "format.h"
 #include "layout_writer.h"
-#include "oci_json.h"
-#include "plain.h"
-
-#define DIGEST_PREFIX "sha256:"
-
-/* What is expected of a blob that is reached. */
-enum role {
-	ROLE_LEAF,     /* names no others */
-	ROLE_MANIFEST, /* names others: has to be read */
-	ROLE_SUBJECT,  /* as ROLE_MANIFEST; OCI lets it be missing */
-};
+#include "reach.h"
 
 /* A blob that a tag reaches. */
 struct reached {
 	struct table_node hook;
 	struct digest digest;
-	uint64_t size; /* as its descriptor says */
-	bool queued;   /* has been, or is, in the queue */
-	bool may_miss;
+	uint64_t size;        /* as its descriptor says */
+	bool queued;          /* has been, or is, in the queue */
+	bool may_miss;        /* REACH_SUBJECT */
 	struct reached *next; /* in the queue of those to read */
 };
 
@@ -91,111 +81,29 @@ static struct reached *find_or_add(struct gc *gc, const struct digest *digest)
 	return blob;
 }
 
-/* Others put empty blobs into layouts, so that a size of 0 is fine here. */
-static int parse_descriptor(const json_t *object, struct descriptor *ret, struct err *err)
+/* Mark a blob, and queue it when it names others. */
+static int reach(void *arg, const struct descriptor *d, enum reach_role role, struct err *err)
 {
-	const char *digest = json_string_value(json_object_get(object, "digest"));
-	const json_t *size = json_object_get(object, "size");
+	struct gc *gc = arg;
+	struct reached *blob = find_or_add(gc, &d->digest);
 
-	if (!digest)
-		return err_set(err, -EBADMSG, "descriptor without a digest");
-	if (strncmp(digest, DIGEST_PREFIX, strlen(DIGEST_PREFIX)) != 0 ||
-	    digest_parse(digest + strlen(DIGEST_PREFIX), strlen(digest + strlen(DIGEST_PREFIX)),
-	                 &ret->digest) < 0)
-		return err_set(err, -EBADMSG, "descriptor of '%.*s', which is no sha256 digest",
-		               plain_len(digest), digest);
-	if (!json_is_integer(size) || json_integer_value(size) < 0)
-		return err_set(err, -EBADMSG, "descriptor of '%s' without a size", digest);
-	ret->size = (uint64_t)json_integer_value(size);
-	return 0;
-}
-
-/* Whether blobs of @type name others, in the members that follow() goes through. */
-static bool is_manifest_type(const char *type)
-{
-	static const char *const types[] = {
-		FORMAT_TYPE_OCI_INDEX,
-		FORMAT_TYPE_OCI_IMAGE,
-		"application/vnd.oci.artifact.manifest.v1+json",
-		"application/vnd.docker.distribution.manifest.list.v2+json",
-		"application/vnd.docker.distribution.manifest.v2+json",
-	};
-
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-		if (strcmp(type, types[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Mark what descriptor @object names, and queue it when it may name others. */
-static int reach(struct gc *gc, const json_t *object, enum role role, struct err *err)
-{
-	const char *type = json_string_value(json_object_get(object, "mediaType"));
-	struct descriptor d = { .size = 0 };
-	struct reached *blob;
-	int r = parse_descriptor(object, &d, err);
-
-	if (r < 0)
-		return r;
-	blob = find_or_add(gc, &d.digest);
 	if (!blob)
 		return err_set(err, -ENOMEM, "out of memory");
-	if (type && is_manifest_type(type) && role == ROLE_LEAF)
-		role = ROLE_MANIFEST;
-	if (role == ROLE_LEAF || blob->queued)
+	if (role == REACH_LEAF || blob->queued)
 		return 0;
-	if (!type || !is_manifest_type(type))
-		return err_set(err, -EBADMSG, "manifest of unknown type '%.*s'",
-		               plain_len(type ? type : ""), type ? type : "");
-	blob->size = d.size;
-	blob->may_miss = role == ROLE_SUBJECT;
+	blob->size = d->size;
+	blob->may_miss = role == REACH_SUBJECT;
 	blob->queued = true;
 	blob->next = gc->queue;
 	gc->queue = blob;
 	return 0;
 }
 
-static int reach_list(struct gc *gc, const json_t *list, enum role role, struct err *err)
-{
-	const json_t *object;
-	size_t i;
-	int r = 0;
-
-	if (list && !json_is_array(list))
-		return err_set(err, -EBADMSG, "list of blobs that is no list");
-	json_array_foreach(list, i, object) {
-		r = reach(gc, object, role, err);
-		if (r < 0)
-			return r;
-	}
-	return r;
-}
-
-/* Mark everything that @root, an index or a manifest, names. */
-static int follow(struct gc *gc, const json_t *root, struct err *err)
-{
-	const json_t *config = json_object_get(root, "config");
-	const json_t *subject = json_object_get(root, "subject");
-	int r = reach_list(gc, json_object_get(root, "manifests"), ROLE_MANIFEST, err);
-
-	if (r == 0)
-		r = reach_list(gc, json_object_get(root, "layers"), ROLE_LEAF, err);
-	if (r == 0)
-		r = reach_list(gc, json_object_get(root, "blobs"), ROLE_LEAF, err);
-	if (r == 0 && config)
-		r = reach(gc, config, ROLE_LEAF, err);
-	if (r == 0 && subject)
-		r = reach(gc, subject, ROLE_SUBJECT, err);
-	return r;
-}
-
 static int follow_blob(struct gc *gc, const struct reached *blob, struct err *err)
 {
 	const struct descriptor d = { .digest = blob->digest, .size = blob->size };
 	CLEANUP(free) char *text = NULL;
-	CLEANUP(json_decref) json_t *root = NULL;
-	char hex[DIGEST_HEX_SIZE];
+	char what[40], hex[DIGEST_HEX_SIZE];
 	struct err reason = ERR_INIT;
 	int r = layout_read_blob(gc->layout, &d, &text, &reason);
 
@@ -203,28 +111,20 @@ static int follow_blob(struct gc *gc, const struct reached *blob, struct err *er
 		return 0;
 	if (r < 0) /* missing is damage, too: what it named may still be there */
 		return err_set(err, r == -ENOENT ? -EBADMSG : r, "%s", reason.msg);
-	r = json_parse_object(text, d.size, "it", &root, err);
-	if (r == 0)
-		r = follow(gc, root, err);
-	return r < 0 ? err_wrap(err, r, "'%s': blob %.12s", gc->path,
-	                        digest_hex(&blob->digest, hex))
-	             : 0;
+	(void)snprintf(what, sizeof(what), "blob %.12s", digest_hex(&blob->digest, hex));
+	r = reach_parse(text, d.size, what, reach, gc, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", gc->path) : 0;
 }
 
 static int mark(struct gc *gc, struct err *err)
 {
 	CLEANUP(free) char *text = NULL;
-	CLEANUP(json_decref) json_t *root = NULL;
 	size_t len = 0;
 	int r = io_read_file(layout_writer_dir(gc->writer), "index.json", FORMAT_JSON_MAX, &text,
 	                     &len, err);
 
 	if (r == 0)
-		r = json_parse_object(text, len, "'index.json'", &root, err);
-	if (r == 0 && !json_is_array(json_object_get(root, "manifests")))
-		r = err_set(err, -EBADMSG, "'index.json' has no list of manifests");
-	if (r == 0)
-		r = follow(gc, root, err);
+		r = reach_parse(text, len, "'index.json'", reach, gc, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", gc->path);
 	while (r == 0 && gc->queue) {
