@@ -167,3 +167,25 @@ field() {
 	[[ $("$ASSETPACK" diff --json --platform linux/amd64 ./one ./two | jq .update_bytes) == 0 ]]
 	[[ $("$ASSETPACK" diff --json --platform linux/arm64 ./one ./two | jq -r '.files[].path') == own ]]
 }
+
+@test "an index that lies is damage, not a crash" {
+	make_releases
+	edit="$SUPPORT/edit_image.sh"
+	for lie in 'update node set content = 999 where content is not null' \
+		'delete from content where content = 1' \
+		'update extent set length = length + 5000000' \
+		'update entry set ino = 999 where parent = 1' \
+		"update chunk set pack = 9" \
+		"delete from extent"; do
+		rm -rf lied
+		cp -r layout lied
+		"$edit" ./lied:2 sql "$lie"
+		run --separate-stderr "$ASSETPACK" diff ./layout:1 ./lied:2
+		echo "$lie: $status: $stderr"
+		# A content without extents is a file of zeros: no lie.
+		[[ $status == 3 || ($lie == "delete from extent" && $status == 0) ]]
+		run --separate-stderr "$ASSETPACK" diff ./lied:2 ./layout:2
+		echo "$lie, as the old one: $status: $stderr"
+		[[ $status == 3 || $status == 0 ]]
+	done
+}
