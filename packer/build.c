@@ -261,6 +261,7 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 	if (!b)
 		return err_set(err, -ENOMEM, "out of memory");
 	b->options = options;
+	progress_phase(options->progress, "walk");
 	r = walk_sources(b, err);
 	warnings_end();
 	if (r == 0)
@@ -269,6 +270,8 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 		r = contents_collect(b->trees, b->n_trees, &collecting, &b->contents, err);
 	if (r == 0)
 		r = store_contents(b, err);
+	if (r == 0)
+		progress_phase(options->progress, "publish");
 	if (r == 0)
 		r = publish_all(b, &image, err);
 	if (r < 0)

@@ -84,14 +84,15 @@ build_platforms() {
 	[[ $(jq -r 'select(.event == "warning").message' events) == "'p\357pe' is left out: it is a pipe" ]]
 	jq -es '[.[] | select(.event == "progress" and .phase == "pack")]
 		| length >= 2 and .[0].done == 0 and .[-1].done == .[-1].total' events
+	[[ $(jq -r 'select(.event == "progress").phase' events | uniq | tr '\n' ' ') == "walk hash pack publish " ]]
 	[[ $(jq -r 'select(.event == "done").digest' events) == "$output" ]]
 	[[ $(tail -n 1 events | jq -r .event) == "done" ]]
 }
 
 @test "errors as JSON" {
 	run -1 --separate-stderr "$ASSETPACK" build --progress json missing ./layout
-	[[ -z $output && ${#stderr_lines[@]} == 1 ]]
-	jq -e '.event == "error" and (.message | test("missing"))' <<<"$stderr"
+	[[ -z $output && $(jq -r .event <<<"$stderr" | tr '\n' ' ') == "progress error " ]]
+	jq -es '.[-1].message == "'"'missing': No such file or directory"'"' <<<"$stderr"
 }
 
 @test "GitHub: summary, output and annotations" {
