@@ -19,6 +19,12 @@ struct layout_writer;
  */
 MUST_CHECK int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err);
 
+/*
+ * Keep writers out of the existing layout @path, waiting for one to end, and
+ * change nothing in it. Returns 0 or -errno.
+ */
+MUST_CHECK int layout_writer_lock(const char *path, struct layout_writer **ret, struct err *err);
+
 /* Accepts NULL. */
 void layout_writer_close(struct layout_writer *w);
 DEFINE_CLEANUP(struct layout_writer *, layout_writer_close)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "budget.h"
 #include "cache.h"
 #include "contents.h"
 #include "format.h"
@@ -249,6 +250,28 @@ static int store_contents(struct build *b, struct err *err)
 	return packs_rewrite(b->packs, b->contents.list, b->contents.n, err);
 }
 
+/* Refuse an update above the limit, when all but the tag is written. */
+static int check_budget(struct build *b, struct err *err)
+{
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	const struct build_options *o = b->options;
+	const struct image_set images = {
+		.manifests = b->manifests,
+		.n_manifests = b->n_manifests,
+	};
+	int r;
+
+	if (!o->has_max_update || !o->base)
+		return 0;
+	r = layout_open(o->image->layout, &layout, err);
+	if (r < 0)
+		return r;
+	return budget_check(&(struct report_source){ .layout = layout, .images = &images },
+	                    &(struct report_source){ .layout = o->base->layout,
+	                                             .images = &o->base->images },
+	                    o->max_update, err);
+}
+
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 {
 	const struct build_options *o = b->options;
@@ -270,9 +293,10 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 			b->n_manifests++;
 	}
 	if (r == 0)
-		r = layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret,
-		                      err);
-	return r;
+		r = check_budget(b, err);
+	if (r < 0)
+		return r;
+	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
 }
 
 /* Without it the next build only takes longer. */
@@ -321,8 +345,11 @@ static void count_image(const struct build *b, struct build_report *ret)
 
 static int build_images(struct build *b, struct descriptor *ret, struct err *err)
 {
-	int r = walk_sources(b, err);
+	enum progress_kind kind = b->options->progress;
+	int r;
 
+	progress_phase(kind, "walk");
+	r = walk_sources(b, err);
 	warnings_end();
 	if (r == 0)
 		r = build_trees(b, err);
@@ -336,9 +363,10 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 		r = reuse(b, err);
 	if (r == 0)
 		r = store_contents(b, err);
-	if (r == 0)
-		r = publish_all(b, ret, err);
-	return r;
+	if (r < 0)
+		return r;
+	progress_phase(kind, "publish");
+	return publish_all(b, ret, err);
 }
 
 int build(const struct build_options *options, struct build_report *ret, struct err *err)

@@ -15,6 +15,8 @@ static const struct cli_command commands[] = {
 	{ "stat", "IMAGE [PATH]", "show sizes and sharing, or one file", cmd_stat },
 	{ "verify", "IMAGE", "check every byte and every rule", cmd_verify },
 	{ "inspect", "IMAGE [--json]", "show digests and layers", cmd_inspect },
+	{ "diff", "OLD NEW", "show what an update costs, file by file", cmd_diff },
+	{ "gc", "LAYOUT", "remove what no tag reaches", cmd_gc },
 };
 
 static const struct cli_program program = {
@@ -28,7 +30,7 @@ static const struct cli_program program = {
 
 int fail(const struct err *err)
 {
-	note("%s", err->msg);
+	note_error("%s", err->msg);
 	return cli_status_of(err->code);
 }
 
@@ -40,7 +42,7 @@ int fail_usage(const char *command, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	note("%s; see 'assetpack %s --help'", text, command);
+	note_error("%s; see 'assetpack %s --help'", text, command);
 	return STATUS_USAGE;
 }
 
