@@ -242,6 +242,17 @@ int layout_writer_json(struct layout_writer *w, const json_t *json, struct descr
 	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
 }
 
+int layout_file_digest(const char *path, struct digest *ret, struct err *err)
+{
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct descriptor d = { .size = 0 };
+	int r = fd < 0 ? err_set_errno(err, "'%s'", path) : describe(fd, &d, err);
+
+	if (r == 0)
+		*ret = d.digest;
+	return r;
+}
+
 int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
                         struct err *err)
 {

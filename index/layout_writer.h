@@ -42,6 +42,9 @@ const char *layout_writer_path(const struct layout_writer *w);
 MUST_CHECK int layout_writer_json(struct layout_writer *w, const json_t *json,
                                   struct descriptor *ret, struct err *err);
 
+/* Digest of the whole file at @path, such as an index database. Returns 0 or -errno. */
+MUST_CHECK int layout_file_digest(const char *path, struct digest *ret, struct err *err);
+
 /* Compress the index database at @path and publish it as a blob. */
 MUST_CHECK int layout_writer_index(struct layout_writer *w, const char *path,
                                    struct descriptor *ret, struct err *err);

@@ -41,8 +41,13 @@ int blob_set_add_images(struct blob_set *set, const struct image_set *images)
 {
 	int r = blob_set_add(set, &images->self);
 
-	for (uint32_t i = 0; r == 0 && i < images->n_manifests; i++)
-		r = blob_set_add_manifest(set, &images->manifests[i]);
+	for (uint32_t i = 0; r == 0 && i < images->n_manifests; i++) {
+		const struct manifest *m = &images->manifests[i];
+
+		r = blob_set_add_manifest(set, m);
+		for (uint32_t k = 0; r == 0 && k < m->n_deltas; k++)
+			r = blob_set_add(set, &m->deltas[k].blob);
+	}
 	return r;
 }
 

@@ -6,6 +6,7 @@
 
 #include "blobs.h"
 #include "grow.h"
+#include "report_internal.h"
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
@@ -176,9 +177,23 @@ static uint64_t chunk_set_common(const struct chunk_set *set, const struct chunk
 	return n;
 }
 
-/* Load the chunks of the image of @m; @p gets its counts, unless it is NULL. */
+/* Load the chunks of the image of @m. */
 static int load_chunks(const struct layout *layout, const struct manifest *m, struct chunk_set *set,
-                       struct platform_report *p, struct err *err)
+                       struct err *err)
+{
+	CLEANUP(image_close) struct image *img = NULL;
+	int r = image_open_in_memory(layout, m, &img, err);
+
+	if (r == 0)
+		r = index_each_chunk(image_index(img), add_chunk, set, err);
+	chunk_set_seal(set);
+	return r;
+}
+
+/* As load_chunks(), and let @p have what the index says; @base may be NULL. */
+static int load_image(const struct layout *layout, const struct manifest *m,
+                      const struct manifest *base, struct chunk_set *set, struct platform_report *p,
+                      struct err *err)
 {
 	CLEANUP(image_close) struct image *img = NULL;
 	const struct index_info *info;
@@ -186,16 +201,16 @@ static int load_chunks(const struct layout *layout, const struct manifest *m, st
 
 	if (r == 0)
 		r = index_each_chunk(image_index(img), add_chunk, set, err);
+	if (r == 0 && base && p->update_bytes > 0)
+		r = report_delta_bytes(img, base, &p->delta_bytes, err);
 	if (r < 0)
 		return r;
 	chunk_set_seal(set);
 	info = index_info(image_index(img));
-	if (p) {
-		p->files = info->n_files;
-		p->bytes = info->bytes;
-		p->unique_bytes = info->content_bytes;
-		p->chunks = set->n;
-	}
+	p->files = info->n_files;
+	p->bytes = info->bytes;
+	p->unique_bytes = info->content_bytes;
+	p->chunks = set->n;
 	return 0;
 }
 
@@ -223,12 +238,12 @@ static int count_platform(struct counting *c, uint32_t i, struct err *err)
 	const struct manifest *m = &c->image->images->manifests[i];
 	const struct manifest *old =
 		c->base ? image_set_find(c->base->images, &m->platform, /* err= */ NULL) : NULL;
-	int r = load_chunks(c->image->layout, m, &now, p, err);
+	int r = load_image(c->image->layout, m, old, &now, p, err);
 
 	if (r == 0 && old && digest_equal(&old->self.digest, &m->self.digest))
 		r = add_all(&before, &now);
 	else if (r == 0 && old)
-		r = load_chunks(c->base->layout, old, &before, NULL, err);
+		r = load_chunks(c->base->layout, old, &before, err);
 	if (r == 0)
 		r = add_all(&c->all, &now);
 	if (r == 0)
@@ -253,7 +268,7 @@ static int count_others(struct counting *c, struct err *err)
 			                       /* err= */ NULL) == &base->manifests[i];
 		if (used)
 			continue;
-		r = load_chunks(c->base->layout, &base->manifests[i], &set, NULL, err);
+		r = load_chunks(c->base->layout, &base->manifests[i], &set, err);
 		if (r == 0)
 			r = add_all(&c->all_base, &set);
 	}
@@ -277,6 +292,10 @@ int report_count(struct report *report, const struct report_source *image,
 	if (r == 0 && base)
 		r = count_others(&c, err);
 	if (r == 0) {
+		report->delta_bytes = 0;
+		for (unsigned i = 0; i < report->n_platforms; i++)
+			report->delta_bytes =
+				larger(report->delta_bytes, report->platforms[i].delta_bytes);
 		chunk_set_seal(&c.all);
 		chunk_set_seal(&c.all_base);
 		report->chunks = c.all.n;
