@@ -272,6 +272,14 @@ static int check_budget(struct build *b, struct err *err)
 	                    o->max_update, err);
 }
 
+/* A layout that has no room for it has none for the next build either. */
+static int save_cache(const struct build *b, struct err *err)
+{
+	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, err);
+
+	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
+}
+
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 {
 	const struct build_options *o = b->options;
@@ -294,18 +302,11 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 	}
 	if (r == 0)
 		r = check_budget(b, err);
+	if (r == 0)
+		r = save_cache(b, err);
 	if (r < 0)
 		return r;
 	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
-}
-
-/* Without it the next build only takes longer. */
-static void save_cache(const struct build *b)
-{
-	struct err err = ERR_INIT;
-
-	if (cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, &err) < 0)
-		note("the next build will read all files: %s", err.msg);
 }
 
 /* Files that some platform has. */
@@ -382,7 +383,6 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 	r = build_images(b, &image, err);
 	if (r < 0)
 		return r;
-	save_cache(b);
 	count_files(b, &report);
 	count_unique(b, &report);
 	count_image(b, &report);

@@ -23,7 +23,7 @@ make_releases() {
 	chmod 755 src/mode
 	ln -sfn there src/link
 	: >src/empty
-	build src ./layout:2
+	build --from ./layout:1 src ./layout:2
 }
 
 # field PATH NAME: of the file PATH in diff.json
