@@ -20,7 +20,7 @@
 enum {
 	BLOB_MODE = 0444, /* never changed again */
 	JSON_MODE = 0644, /* index.json and oci-layout */
-	INDEX_LEVEL = 12, /* beyond it digests, which do not compress, only take longer */
+	INDEX_LEVEL = 9,  /* beyond it digests, which do not compress, only take longer */
 	READ_STEP = 1 << 17,
 };
 

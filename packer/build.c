@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -246,6 +247,8 @@ static int store_contents(struct build *b, struct err *err)
 		r = err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
+	/* What threads used and freed is of no use to what follows. */
+	(void)malloc_trim(0);
 	packs_count_use(b->packs, b->contents.list, b->contents.n);
 	return packs_rewrite(b->packs, b->contents.list, b->contents.n, err);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* assetpack: packs asset trees and looks into images. */
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -48,5 +49,10 @@ int fail_usage(const char *command, const char *fmt, ...)
 
 int main(int argc, char *argv[])
 {
+	/*
+	 * Large blocks go back to the kernel when they are freed: the stages of a build follow each
+	 * other, and each wants the memory of the one before. Left alone, libc learns to keep them.
+	 */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	return cli_run(&program, argc, argv);
 }

@@ -25,7 +25,7 @@ struct image_writer {
 	struct manifest *manifest;
 	struct index_writer *index;
 	const struct manifest *base; /* of the image that this one is built from, or NULL */
-	struct digest plain_index; /* of the database before it is compressed */
+	struct digest plain_index;   /* of the database before it is compressed */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -305,8 +305,8 @@ static json_t *config_json(const struct image_writer *w)
 		" s:{s:s, s:i, s:s+}}",
 		"formatVersion", FORMAT_USER_VERSION, "platform", w->manifest->platform.name,
 		"indexDigest", "sha256:", digest_hex(&w->plain_index, hex), "tool",
-		"assetpack " ASSETFS_VERSION, "files", (json_int_t)t->n_files,
-		"directories", (json_int_t)t->n_dirs, "links", (json_int_t)t->n_links, "bytes",
+		"assetpack " ASSETFS_VERSION, "files", (json_int_t)t->n_files, "directories",
+		(json_int_t)t->n_dirs, "links", (json_int_t)t->n_links, "bytes",
 		(json_int_t)t->bytes, "uniqueBytes", (json_int_t)w->unique_bytes, "chunks",
 		(json_int_t)w->n_chunks, "storedBytes", (json_int_t)w->stored_bytes, "chunking",
 		"algorithm", "fastcdc", "targetSize", (json_int_t)o->chunker.target, "minSize",
