@@ -22,6 +22,7 @@ struct build_options {
 	/* The release to start from; when empty, what the image's tag names now, if it does. */
 	struct image_ref from; /* owned by whoever made the options */
 	bool no_from;
+	const char *trace; /* borrowed; a file that orders what is packed, or NULL */
 	enum progress_kind progress;
 };
 

@@ -26,6 +26,7 @@ void contents_release(struct contents *contents)
 		base_free(c->base);
 	}
 	free(contents->list);
+	free(contents->parts);
 	*contents = CONTENTS_INIT;
 }
 
@@ -93,8 +94,9 @@ static void choose(struct contents *c, unsigned n_trees, const struct contents_o
 	for (size_t i = 0; i < c->n; i++) {
 		struct new_content *content = &c->list[i];
 
-		content->to_hash |=
-			options->hash_all || content_size(content) < options->small_max;
+		content->to_hash |= options->hash_all ||
+		                    content_size(content) < options->small_max ||
+		                    first_uses_split(options->uses, content_size(content));
 		content->to_hash &= !content->has_digest;
 	}
 }

@@ -7,14 +7,16 @@
 #pragma once
 
 #include "cache.h"
+#include "first_use.h"
 #include "new_content.h"
-#include "platform_tree.h"
 #include "platform_tree.h"
 #include "progress.h"
 
 struct contents {
 	struct new_content *list; /* owned; in no useful order */
 	size_t n;
+	struct first_use *parts; /* owned; that a trace has of contents of which it has not all: in */
+	size_t n_parts;          /* order of the list, then of offset */
 };
 
 #define CONTENTS_INIT ((struct contents){ .list = NULL, .n = 0 })
@@ -22,6 +24,7 @@ struct contents {
 struct contents_options {
 	uint64_t small_max; /* files below it are small */
 	bool hash_all;
+	const struct first_uses *uses; /* borrowed; those that it splits are hashed */
 	struct cache *cache; /* borrowed: digests of files that have not changed; may be NULL */
 	unsigned jobs;       /* threads */
 	enum progress_kind progress;
