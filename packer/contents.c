@@ -233,7 +233,7 @@ static int compare_digests(const void *a, const void *b)
 	return order != 0 ? order : (x < y ? -1 : x > y);
 }
 
-/* Contents of the @n at @list were not hashed before they were packed, and have one size. */
+/* The @n contents at @list have one size; some were not hashed before they were packed. */
 static int find_twins(struct new_content *list, size_t n)
 {
 	CLEANUP(free) struct new_content **order = calloc(n, sizeof(struct new_content *));
@@ -263,16 +263,18 @@ int contents_settle(struct contents *contents)
 		if (!contents->list[i].whole && contents->list[i].n_runs > 1)
 			sort_runs(&contents->list[i]);
 	}
-	/* The list is in order of size, and in that those without a digest come first. */
+	/*
+	 * The list is in order of size, and in that those that had no digest come first: others of
+	 * that size may be equal to them.
+	 */
 	for (size_t i = 0; r == 0 && i < contents->n; i = end) {
 		const struct new_content *c = &contents->list[i];
 
-		for (end = i + 1; end < contents->n && !c->has_digest &&
-		                  !contents->list[end].has_digest &&
-		                  content_size(&contents->list[end]) == content_size(c);
+		for (end = i + 1;
+		     end < contents->n && content_size(&contents->list[end]) == content_size(c);
 		     end++)
 			;
-		if (end - i > 1)
+		if (end - i > 1 && !c->has_digest)
 			r = find_twins(&contents->list[i], end - i);
 	}
 	return r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* first_use, plan: what a trace has comes first, of large contents in parts. */
+/* first_use, plan: what a trace has comes first, of large contents in parts; contents: equal ones. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,4 +178,20 @@ Test(first_use, no_group_goes_on_behind_what_the_trace_has)
 	first_uses_apply(&f.uses, &f.contents);
 	cr_assert_eq(plan_make(&f.contents, TARGET, TARGET, &plan), 0);
 	cr_expect(plan.list[0].content->file == &f.file[3] && plan.list[0].ends_group);
+}
+
+Test(contents, that_were_not_hashed_can_be_equal_to_one_that_was)
+{
+	CLEANUP(release) struct fixture f;
+	struct new_content *list;
+
+	setup(&f);
+	/* In the order that collecting leaves: those without a digest come first. */
+	list = f.contents.list;
+	f.file[0].size = f.file[1].size;
+	list[0].has_digest = false;
+	f.contents.n = 2;
+	cr_assert_eq(contents_settle(&f.contents), 0);
+	cr_expect_not(list[0].is_twin);
+	cr_expect(list[1].is_twin && list[1].twin == &list[0]);
 }
