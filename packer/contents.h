@@ -15,8 +15,9 @@
 struct contents {
 	struct new_content *list; /* owned; in no useful order */
 	size_t n;
-	struct first_use *parts; /* owned; that a trace has of contents of which it has not all: in */
-	size_t n_parts;          /* order of the list, then of offset */
+	/* Owned; of contents of which a trace has only parts; in order of the list, then offset. */
+	struct first_use *parts;
+	size_t n_parts;
 };
 
 #define CONTENTS_INIT ((struct contents){ .list = NULL, .n = 0 })

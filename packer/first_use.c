@@ -164,11 +164,12 @@ static int read_text(const char *path, struct adding *a, struct err *err)
 {
 	CLEANUP(free) struct trace_reader *reader = malloc(sizeof(*reader));
 	CLEANUP(free) char *text = NULL;
-	size_t len;
-	int r = reader ? 0 : err_set(err, -ENOMEM, "out of memory");
+	size_t len = 0;
+	int r;
 
-	if (r == 0)
-		r = io_read_file(AT_FDCWD, path, TRACE_SIZE_MAX, &text, &len, err);
+	if (!reader)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = io_read_file(AT_FDCWD, path, TRACE_SIZE_MAX, &text, &len, err);
 	if (r < 0)
 		return r;
 	r = trace_begin(reader, text, len, err);
@@ -243,8 +244,11 @@ void first_uses_apply(struct first_uses *uses, struct contents *contents)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < uses->n; i++)
-		uses->list[i].content = uses->list[i].file->content;
+	for (size_t i = 0; i < uses->n; i++) {
+		struct new_content *c = uses->list[i].file->content;
+
+		uses->list[i].content = c;
+	}
 	join_all(uses);
 	for (size_t i = 0; i < uses->n; i++) {
 		struct first_use *use = &uses->list[i];

@@ -23,7 +23,7 @@ struct first_use {
 };
 
 struct first_uses {
-	struct first_use *list; /* owned; by file, then offset; of a file all, or some of its parts */
+	struct first_use *list; /* owned; by file, then offset; of each file all, or parts */
 	size_t n;
 	size_t max;
 	uint64_t *split_sizes; /* owned; ascending: of the files that were used in part */

@@ -112,8 +112,19 @@ static void mark_groups(struct plan *plan, uint32_t group_target)
 struct adding {
 	struct plan *plan;
 	uint64_t target;
-	const struct first_use *part, *parts_end; /* of this content and those behind it */
+	const struct contents *contents;
+	size_t part; /* the first of this content, or of those behind it, that is not done */
 };
+
+/* The part of @c that comes next, or NULL. */
+static const struct first_use *next_part(const struct adding *a, const struct new_content *c)
+{
+	const struct contents *all = a->contents;
+
+	if (a->part == all->n_parts || all->parts[a->part].content != c)
+		return NULL;
+	return &all->parts[a->part];
+}
 
 /* Add [@off, @end) of @c at the end of the list; without a list, count it. */
 static void add_segment(struct adding *a, struct new_content *c, uint64_t off, uint64_t end,
@@ -133,24 +144,24 @@ static void add_segment(struct adding *a, struct new_content *c, uint64_t off, u
 	plan->bytes += end - off;
 }
 
-/* Add [@off, @end) of @c, if there is any; where @split, a trace has only a->part and those behind. */
+/* Add [@off, @end) of @c, if there is any; with @split, a trace has only parts of it. */
 static void add_gap(struct adding *a, struct new_content *c, uint64_t off, uint64_t end, bool split)
 {
 	while (off < end) {
-		const struct first_use *part = a->part;
-		uint64_t stop = end;
+		const struct first_use *part = next_part(a, c);
 		uint32_t rank = split ? 0 : c->rank;
+		uint64_t stop = end;
 
-		if (part < a->parts_end && part->content == c) {
-			if (part->end <= off) {
-				a->part++;
-				continue;
-			}
-			if (part->off <= off)
-				rank = part->rank;
-			stop = part->off <= off ? part->end : part->off;
+		if (part && part->end <= off) {
+			a->part++;
+			continue;
 		}
-		stop = stop < end ? stop : end;
+		if (part && part->off <= off)
+			rank = part->rank;
+		if (part)
+			stop = part->off <= off ? part->end : part->off;
+		if (stop > end)
+			stop = end;
 		add_segment(a, c, off, stop, rank);
 		off = stop;
 	}
@@ -159,7 +170,7 @@ static void add_gap(struct adding *a, struct new_content *c, uint64_t off, uint6
 /* What is between the runs that @c has of its base, or all of it. */
 static void add_content(struct adding *a, struct new_content *c)
 {
-	bool split = a->part < a->parts_end && a->part->content == c;
+	bool split = next_part(a, c) != NULL;
 	uint64_t off = 0;
 
 	if (!c->reused) {
@@ -171,18 +182,13 @@ static void add_content(struct adding *a, struct new_content *c)
 		}
 		add_gap(a, c, off, content_size(c), split);
 	}
-	while (a->part < a->parts_end && a->part->content == c)
+	while (next_part(a, c))
 		a->part++;
 }
 
 static void add_all(struct plan *plan, const struct contents *contents, uint64_t target)
 {
-	struct adding a = {
-		.plan = plan,
-		.target = target,
-		.part = contents->parts,
-		.parts_end = contents->parts + contents->n_parts,
-	};
+	struct adding a = { .plan = plan, .target = target, .contents = contents };
 
 	plan->n = 0;
 	plan->bytes = 0;

@@ -30,7 +30,7 @@ struct trace_reader {
 	char path[TRACE_PATH_MAX + 1]; /* of the last use */
 };
 
-/* Begin the @len bytes at @text, which must outlive @t. Returns 0, or -EINVAL when it is no trace. */
+/* Begin the @len bytes at @text, which outlives @t. Returns 0, or -EINVAL when it is no trace. */
 MUST_CHECK int trace_begin(struct trace_reader *t, const char *text, size_t len, struct err *err);
 
 /*

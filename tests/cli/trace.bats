@@ -73,9 +73,9 @@ same_bytes() {
 	trace "3000000 10 big.pak" "0 20000 dir/file 7.txt" "1000000 300000 big.pak"
 	build --chunk-size 64K --trace trace src ./layout:traced
 	# Rounded outward to 64 KiB: [45, 46), then [15, 20).
-	extents ./layout:traced big.pak | sort -n -k 1 -k 2 >extents
-	cat extents
-	awk '$3 >= 45 * 65536 && $3 < 46 * 65536 { sum += $4; next } { exit } END { print sum }' extents >first
+	extents ./layout:traced big.pak | sort -n -k 1 -k 2 >list
+	cat list
+	awk '$3 >= 45 * 65536 && $3 < 46 * 65536 { sum += $4; next } { exit } END { print sum }' list >first
 	[[ $(<first) == 65536 ]]
 	file=$(place ./layout:traced "dir/file 7.txt")
 	awk -v file="$file" '
@@ -83,7 +83,7 @@ same_bytes() {
 		block == 45 { if (at >= file) exit 1; next }
 		block >= 15 && block < 20 { if (at < file) exit 1; if (at > last) last = at; next }
 		{ if (first == 0) first = at }
-		END { if (first < last) exit 1 }' extents
+		END { if (first < last) exit 1 }' list
 	(($(place ./layout:traced "dir/file 1.txt") > file))
 	same_bytes ./layout:traced
 }

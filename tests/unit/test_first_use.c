@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* first_use, plan: what a trace has comes first, of large contents in parts; contents: equal ones. */
+/* first_use, plan: what a trace has comes first, in parts if large; contents: equal ones. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,8 +58,8 @@ static void use(struct fixture *f, char file, uint64_t off, uint64_t end, uint32
 }
 
 struct wanted {
-	char file;
 	uint64_t off, end;
+	char file;
 	bool small;
 };
 
@@ -94,8 +94,8 @@ Test(first_use, without_a_trace_small_ones_come_first)
 	CLEANUP(release) struct fixture f;
 
 	setup(&f);
-	EXPECT_PLAN(&f, { 'c', 0, 300, true }, { 'd', 0, 200, true }, { 'a', 0, 10500, false },
-	            { 'b', 0, 8000, false });
+	EXPECT_PLAN(&f, { 0, 300, 'c', true }, { 0, 200, 'd', true }, { 0, 10500, 'a', false },
+	            { 0, 8000, 'b', false });
 }
 
 Test(first_use, ranks_whole_contents_whatever_their_size)
@@ -107,8 +107,8 @@ Test(first_use, ranks_whole_contents_whatever_their_size)
 	use(&f, 'b', 0, 8000, 3);
 	use(&f, 'd', 0, 200, 1);
 	use(&f, 'a', 0, 10500, 2);
-	EXPECT_PLAN(&f, { 'd', 0, 200, true }, { 'a', 0, 10500, false }, { 'b', 0, 8000, false },
-	            { 'c', 0, 300, true });
+	EXPECT_PLAN(&f, { 0, 200, 'd', true }, { 0, 10500, 'a', false }, { 0, 8000, 'b', false },
+	            { 0, 300, 'c', true });
 }
 
 Test(first_use, parts_come_at_their_own_use_and_the_rest_where_it_was)
@@ -121,10 +121,10 @@ Test(first_use, parts_come_at_their_own_use_and_the_rest_where_it_was)
 	use(&f, 'a', 2000, 4000, 5);
 	use(&f, 'a', 4000, 5000, 4); /* touches the one before */
 	use(&f, 'b', 0, 1000, 6);
-	EXPECT_PLAN(&f, { 'a', 10000, 10500, true }, { 'd', 0, 200, true },
-	            { 'a', 2000, 5000, false }, { 'b', 0, 1000, false }, { 'c', 0, 300, true },
-	            { 'a', 0, 2000, false }, { 'a', 5000, 10000, false },
-	            { 'b', 1000, 8000, false });
+	EXPECT_PLAN(&f, { 10000, 10500, 'a', true }, { 0, 200, 'd', true },
+	            { 2000, 5000, 'a', false }, { 0, 1000, 'b', false }, { 0, 300, 'c', true },
+	            { 0, 2000, 'a', false }, { 5000, 10000, 'a', false },
+	            { 1000, 8000, 'b', false });
 }
 
 Test(first_use, parts_of_equal_files_are_parts_of_one_content)
@@ -140,8 +140,8 @@ Test(first_use, parts_of_equal_files_are_parts_of_one_content)
 	f.contents.n = 3;
 	use(&f, 'b', 3000, 5000, 2);
 	use(&f, 'c', 4000, 6000, 1);
-	EXPECT_PLAN(&f, { 'b', 3000, 6000, false }, { 'd', 0, 200, true }, { 'a', 0, 10500, false },
-	            { 'b', 0, 3000, false }, { 'b', 6000, 8000, false });
+	EXPECT_PLAN(&f, { 3000, 6000, 'b', false }, { 0, 200, 'd', true }, { 0, 10500, 'a', false },
+	            { 0, 3000, 'b', false }, { 6000, 8000, 'b', false });
 }
 
 Test(first_use, splits_what_a_base_leaves)
@@ -162,10 +162,10 @@ Test(first_use, splits_what_a_base_leaves)
 	use(&f, 'a', 7000, 8000, 2);
 	use(&f, 'b', 0, 1000, 3);
 	use(&f, 'c', 0, 300, 4);
-	EXPECT_PLAN(&f, { 'a', 2000, 2500, true }, { 'a', 3500, 5000, false },
-	            { 'a', 7500, 8000, true }, { 'c', 0, 300, true }, { 'd', 0, 200, true },
-	            { 'a', 0, 2000, false }, { 'a', 5000, 7000, false },
-	            { 'a', 8000, 10500, false });
+	EXPECT_PLAN(&f, { 2000, 2500, 'a', true }, { 3500, 5000, 'a', false },
+	            { 7500, 8000, 'a', true }, { 0, 300, 'c', true }, { 0, 200, 'd', true },
+	            { 0, 2000, 'a', false }, { 5000, 7000, 'a', false },
+	            { 8000, 10500, 'a', false });
 }
 
 Test(first_use, no_group_goes_on_behind_what_the_trace_has)
