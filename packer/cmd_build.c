@@ -241,10 +241,15 @@ static void print_summary(const struct build_report *report, uint64_t ns)
 	note("image index sha256:%s", digest_hex(&report->digest, hex));
 }
 
+static void build_options_release_cleanup(struct build_options *o)
+{
+	image_ref_release(&o->from);
+}
+
 int cmd_build(int argc, char *argv[])
 {
 	CLEANUP(image_ref_release) struct image_ref image = IMAGE_REF_INIT;
-	struct build_options o = {
+	CLEANUP(build_options_release) struct build_options o = {
 		.image = &image,
 		.pipeline = { .level = LEVEL_DEFAULT, .jobs = online_cores(), .deltas = true },
 		.progress = progress_auto(),
