@@ -20,7 +20,7 @@
 enum {
 	BLOB_MODE = 0444, /* never changed again */
 	JSON_MODE = 0644, /* index.json and oci-layout */
-	INDEX_LEVEL = 12, /* beyond it digests, which do not compress, only take longer */
+	INDEX_LEVEL = 9,  /* beyond it digests, which do not compress, only take longer */
 	READ_STEP = 1 << 17,
 };
 
@@ -85,36 +85,69 @@ static int make_layout(struct layout_writer *w, struct err *err)
 	return 0;
 }
 
-int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err)
+/* A writer that has nothing open. Returns NULL when memory runs out. */
+static struct layout_writer *writer_new(const char *path)
 {
 	CLEANUP(layout_writer_close) struct layout_writer *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->dir = -1;
+	w->blobs = -1;
+	w->path = strdup(path);
+	return w->path ? TAKE_PTR(w) : NULL;
+}
+
+/* Open the layout's directory and wait until it is locked for us. */
+static int open_locked(struct layout_writer *w, struct err *err)
+{
+	w->dir = open(w->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return w->dir < 0 ? err_set_errno(err, "'%s'", w->path) : lock(w, err);
+}
+
+static int open_blobs(struct layout_writer *w, struct err *err)
+{
+	w->blobs = openat(w->dir, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return w->blobs < 0 ? err_set_errno(err, "'%s/blobs/sha256'", w->path) : 0;
+}
+
+int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err)
+{
+	CLEANUP(layout_writer_close) struct layout_writer *w = writer_new(path);
 	int r;
 
 	if (!w)
 		return err_set(err, -ENOMEM, "out of memory");
-	w->dir = -1;
-	w->blobs = -1;
-	w->path = strdup(path);
-	if (!w->path)
-		return err_set(err, -ENOMEM, "out of memory");
 	r = io_make_dirs(path, err);
-	if (r < 0)
-		return r;
-	w->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (w->dir < 0)
-		return err_set_errno(err, "'%s'", path);
-	r = lock(w, err);
+	if (r == 0)
+		r = open_locked(w, err);
 	if (r < 0)
 		return r;
 	r = make_layout(w, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", path);
-	w->blobs = openat(w->dir, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (w->blobs < 0)
-		return err_set_errno(err, "'%s/blobs/sha256'", path);
+	r = open_blobs(w, err);
+	if (r < 0)
+		return r;
 	r = io_sweep(w->blobs, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s/blobs/sha256'", path);
+	*ret = TAKE_PTR(w);
+	return 0;
+}
+
+int layout_writer_lock(const char *path, struct layout_writer **ret, struct err *err)
+{
+	CLEANUP(layout_writer_close) struct layout_writer *w = writer_new(path);
+	int r;
+
+	if (!w)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = open_locked(w, err);
+	if (r == 0)
+		r = open_blobs(w, err);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(w);
 	return 0;
 }
@@ -146,6 +179,50 @@ const char *layout_writer_path(const struct layout_writer *w)
 	return w->path;
 }
 
+/* Size and digest of the whole file open at @fd. */
+static int describe(int fd, struct descriptor *ret, struct err *err)
+{
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	CLEANUP(free) char *buf = malloc(READ_STEP);
+	struct descriptor d = { .size = 0 };
+	struct stat st;
+
+	if (!hash || !buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (fstat(fd, &st) < 0)
+		return err_set_errno(err, "size");
+	while (d.size < (uint64_t)st.st_size) {
+		uint64_t left = (uint64_t)st.st_size - d.size;
+		size_t n = left < READ_STEP ? (size_t)left : READ_STEP;
+		int r = io_pread(fd, buf, n, d.size);
+
+		if (r < 0)
+			return err_set(err, r, "could not be read: %s", strerrordesc_np(-r));
+		sha256_update(hash, buf, n);
+		d.size += n;
+	}
+	sha256_final(hash, &d.digest);
+	*ret = d;
+	return 0;
+}
+
+/*
+ * Whether blob @d is there, byte for byte. Writing it again would change
+ * nothing, and take as long as the disk needs to make it durable.
+ */
+static bool has_blob(const struct layout_writer *w, const struct descriptor *d)
+{
+	char hex[DIGEST_HEX_SIZE];
+	CLEANUP(close)
+	int fd = openat(w->blobs, digest_hex(&d->digest, hex), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct descriptor there;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != d->size)
+		return false;
+	return describe(fd, &there, NULL) == 0 && digest_equal(&there.digest, &d->digest);
+}
+
 int layout_writer_json(struct layout_writer *w, const json_t *json, struct descriptor *ret,
                        struct err *err)
 {
@@ -158,39 +235,22 @@ int layout_writer_json(struct layout_writer *w, const json_t *json, struct descr
 		return err_set(err, -ENOMEM, "out of memory");
 	d.size = strlen(text);
 	sha256(text, d.size, &d.digest);
-	r = io_publish_bytes(w->blobs, digest_hex(&d.digest, hex), text, d.size, BLOB_MODE, err);
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", w->path);
 	*ret = d;
-	return 0;
+	if (has_blob(w, &d))
+		return 0;
+	r = io_publish_bytes(w->blobs, digest_hex(&d.digest, hex), text, d.size, BLOB_MODE, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
 }
 
-/* Size and digest of the whole file open at @fd. */
-static int describe(int fd, struct descriptor *ret, struct err *err)
+int layout_file_digest(const char *path, struct digest *ret, struct err *err)
 {
-	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-	CLEANUP(free) char *buf = malloc(READ_STEP);
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct descriptor d = { .size = 0 };
-	struct stat st;
+	int r = fd < 0 ? err_set_errno(err, "'%s'", path) : describe(fd, &d, err);
 
-	if (!hash || !buf)
-		return err_set(err, -ENOMEM, "out of memory");
-	if (fstat(fd, &st) < 0)
-		return err_set_errno(err, "size of the compressed index");
-	while (d.size < (uint64_t)st.st_size) {
-		uint64_t left = (uint64_t)st.st_size - d.size;
-		size_t n = left < READ_STEP ? (size_t)left : READ_STEP;
-		int r = io_pread(fd, buf, n, d.size);
-
-		if (r < 0)
-			return err_set(err, r, "compressed index could not be read: %s",
-			               strerrordesc_np(-r));
-		sha256_update(hash, buf, n);
-		d.size += n;
-	}
-	sha256_final(hash, &d.digest);
-	*ret = d;
-	return 0;
+	if (r == 0)
+		*ret = d.digest;
+	return r;
 }
 
 int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
@@ -209,7 +269,7 @@ int layout_writer_index(struct layout_writer *w, const char *path, struct descri
 		r = codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
 	if (r == 0)
 		r = describe(tmp.fd, &d, err);
-	if (r == 0)
+	if (r == 0 && !has_blob(w, &d))
 		r = io_temp_publish(&tmp, digest_hex(&d.digest, hex), BLOB_MODE, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", w->path);
@@ -363,7 +423,7 @@ static int update_index_json(const struct layout_writer *w, const char *tag,
 	text = json_dumps(root, JSON_COMPACT);
 	if (!text)
 		return err_set(err, -ENOMEM, "out of memory");
-	return publish_text(w->dir, "index.json", text, err);
+	return strcmp(text, old) == 0 ? 0 : publish_text(w->dir, "index.json", text, err);
 }
 
 int layout_writer_tag(struct layout_writer *w, const char *tag, const struct manifest *manifests,

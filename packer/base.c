@@ -7,8 +7,8 @@
 #include "input.h"
 
 enum {
-	STEP = 1 << 20,      /* new bytes compared at once */
-	ZEROS = 64 << 10,    /* a view of a hole */
+	STEP = 1 << 20,   /* new bytes compared at once */
+	ZEROS = 64 << 10, /* a view of a hole */
 };
 
 int base_new(struct image *img, uint64_t id, struct base **ret, struct err *err)
@@ -161,10 +161,10 @@ static uint64_t old_place(const struct base *base, uint64_t off)
 	before = lo > 0 ? &base->matches[lo - 1] : NULL;
 	if (!before && base->n_matches > 0)
 		/* Before the first match: as far before it as there. */
-		return base->matches[0].old_off - (base->matches[0].off - off <
-		                                                   base->matches[0].old_off
-		                                           ? base->matches[0].off - off
-		                                           : base->matches[0].old_off);
+		return base->matches[0].old_off -
+		       (base->matches[0].off - off < base->matches[0].old_off
+		                ? base->matches[0].off - off
+		                : base->matches[0].old_off);
 	place = before ? off - before->off + before->old_off : off;
 	return place < base->content.size ? place : base->content.size - 1;
 }

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "budget.h"
 #include "cache.h"
 #include "contents.h"
 #include "format.h"
@@ -185,9 +187,21 @@ static int open_layout(struct build *b, struct err *err)
 		return r;
 	b->packs = packs_new(layout_writer_blobs(b->writer), layout_writer_path(b->writer));
 	b->cache = cache_open(layout_writer_dir(b->writer));
-	if (!b->packs || !b->cache)
-		return err_set(err, -ENOMEM, "out of memory");
-	return open_old(b, err);
+	return b->packs && b->cache ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/*
+ * A layout that exists may have what to start from. One that does not is made
+ * once the files have been found to be readable.
+ */
+static int open_existing_layout(struct build *b, struct err *err)
+{
+	int r;
+
+	if (access(b->options->image->layout, F_OK) < 0)
+		return b->options->from.layout ? open_old(b, err) : 0;
+	r = open_layout(b, err);
+	return r < 0 ? r : open_old(b, err);
 }
 
 static int collect(struct build *b, struct err *err)
@@ -248,8 +262,40 @@ static int store_contents(struct build *b, struct err *err)
 		r = err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
+	/* What threads used and freed is of no use to what follows. */
+	(void)malloc_trim(0);
 	packs_count_use(b->packs, b->contents.list, b->contents.n);
 	return packs_rewrite(b->packs, b->contents.list, b->contents.n, err);
+}
+
+/* Refuse an update above the limit, when all but the tag is written. */
+static int check_budget(struct build *b, struct err *err)
+{
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	const struct build_options *o = b->options;
+	const struct image_set images = {
+		.manifests = b->manifests,
+		.n_manifests = b->n_manifests,
+	};
+	int r;
+
+	if (!o->has_max_update || !o->base)
+		return 0;
+	r = layout_open(o->image->layout, &layout, err);
+	if (r < 0)
+		return r;
+	return budget_check(&(struct report_source){ .layout = layout, .images = &images },
+	                    &(struct report_source){ .layout = o->base->layout,
+	                                             .images = &o->base->images },
+	                    o->max_update, err);
+}
+
+/* A layout that has no room for it has none for the next build either. */
+static int save_cache(const struct build *b, struct err *err)
+{
+	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, err);
+
+	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
 }
 
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
@@ -273,18 +319,12 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 			b->n_manifests++;
 	}
 	if (r == 0)
-		r = layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret,
-		                      err);
-	return r;
-}
-
-/* Without it the next build only takes longer. */
-static void save_cache(const struct build *b)
-{
-	struct err err = ERR_INIT;
-
-	if (cache_save(layout_writer_dir(b->writer), b->trees, b->n_trees, &err) < 0)
-		note("the next build will read all files: %s", err.msg);
+		r = check_budget(b, err);
+	if (r == 0)
+		r = save_cache(b, err);
+	if (r < 0)
+		return r;
+	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
 }
 
 /* Files that some platform has. */
@@ -324,24 +364,30 @@ static void count_image(const struct build *b, struct build_report *ret)
 
 static int build_images(struct build *b, struct descriptor *ret, struct err *err)
 {
-	int r = walk_sources(b, err);
+	enum progress_kind kind = b->options->progress;
+	int r;
 
+	progress_phase(kind, "walk");
+	r = walk_sources(b, err);
 	warnings_end();
 	if (r == 0)
 		r = build_trees(b, err);
 	if (r == 0)
 		r = read_trace(b, err);
 	if (r == 0)
-		r = open_layout(b, err);
+		r = open_existing_layout(b, err);
 	if (r == 0)
 		r = collect(b, err);
+	if (r == 0 && !b->writer)
+		r = open_layout(b, err);
 	if (r == 0)
 		r = reuse(b, err);
 	if (r == 0)
 		r = store_contents(b, err);
-	if (r == 0)
-		r = publish_all(b, ret, err);
-	return r;
+	if (r < 0)
+		return r;
+	progress_phase(kind, "publish");
+	return publish_all(b, ret, err);
 }
 
 int build(const struct build_options *options, struct build_report *ret, struct err *err)
@@ -357,7 +403,6 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 	r = build_images(b, &image, err);
 	if (r < 0)
 		return r;
-	save_cache(b);
 	count_files(b, &report);
 	count_unique(b, &report);
 	count_image(b, &report);

@@ -31,8 +31,9 @@ struct cache_record {
 STATIC_SIZE(struct cache_record, 40);
 
 struct cache {
-	int fd; /* owned; -1 when it is empty */
-	uint64_t n;
+	int fd;               /* owned; -1 when it is empty */
+	uint64_t n;           /* records */
+	struct digest digest; /* of header and records */
 };
 
 static uint64_t records_end(uint64_t n)
@@ -40,37 +41,40 @@ static uint64_t records_end(uint64_t n)
 	return sizeof(struct cache_header) + n * sizeof(struct cache_record);
 }
 
-/* Check the file's size and digest, and say how many records it has. */
-static int check(int fd, uint64_t *ret_n)
+/* Take over what the file says, if its size and digest are right. */
+static int check(struct cache *cache)
 {
 	enum { STEP = 64 << 10 };
 	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
 	CLEANUP(free) uint8_t *buf = malloc(STEP);
 	struct cache_header header;
-	struct digest digest, stored;
+	struct digest digest;
+	int fd = cache->fd;
 	struct stat st;
-	uint64_t end;
+	uint64_t n, end;
 
 	if (!hash || !buf)
 		return -ENOMEM;
 	if (fstat(fd, &st) < 0 || io_pread(fd, &header, sizeof(header), 0) < 0)
 		return -EBADMSG;
-	*ret_n = le64_get(header.n);
-	if (le64_get(header.magic) != CACHE_MAGIC || *ret_n > (uint64_t)st.st_size)
+	n = le64_get(header.n);
+	if (le64_get(header.magic) != CACHE_MAGIC || n > (uint64_t)st.st_size)
 		return -EBADMSG;
-	end = records_end(*ret_n);
-	if ((uint64_t)st.st_size != end + sizeof(stored))
+	end = records_end(n);
+	if ((uint64_t)st.st_size != end + sizeof(digest))
 		return -EBADMSG;
 	for (uint64_t off = 0; off < end; off += STEP) {
-		size_t n = end - off < STEP ? (size_t)(end - off) : STEP;
+		size_t step = end - off < STEP ? (size_t)(end - off) : STEP;
 
-		if (io_pread(fd, buf, n, off) < 0)
+		if (io_pread(fd, buf, step, off) < 0)
 			return -EBADMSG;
-		sha256_update(hash, buf, n);
+		sha256_update(hash, buf, step);
 	}
-	sha256_final(hash, &digest);
-	if (io_pread(fd, &stored, sizeof(stored), end) < 0 || !digest_equal(&digest, &stored))
+	sha256_final(hash, &cache->digest);
+	if (io_pread(fd, &digest, sizeof(digest), end) < 0 ||
+	    !digest_equal(&digest, &cache->digest))
 		return -EBADMSG;
+	cache->n = n;
 	return 0;
 }
 
@@ -81,8 +85,8 @@ struct cache *cache_open(int dirfd)
 	if (!cache)
 		return NULL;
 	cache->fd = openat(dirfd, CACHE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (cache->fd >= 0 && check(cache->fd, &cache->n) < 0)
-		cache->n = 0;
+	if (cache->fd >= 0)
+		(void)!check(cache);
 	return cache;
 }
 
@@ -167,29 +171,37 @@ static size_t list_records(const struct platform_tree *trees, unsigned n_trees,
 	return n;
 }
 
-static int write_file(int fd, const struct cache_record *records, size_t n)
+static int hash_file(const struct cache_header *header, const struct cache_record *records,
+                     size_t n, struct digest *ret)
 {
 	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-	const struct cache_header header = { le64_put(CACHE_MAGIC), le64_put(n) };
-	struct digest digest;
-	int r;
 
 	if (!hash)
 		return -ENOMEM;
-	sha256_update(hash, &header, sizeof(header));
+	sha256_update(hash, header, sizeof(*header));
 	sha256_update(hash, records, n * sizeof(*records));
-	sha256_final(hash, &digest);
-	r = io_write(fd, &header, sizeof(header));
-	if (r == 0)
-		r = io_write(fd, records, n * sizeof(*records));
-	return r < 0 ? r : io_write(fd, &digest, sizeof(digest));
+	sha256_final(hash, ret);
+	return 0;
 }
 
-int cache_save(int dirfd, const struct platform_tree *trees, unsigned n_trees, struct err *err)
+static int write_file(int fd, const struct cache_header *header, const struct cache_record *records,
+                      size_t n, const struct digest *digest)
+{
+	int r = io_write(fd, header, sizeof(*header));
+
+	if (r == 0)
+		r = io_write(fd, records, n * sizeof(*records));
+	return r < 0 ? r : io_write(fd, digest, sizeof(*digest));
+}
+
+int cache_save(const struct cache *cache, int dirfd, const struct platform_tree *trees,
+               unsigned n_trees, struct err *err)
 {
 	size_t n = list_records(trees, n_trees, NULL);
 	CLEANUP(free) struct cache_record *records = calloc(n + 1, sizeof(*records));
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	const struct cache_header header = { le64_put(CACHE_MAGIC), le64_put(n) };
+	struct digest digest;
 	int r;
 
 	if (!records)
@@ -197,10 +209,14 @@ int cache_save(int dirfd, const struct platform_tree *trees, unsigned n_trees, s
 	(void)list_records(trees, n_trees, records);
 	if (n > 1)
 		qsort(records, n, sizeof(*records), compare_records);
+	if (hash_file(&header, records, n, &digest) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (cache->n == n && n > 0 && digest_equal(&cache->digest, &digest))
+		return 0;
 	r = io_temp_open(&tmp, dirfd, err);
 	if (r < 0)
 		return r;
-	r = write_file(tmp.fd, records, n);
+	r = write_file(tmp.fd, &header, records, n, &digest);
 	if (r < 0)
 		return err_set(err, r, "the build cache could not be written: %s",
 		               strerrordesc_np(-r));

@@ -23,8 +23,8 @@ DEFINE_CLEANUP(struct cache *, cache_close)
 void cache_fill(const struct cache *cache, struct new_content *list, size_t n);
 
 /*
- * Replace the cache in directory @dirfd by the files of the @n_trees trees.
- * Files that may change again without a new stamp are left out. Returns 0 or -errno.
+ * Replace the cache in directory @dirfd, which is @cache unless it has changed, by the files of the
+ * @n_trees trees. Files that may change again without a new stamp are left out. Returns 0 or -errno.
  */
-MUST_CHECK int cache_save(int dirfd, const struct platform_tree *trees, unsigned n_trees,
-                          struct err *err);
+MUST_CHECK int cache_save(const struct cache *cache, int dirfd, const struct platform_tree *trees,
+                          unsigned n_trees, struct err *err);

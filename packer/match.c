@@ -13,11 +13,11 @@
 #include "grow.h"
 
 enum {
-	WINDOW = 64,            /* bytes that a gear hash depends on */
-	SPACING_BITS_MIN = 6,   /* anchors are at least so rare: one in 64 bytes */
+	WINDOW = 64,          /* bytes that a gear hash depends on */
+	SPACING_BITS_MIN = 6, /* anchors are at least so rare: one in 64 bytes */
 	SPACING_BITS_MAX = 24,
 	ANCHORS_WANTED = 1 << 17,
-	PROBES = 6,             /* slots that are tried */
+	PROBES = 6, /* slots that are tried */
 	PLACE_BITS = 48,
 };
 
@@ -30,9 +30,9 @@ struct matcher {
 	size_t n_slots;
 	struct match *matches; /* owned */
 	size_t n, max;
-	uint64_t off;      /* new bytes that were passed before this window */
+	uint64_t off; /* new bytes that were passed before this window */
 	uint64_t gear[256];
-	uint64_t matched;  /* new bytes up to here are matched or were given up */
+	uint64_t matched; /* new bytes up to here are matched or were given up */
 };
 
 static uint64_t spread(uint64_t hash)
@@ -275,8 +275,8 @@ static int try_anchor(struct matcher *m, const struct scan *s, size_t at, uint64
 		if (slot == 0)
 			break;
 		if (slot >> PLACE_BITS == key >> PLACE_BITS)
-			r = try_match(m, s, at, (slot & (((uint64_t)1 << PLACE_BITS) - 1)) - 1,
-			              ret, err);
+			r = try_match(m, s, at, (slot & (((uint64_t)1 << PLACE_BITS) - 1)) - 1, ret,
+			              err);
 	}
 	return r;
 }

@@ -36,11 +36,11 @@ struct run {
 struct new_content {
 	struct digest digest;
 	struct tree_node *file; /* borrowed; the first that has it, by path */
-	struct base *base;            /* owned; what it is compared with, or NULL */
+	struct base *base;      /* owned; what it is compared with, or NULL */
 	union {
 		struct run *runs;           /* owned; unless whole or twin */
 		struct stored_chunk *chunk; /* whole: where the bytes are */
-		struct new_content *twin;   /* twin: the content of equal bytes that counts; borrowed */
+		struct new_content *twin; /* twin: the content of equal bytes that counts; borrowed */
 	};
 	uint32_t n_runs;
 	uint32_t chunk_off; /* whole */
@@ -48,10 +48,10 @@ struct new_content {
 	uint32_t id;         /* row in the index that is being written, or 0 */
 	uint32_t rank;       /* of what a trace has of it, the first; see struct segment */
 	bool has_digest : 1; /* known before the bytes are packed: they must match it */
-	bool to_hash : 1;    /* its digest has to be known before bytes are packed */
-	bool whole : 1;      /* one run is all of it */
-	bool is_twin : 1;
-	bool reused : 1; /* an earlier image has all of it */
+	bool to_hash    : 1; /* its digest has to be known before bytes are packed */
+	bool whole      : 1; /* one run is all of it */
+	bool is_twin    : 1;
+	bool reused     : 1; /* an earlier image has all of it */
 };
 
 static inline uint64_t content_size(const struct new_content *c)

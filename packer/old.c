@@ -4,6 +4,25 @@
 #include <errno.h>
 #include <string.h>
 
+#include "oci_json.h"
+
+/* What the config says of the index database. One that says nothing is none that is known. */
+static void read_plain_digest(const struct layout *layout, const struct manifest *m,
+                              struct digest *ret)
+{
+	static const char prefix[] = "sha256:";
+	CLEANUP(free) char *text = NULL;
+	CLEANUP(json_decref) json_t *config = NULL;
+	const char *digest;
+
+	if (layout_read_blob(layout, &m->config, &text, NULL) < 0 ||
+	    json_parse_object(text, m->config.size, "config", &config, NULL) < 0)
+		return;
+	digest = json_string_value(json_object_get(config, "indexDigest"));
+	if (digest && strncmp(digest, prefix, strlen(prefix)) == 0)
+		(void)!digest_parse(digest + strlen(prefix), strlen(digest + strlen(prefix)), ret);
+}
+
 int old_open(const char *path, const char *tag, struct old *ret, struct err *err)
 {
 	CLEANUP(layout_close) struct layout *layout = NULL;
@@ -15,11 +34,15 @@ int old_open(const char *path, const char *tag, struct old *ret, struct err *err
 	if (r < 0)
 		return r;
 	old.images = calloc(old.set.n_manifests + 1u, sizeof(struct image *));
-	if (!old.images)
+	old.plain = calloc(old.set.n_manifests + 1u, sizeof(*old.plain));
+	if (!old.images || !old.plain)
 		return err_set(err, -ENOMEM, "out of memory");
-	for (; r == 0 && old.n < old.set.n_manifests; old.n += r == 0)
-		r = image_open_in_memory(layout, &old.set.manifests[old.n], &old.images[old.n],
-		                         err);
+	for (; r == 0 && old.n < old.set.n_manifests; old.n += r == 0) {
+		const struct manifest *m = &old.set.manifests[old.n];
+
+		read_plain_digest(layout, m, &old.plain[old.n]);
+		r = image_open_in_memory(layout, m, &old.images[old.n], err);
+	}
 	if (r < 0)
 		return r;
 	*ret = old;
@@ -32,6 +55,7 @@ void old_release(struct old *old)
 	for (uint32_t i = 0; i < old->n; i++)
 		image_close(old->images[i]);
 	free(old->images);
+	free(old->plain);
 	image_set_release(&old->set);
 	*old = OLD_INIT;
 }
@@ -49,6 +73,15 @@ struct image *old_for(const struct old *old, const char *platform)
 			any = old->images[i];
 	}
 	return any || old->n == 0 ? any : old->images[0];
+}
+
+const struct digest *old_plain_index(const struct old *old, const struct manifest *m)
+{
+	for (uint32_t i = 0; i < old->n; i++) {
+		if (digest_equal(&old->set.manifests[i].self.digest, &m->self.digest))
+			return &old->plain[i];
+	}
+	return NULL;
 }
 
 /* Where the chunks of an image go. */

@@ -47,8 +47,7 @@ static int add_dir(struct old_names *names, uint64_t ino)
 
 static int add_file(struct old_names *names, const struct dir_entry *entry)
 {
-	struct old_file *files =
-		array_grow(names->files, names->n, &names->max, sizeof(*files));
+	struct old_file *files = array_grow(names->files, names->n, &names->max, sizeof(*files));
 
 	if (!files)
 		return -ENOMEM;

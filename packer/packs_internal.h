@@ -47,18 +47,18 @@ struct finishing {
 
 struct packs {
 	/* of the thread that adds */
-	int dirfd;                      /* borrowed */
-	const char *path;               /* borrowed; of the layout */
-	uint32_t platforms;             /* of what is open */
+	int dirfd;          /* borrowed */
+	const char *path;   /* borrowed; of the layout */
+	uint32_t platforms; /* of what is open */
 	struct open_pack open[OPEN_MAX];
-	struct delta_writer *delta;     /* owned; or NULL */
-	struct pack_record *records;    /* owned */
+	struct delta_writer *delta;  /* owned; or NULL */
+	struct pack_record *records; /* owned */
 	size_t n_records, records_max;
-	struct delta_record *deltas;    /* owned */
+	struct delta_record *deltas; /* owned */
 	size_t n_deltas, deltas_max;
 	struct finishing finishing[FINISHING_MAX];
-	size_t n_finishing;             /* that were begun */
-	struct stored_chunk **chunks;   /* owned list of what the table's entries hold */
+	size_t n_finishing;           /* that were begun */
+	struct stored_chunk **chunks; /* owned list of what the table's entries hold */
 	size_t n_chunks, chunks_max;
 
 	pthread_mutex_t lock;

@@ -64,6 +64,7 @@ struct large {
 	const struct segment *s;
 	const struct borders *borders; /* borrowed */
 	size_t next_border;            /* the first one that is behind off */
+	uint64_t run;                  /* where the run began: at a border or at the start */
 	uint64_t off;                  /* in the content: sliced so far */
 	size_t have;                   /* bytes read beyond that */
 };
@@ -80,10 +81,27 @@ static uint64_t bytes_to_border(struct large *l)
 	uint64_t end = large_end(l);
 
 	while (l->next_border < borders->n && borders->at[l->next_border] <= l->off)
-		l->next_border++;
+		l->run = borders->at[l->next_border++];
 	if (l->next_border < borders->n && borders->at[l->next_border] < end)
 		end = borders->at[l->next_border];
 	return end - l->off;
+}
+
+/*
+ * Length of the next slice, or 0 when more bytes are needed to tell. A run that
+ * is short enough to be one slice is: files of this size are read whole, and
+ * what an update changes in them is found byte by byte.
+ */
+static size_t next_cut(const struct reader *rd, struct large *l)
+{
+	const struct chunker *chunker = &rd->p->options->chunker;
+	uint64_t limit = bytes_to_border(l);
+	bool last = limit <= l->have;
+
+	if (l->off == l->run && limit <= chunker->max)
+		return last ? (size_t)limit : 0;
+	return chunker_cut(chunker, rd->block->plain + rd->block->used,
+	                   last ? (size_t)limit : l->have, last);
 }
 
 /* Cut what has been read, behind the slices of the block, as far as it can be told. */
@@ -92,10 +110,7 @@ static int cut(struct reader *rd, struct large *l)
 	struct block *b = rd->block;
 
 	while (l->have > 0 && b->n_slices < SLICES_MAX) {
-		uint64_t limit = bytes_to_border(l);
-		bool last = limit <= l->have;
-		size_t n = chunker_cut(&rd->p->options->chunker, b->plain + b->used,
-		                       last ? (size_t)limit : l->have, last);
+		size_t n = next_cut(rd, l);
 
 		if (n == 0)
 			break;
@@ -158,7 +173,7 @@ static int find_borders(struct reader *rd, const struct new_content *c, struct e
 /* Returns 1, the number of segments read, or -errno. */
 static ssize_t read_large(struct reader *rd, const struct segment *s, struct err *err)
 {
-	struct large l = { .s = s, .borders = &rd->borders, .off = s->off };
+	struct large l = { .s = s, .borders = &rd->borders, .run = s->off, .off = s->off };
 	int r = input_open(&rd->in, s->content->file, err);
 
 	if (r == 0)

@@ -5,13 +5,13 @@
 
 enum {
 	SLOTS = 128,
-	BYTES_MAX = 8 << 20, /* of all slots but the one in use */
+	BYTES_MAX = 4 << 20, /* of all slots but the one in use */
 };
 
 struct slot {
 	const struct image *img; /* borrowed; NULL: the slot is free */
 	uint64_t chunk;
-	uint64_t used; /* the larger, the later */
+	uint64_t used;  /* the larger, the later */
 	uint8_t *plain; /* owned */
 	size_t size;
 };

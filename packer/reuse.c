@@ -41,8 +41,7 @@ static void reuse_release_cleanup(struct reuse *u)
 /* The old image that @c is compared with; NULL when there is none. */
 static struct image *image_for(const struct reuse *u, const struct new_content *c)
 {
-	return old_for(u->options->old,
-	               u->options->platforms[__builtin_ctz(c->platforms)]);
+	return old_for(u->options->old, u->options->platforms[__builtin_ctz(c->platforms)]);
 }
 
 /* Add the runs by which the bytes [@old_off, @old_off + @len) of @base become those at @off of @c. */
@@ -106,8 +105,7 @@ static int reuse_whole(const struct reuse *u, struct new_content *c, struct err 
 }
 
 /* Give @c a base, if there is a likely one. */
-static int find_base(struct reuse *u, struct new_content *c, struct path_buf *path,
-                     struct err *err)
+static int find_base(struct reuse *u, struct new_content *c, struct path_buf *path, struct err *err)
 {
 	struct image *img = image_for(u, c);
 	const char *text = tree_path(c->file, path);

@@ -10,9 +10,9 @@
 #include "old.h"
 
 struct reuse_options {
-	const struct old *old;            /* borrowed */
-	const char *const *platforms;     /* names, in order of the bits */
-	struct packs *packs;              /* borrowed; knows the packs and chunks of old */
+	const struct old *old;        /* borrowed */
+	const char *const *platforms; /* names, in order of the bits */
+	struct packs *packs;          /* borrowed; knows the packs and chunks of old */
 	uint64_t small_max;
 	unsigned jobs;
 	enum progress_kind progress;

@@ -33,7 +33,8 @@ load lib
 	[[ $(du -s --block-size=1K layout | cut -f 1) -lt 200 ]]
 	"$ASSETPACK" extract ./layout out
 	[[ $(stat -c %s out/sparse) == 4294971393 ]]
-	[[ $(du -s --block-size=1K out | cut -f 1) -lt 2000 ]]
+	# What is not a hole is at most a chunk around each of the three places.
+	[[ $(du -s --block-size=1K out | cut -f 1) -lt 3200 ]]
 	# Reading it all would fill the page cache with the zeros of two files.
 	cmp -n 1000000 src/sparse out/sparse
 	cmp -i 4294000000 src/sparse out/sparse

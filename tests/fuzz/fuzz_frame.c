@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile frame writes nothing beyond the plain size; what decompresses
- * compresses to one and the same frame each time, and back to the same bytes.
+ * compresses to one and the same frame each time, and back to the same bytes. So
+ * it does with a prefix.
  */
 #include "fuzz.h"
 
@@ -26,6 +27,20 @@ static void round_trip(struct codec *codec, const uint8_t *plain, size_t size)
 	must(memcmp(plain, back, size) == 0);
 }
 
+/* The first half of @data is prefix, the other is plain. */
+static void round_trip_delta(struct codec *codec, const uint8_t *data, size_t size)
+{
+	size_t half = size / 2, cap = codec_bound(size - half), n = 0;
+	CLEANUP(free) uint8_t *frame = malloc(cap);
+	CLEANUP(free) uint8_t *back = malloc(size - half);
+
+	must(frame && back);
+	must(codec_compress_delta(codec, 3, data, half, data + half, size - half, frame, cap, &n) ==
+	     0);
+	must(codec_decompress_delta(codec, data, half, frame, n, back, size - half, NULL) == 0);
+	must(memcmp(data + half, back, size - half) == 0);
+}
+
 /* Three bytes of plain size, then a frame. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -47,5 +62,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		round_trip(codec, plain, plain_size);
 	round_trip(codec, data, size);
+	r = codec_decompress_delta(codec, data, size, data + 3, size - 3, plain, plain_size, &err);
+	if (r < 0)
+		must_explain(r, &err);
+	round_trip_delta(codec, data, size);
 	return 0;
 }
