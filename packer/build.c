@@ -22,6 +22,7 @@ struct build {
 	unsigned n_sources;
 	struct platform_tree trees[PLATFORMS_MAX]; /* one for each image */
 	unsigned n_trees;
+	struct first_uses uses;
 	struct contents contents;
 	struct layout_writer *writer; /* owned */
 	struct cache *cache;          /* owned */
@@ -37,6 +38,7 @@ static void build_free(struct build *b)
 		manifest_release(&b->manifests[i]);
 	packs_free(b->packs);
 	contents_release(&b->contents);
+	first_uses_release(&b->uses);
 	old_release(&b->old);
 	cache_close(b->cache);
 	layout_writer_close(b->writer);
@@ -135,6 +137,15 @@ static int build_trees(struct build *b, struct err *err)
 	return r;
 }
 
+static int read_trace(struct build *b, struct err *err)
+{
+	const struct build_options *o = b->options;
+
+	return o->trace ? first_uses_read(o->trace, b->trees, b->n_trees,
+	                                  o->pipeline.chunker.target, &b->uses, err)
+	                : 0;
+}
+
 static bool same_layout(const char *a, const char *b)
 {
 	struct stat x, y;
@@ -199,12 +210,16 @@ static int collect(struct build *b, struct err *err)
 	const struct contents_options options = {
 		.small_max = o->pipeline.chunker.target,
 		.hash_all = b->old.n > 0,
+		.uses = &b->uses,
 		.cache = b->cache,
 		.jobs = o->pipeline.jobs,
 		.progress = o->progress,
 	};
+	int r = contents_collect(b->trees, b->n_trees, &options, &b->contents, err);
 
-	return contents_collect(b->trees, b->n_trees, &options, &b->contents, err);
+	if (r == 0)
+		first_uses_apply(&b->uses, &b->contents);
+	return r;
 }
 
 static const char *platform_name(const struct build_options *o, unsigned bit)
@@ -357,6 +372,8 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 	warnings_end();
 	if (r == 0)
 		r = build_trees(b, err);
+	if (r == 0)
+		r = read_trace(b, err);
 	if (r == 0)
 		r = open_existing_layout(b, err);
 	if (r == 0)

@@ -23,6 +23,7 @@ struct build_options {
 	/* The release to start from; when empty, what the image's tag names now, if it does. */
 	struct image_ref from; /* owned by whoever made the options */
 	bool no_from;
+	const char *trace; /* borrowed; a file that orders what is packed, or NULL */
 	enum progress_kind progress;
 	const struct tagged *base; /* borrowed; what nodes have now, or NULL */
 	bool has_max_update;

@@ -35,6 +35,7 @@ static const char help[] =
 	"  -j, --jobs N                threads that compress (default: one a core)\n"
 	"      --from IMAGE            start from this image of the same layout, or from\n"
 	"                              none (default: what IMAGE names now, if it does)\n"
+	"      --trace FILE            put what FILE lists first, in order of first use\n"
 	"      --no-deltas             make no delta layers for nodes that have that one\n"
 	"      --keep-mtime            keep modification times (default: 1970-01-01, or\n"
 	"                              $SOURCE_DATE_EPOCH; with both, the earlier one)\n"
@@ -50,6 +51,7 @@ enum {
 	OPT_LEVEL = 256,
 	OPT_CHUNK_SIZE,
 	OPT_FROM,
+	OPT_TRACE,
 	OPT_NO_DELTAS,
 	OPT_KEEP_MTIME,
 	OPT_KEEP_OWNER,
@@ -65,6 +67,7 @@ static const struct option options[] = {
 	{ "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
 	{ "jobs", required_argument, NULL, 'j' },
 	{ "from", required_argument, NULL, OPT_FROM },
+	{ "trace", required_argument, NULL, OPT_TRACE },
 	{ "no-deltas", no_argument, NULL, OPT_NO_DELTAS },
 	{ "keep-mtime", no_argument, NULL, OPT_KEEP_MTIME },
 	{ "keep-owner", no_argument, NULL, OPT_KEEP_OWNER },
@@ -86,6 +89,7 @@ struct build_args {
 static void build_args_release_cleanup(struct build_args *args)
 {
 	image_ref_release(&args->image);
+	image_ref_release(&args->o.from);
 }
 
 /* Cores that this process may use. */
@@ -197,6 +201,9 @@ static int apply_option(int option, struct build_args *args, struct err *err)
 		return set_chunk_size(o, optarg, err);
 	case OPT_FROM:
 		return set_from(o, optarg, err);
+	case OPT_TRACE:
+		o->trace = optarg;
+		return 0;
 	case OPT_NO_DELTAS:
 		o->pipeline.deltas = false;
 		return 0;
