@@ -146,6 +146,11 @@ static int read_trace(struct build *b, struct err *err)
 	                : 0;
 }
 
+static const char *platform_name(const struct build_options *o, unsigned bit)
+{
+	return o->n_overlays > 0 ? o->overlays[bit].platform.name : FORMAT_PLATFORM_ANY;
+}
+
 static bool same_layout(const char *a, const char *b)
 {
 	struct stat x, y;
@@ -176,7 +181,11 @@ static int open_old(struct build *b, struct err *err)
 		return err_set(err, r, "%s", reason.msg);
 	if (r < 0 && r != -ENOENT)
 		note("packing everything anew: %s", reason.msg);
-	return b->old.n > 0 ? old_register(&b->old, b->packs, err) : 0;
+	if (b->old.n == 0)
+		return 0;
+	for (unsigned i = 0; i < b->n_trees; i++)
+		packs_set_base(b->packs, i, old_number_for(&b->old, platform_name(o, i)));
+	return old_register(&b->old, b->packs, err);
 }
 
 static int open_layout(struct build *b, struct err *err)
@@ -220,11 +229,6 @@ static int collect(struct build *b, struct err *err)
 	if (r == 0)
 		first_uses_apply(&b->uses, &b->contents);
 	return r;
-}
-
-static const char *platform_name(const struct build_options *o, unsigned bit)
-{
-	return o->n_overlays > 0 ? o->overlays[bit].platform.name : FORMAT_PLATFORM_ANY;
 }
 
 static int reuse(struct build *b, struct err *err)

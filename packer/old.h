@@ -33,6 +33,9 @@ struct image *old_for(const struct old *old, const char *platform);
 /* The digest of the index database of the image of @m, one of @old's; zero when it is not known. */
 const struct digest *old_plain_index(const struct old *old, const struct manifest *m);
 
+/* The number of that image; 0 when there is none. */
+unsigned old_number_for(const struct old *old, const char *platform);
+
 /* Make all packs and chunks known to @packs. Returns 0 or -errno. */
 MUST_CHECK int old_register(const struct old *old, struct packs *packs, struct err *err);
 
