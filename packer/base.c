@@ -114,7 +114,7 @@ static int compare_file(struct matcher *m, const struct new_content *c, uint64_t
 
 		r = input_read(&in, buf, n, off, err);
 		if (r == 0)
-			r = matcher_next(m, buf, n, min, err);
+			r = matcher_next(m, buf, n, min, off + n == size, err);
 	}
 	return r < 0 ? r : input_close(&in, err);
 }
