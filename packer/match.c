@@ -17,6 +17,7 @@ enum {
 	SPACING_BITS_MIN = 6, /* anchors are at least so rare: one in 64 bytes */
 	SPACING_BITS_MAX = 24,
 	ANCHORS_WANTED = 1 << 17,
+	SLOTS_MAX = ANCHORS_WANTED * 4,
 	PROBES = 6, /* slots that are tried */
 	PLACE_BITS = 48,
 	BACK_MAX = 512 << 10, /* bytes before an anchor that are compared */
@@ -114,7 +115,7 @@ int matcher_new(uint64_t size, old_view_fn view, void *arg, struct matcher **ret
 	m->mask = ~(uint64_t)0 << (64 - bits);
 	m->trying = true; /* the very start, like an anchor */
 	m->credit = CREDIT_MAX;
-	for (m->n_slots = 64; m->n_slots < anchors * 2 && m->n_slots < ANCHORS_WANTED * 4;)
+	for (m->n_slots = 64; m->n_slots < anchors * 2 && m->n_slots < SLOTS_MAX;)
 		m->n_slots *= 2;
 	m->slots = calloc(m->n_slots, sizeof(*m->slots));
 	if (!m->slots)
