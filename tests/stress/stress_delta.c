@@ -94,7 +94,7 @@ static int build(const char *path, unsigned number, bool is_base, struct err *er
 	CLEANUP(layout_writer_close) struct layout_writer *w = NULL;
 	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
 	static uint8_t bytes[SIZE];
-	struct flat_file file = { "file", bytes, SIZE };
+	struct flat_file file = { .name = "file", .data = bytes, .size = SIZE };
 	struct prng prng = PRNG_INIT(1);
 	struct descriptor tagged;
 	int r;

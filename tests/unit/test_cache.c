@@ -11,7 +11,9 @@
 #include "cache.h"
 #include "sample.h"
 
-enum { N = 3000, FILE_MAX = 1 << 20, HEADER = 16, RECORD = 40 };
+#define N ((size_t)3000)
+
+enum { FILE_MAX = 1 << 20, HEADER = 16, RECORD = 40 };
 
 /* A tree of files and a list of their contents, in a layout of their own. */
 struct fixture {

@@ -69,7 +69,7 @@ static void build(unsigned number, const char *tag)
 	CLEANUP(free) uint8_t *bytes = release_bytes(number);
 	CLEANUP(layout_writer_close) struct layout_writer *w = NULL;
 	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
-	struct flat_file file = { "file", bytes, SIZE };
+	struct flat_file file = { .name = "file", .data = bytes, .size = SIZE };
 	struct descriptor tagged;
 	struct err err = ERR_INIT;
 

@@ -8,7 +8,9 @@
 #include "match.h"
 #include "prng.h"
 
-enum { SIZE = 1 << 20, MIN = 256 };
+#define SIZE ((size_t)1 << 20)
+
+enum { MIN = 256 };
 
 struct bytes {
 	uint8_t *data; /* owned */
@@ -394,7 +396,7 @@ Test(match, repeated_patterns_do_not_take_quadratic_time)
 	for (uint64_t seed = 1; seed <= 4; seed++) {
 		expect_cheap(2, MIN - 10, seed);
 		expect_cheap(100, 200, seed);
-		expect_cheap(64, MIN * 4, seed);
+		expect_cheap(64, 4 * (size_t)MIN, seed);
 	}
 }
 
