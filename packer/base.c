@@ -114,7 +114,7 @@ static int compare_file(struct matcher *m, const struct new_content *c, uint64_t
 
 		r = input_read(&in, buf, n, off, err);
 		if (r == 0)
-			r = matcher_next(m, buf, n, min, err);
+			r = matcher_next(m, buf, n, min, off + n == size, err);
 	}
 	return r < 0 ? r : input_close(&in, err);
 }
@@ -178,7 +178,7 @@ static bool has_chunk(const struct chunk **chunks, uint32_t n, const struct chun
 	return false;
 }
 
-/* Bytes of the chunks that @from to @to, not included, have. */
+/* Plain bytes of the @n chunks at @chunks. */
 static uint64_t sum_sizes(const struct chunk **chunks, uint32_t n)
 {
 	uint64_t sum = 0;
@@ -188,10 +188,10 @@ static uint64_t sum_sizes(const struct chunk **chunks, uint32_t n)
 	return sum;
 }
 
-uint32_t base_chunks(const struct base *base, uint64_t off, uint64_t len, uint64_t bytes,
+uint32_t base_chunks(const struct base *base, uint64_t off, uint64_t bytes,
                      const struct chunk **chunks, uint32_t n, uint32_t max)
 {
-	uint64_t place = old_place(base, off + len / 2);
+	uint64_t place = old_place(base, off);
 	uint64_t sum = sum_sizes(chunks, n);
 	uint32_t after = base_extent_at(base, place);
 	uint32_t before = after;

@@ -36,9 +36,9 @@ MUST_CHECK int base_compare(struct base *base, const struct new_content *c,
                             struct plain_cache *cache, uint64_t min_match, struct err *err);
 
 /*
- * Chunks of the old content around what the @len new bytes at @off stand in for, added to the @n at
+ * Chunks of the old content around what new byte @off stands in for, added to the @n at
  * @chunks, each only once, up to @max of them and @bytes plain bytes in all. The
  * chunks are borrowed from @base. Returns how many there are then.
  */
-uint32_t base_chunks(const struct base *base, uint64_t off, uint64_t len, uint64_t bytes,
+uint32_t base_chunks(const struct base *base, uint64_t off, uint64_t bytes,
                      const struct chunk **chunks, uint32_t n, uint32_t max);

@@ -17,8 +17,18 @@ enum {
 	SPACING_BITS_MIN = 6, /* anchors are at least so rare: one in 64 bytes */
 	SPACING_BITS_MAX = 24,
 	ANCHORS_WANTED = 1 << 17,
+	SLOTS_MAX = ANCHORS_WANTED * 4,
 	PROBES = 6, /* slots that are tried */
 	PLACE_BITS = 48,
+	BACK_MAX = 512 << 10, /* bytes before an anchor that are compared */
+
+	/*
+	 * What repeats itself all the time has anchors all the time, and much to compare at
+	 * each: what comes of nothing is limited for each byte that is passed.
+	 */
+	CREDIT = 16,
+	CREDIT_MAX = 1 << 20,
+	TRY_COST = 2048, /* of looking elsewhere, whose chunk may have to be read */
 };
 
 struct matcher {
@@ -30,9 +40,17 @@ struct matcher {
 	size_t n_slots;
 	struct match *matches; /* owned */
 	size_t n, max;
-	uint64_t off; /* new bytes that were passed before this window */
 	uint64_t gear[256];
-	uint64_t matched; /* new bytes up to here are matched or were given up */
+
+	uint8_t *buf; /* owned; new bytes */
+	size_t len, buf_max;
+	uint64_t off;   /* of buf[0] in the new bytes */
+	size_t next;    /* in buf; bytes before it are hashed or matched */
+	size_t from;    /* in buf; bytes before it are matched, or too old to be */
+	uint64_t hash;  /* of the bytes before next */
+	bool trying;    /* what the bytes at next match could not be told yet */
+	bool open;      /* the last match ends at next, and may go on */
+	int64_t credit; /* bytes that may be compared in vain */
 };
 
 static uint64_t spread(uint64_t hash)
@@ -95,7 +113,9 @@ int matcher_new(uint64_t size, old_view_fn view, void *arg, struct matcher **ret
 	m->view = view;
 	m->arg = arg;
 	m->mask = ~(uint64_t)0 << (64 - bits);
-	for (m->n_slots = 64; m->n_slots < anchors * 2 && m->n_slots < ANCHORS_WANTED * 4;)
+	m->trying = true; /* the very start, like an anchor */
+	m->credit = CREDIT_MAX;
+	for (m->n_slots = 64; m->n_slots < anchors * 2 && m->n_slots < SLOTS_MAX;)
 		m->n_slots *= 2;
 	m->slots = calloc(m->n_slots, sizeof(*m->slots));
 	if (!m->slots)
@@ -113,6 +133,7 @@ void matcher_free(struct matcher *m)
 		return;
 	free(m->slots);
 	free(m->matches);
+	free(m->buf);
 	free(m);
 }
 
@@ -196,16 +217,8 @@ static int extend_backward(const struct matcher *m, const uint8_t *end, size_t m
 
 static int add_match(struct matcher *m, struct match match, struct err *err)
 {
-	struct match *last = m->n > 0 ? &m->matches[m->n - 1] : NULL;
-	struct match *matches;
+	struct match *matches = array_grow(m->matches, m->n, &m->max, sizeof(*matches));
 
-	m->matched = match.off + match.len;
-	if (last && last->off + last->len == match.off &&
-	    last->old_off + last->len == match.old_off) {
-		last->len += match.len;
-		return 0;
-	}
-	matches = array_grow(m->matches, m->n, &m->max, sizeof(*matches));
 	if (!matches)
 		return err_set(err, -ENOMEM, "out of memory");
 	m->matches = matches;
@@ -213,33 +226,26 @@ static int add_match(struct matcher *m, struct match match, struct err *err)
 	return 0;
 }
 
-/* A window of new bytes, and what makes a match. */
-struct scan {
-	const uint8_t *data;
-	size_t len;
-	uint64_t min;
-};
-
 /*
- * Compare around new byte @at of the window with old byte @old, and take the
- * match if it is long enough; it then ends at *@ret, else *@ret is @at.
+ * Compare around new byte m->next with old byte @old, and take the match if it
+ * is long enough: m->next is then its end. Returns 0; 1 when that cannot be told yet; -errno.
  */
-static int try_match(struct matcher *m, const struct scan *s, size_t at, uint64_t old, size_t *ret,
-                     struct err *err)
+static int try_match(struct matcher *m, uint64_t old, uint64_t min, bool last, struct err *err)
 {
-	size_t free_bytes = (size_t)(m->off + at - m->matched);
-	size_t before, after = 0;
-	int r;
+	size_t at = m->next, before = 0, after = 0;
+	size_t back = at - m->from < BACK_MAX ? at - m->from : BACK_MAX;
+	int r = extend_forward(m, m->buf + at, m->len - at, old, &after, err);
 
-	if (free_bytes > at)
-		free_bytes = at;
-	*ret = at;
-	r = extend_forward(m, s->data + at, s->len - at, old, &after, err);
 	if (r == 0)
-		r = extend_backward(m, s->data + at, free_bytes, old, &before, err);
-	if (r < 0 || before + after < s->min)
+		r = extend_backward(m, m->buf + at, back, old, &before, err);
+	if (r < 0)
 		return r;
-	*ret = at + after;
+	if (before + after < min) {
+		m->credit -= (int64_t)(before + after);
+		return !last && at + after == m->len && old + after < m->size;
+	}
+	m->next = m->from = at + after;
+	m->open = true;
 	return add_match(m,
 	                 (struct match){
 				 .off = m->off + at - before,
@@ -249,7 +255,7 @@ static int try_match(struct matcher *m, const struct scan *s, size_t at, uint64_
 	                 err);
 }
 
-/* Old bytes that would continue the last match here; at the very start, the first. */
+/* Old bytes that would continue the last match at new byte @off; without one, those at the same place. */
 static bool on_diagonal(const struct matcher *m, uint64_t off, uint64_t *ret)
 {
 	const struct match *last = m->n > 0 ? &m->matches[m->n - 1] : NULL;
@@ -258,65 +264,128 @@ static bool on_diagonal(const struct matcher *m, uint64_t off, uint64_t *ret)
 	return *ret < m->size;
 }
 
-/* Try what an anchor of @hash that ends at @at may match. */
-static int try_anchor(struct matcher *m, const struct scan *s, size_t at, uint64_t hash,
-                      size_t *ret, struct err *err)
+/* Try what the new bytes at m->next may match. Returns as try_match(). */
+static int try_here(struct matcher *m, uint64_t min, bool last, struct err *err)
 {
-	uint64_t key = spread(hash);
+	uint64_t key = spread(m->hash);
+	size_t at = m->next;
 	uint64_t old;
 	int r = 0;
 
-	*ret = at;
 	if (on_diagonal(m, m->off + at, &old))
-		r = try_match(m, s, at, old, ret, err);
-	for (size_t i = 0; r == 0 && *ret == at && i < PROBES; i++) {
+		r = try_match(m, old, min, last, err);
+	for (size_t i = 0; r == 0 && !m->open && i < PROBES; i++) {
 		uint64_t slot = m->slots[(key + i) & (m->n_slots - 1)];
 
 		if (slot == 0)
 			break;
 		if (slot >> PLACE_BITS == key >> PLACE_BITS)
-			r = try_match(m, s, at, (slot & (((uint64_t)1 << PLACE_BITS) - 1)) - 1, ret,
+			r = try_match(m, (slot & (((uint64_t)1 << PLACE_BITS) - 1)) - 1, min, last,
 			              err);
-	}
-	return r;
-}
-
-/* A match that ended with the window before, or the equal start of both, goes on here. */
-static int try_start(struct matcher *m, const struct scan *s, size_t *at, struct err *err)
-{
-	struct scan any = *s;
-	uint64_t old;
-
-	*at = 0;
-	if (m->matched != m->off || !on_diagonal(m, m->off, &old))
-		return 0;
-	if (m->off > 0)
-		any.min = 1;
-	return try_match(m, &any, 0, old, at, err);
-}
-
-int matcher_next(struct matcher *m, const uint8_t *data, size_t len, uint64_t min, struct err *err)
-{
-	const struct scan s = { .data = data, .len = len, .min = min };
-	const uint64_t *gear = m->gear;
-	size_t from; /* bytes before it are not hashed */
-	int r = try_start(m, &s, &from, err);
-	uint64_t hash = 0;
-
-	for (size_t i = from; r == 0 && i < len;) {
-		size_t end;
-
-		hash = (hash << 1) + gear[data[i++]];
-		if ((hash & m->mask) || i - from < WINDOW)
+		else
 			continue;
-		r = try_anchor(m, &s, i, hash, &end, err);
-		if (end > i) {
-			from = i = end;
-			hash = 0;
-		}
+		m->credit -= TRY_COST;
 	}
-	m->off += len;
 	return r;
+}
+
+/* Go on with the match that ended with the bytes there were. */
+static int extend_last(struct matcher *m, struct err *err)
+{
+	struct match *last = &m->matches[m->n - 1];
+	size_t after;
+	int r = extend_forward(m, m->buf + m->next, m->len - m->next, last->old_off + last->len,
+	                       &after, err);
+
+	if (r < 0)
+		return r;
+	last->len += after;
+	m->next += after;
+	m->from = m->next;
+	m->open = m->next == m->len;
+	m->hash = 0;
+	return 0;
+}
+
+/* Go to the next anchor that is worth a try. */
+static bool next_anchor(struct matcher *m)
+{
+	const uint64_t *gear = m->gear;
+	uint64_t hash = m->hash;
+	size_t i = m->next;
+	bool found = false;
+
+	while (i < m->len && !found) {
+		hash = (hash << 1) + gear[m->buf[i++]];
+		found = !(hash & m->mask) && i - m->from >= WINDOW;
+	}
+	m->credit += (int64_t)(i - m->next) * CREDIT;
+	if (m->credit > CREDIT_MAX)
+		m->credit = CREDIT_MAX;
+	m->hash = hash;
+	m->next = i;
+	return found;
+}
+
+/* Find what can be told from the bytes there are. */
+static int scan(struct matcher *m, uint64_t min, bool last, struct err *err)
+{
+	for (;;) {
+		int64_t credit;
+		int r;
+
+		if (m->open) {
+			r = extend_last(m, err);
+			if (r < 0 || m->open)
+				return r;
+		}
+		if (!m->trying && !next_anchor(m))
+			return 0;
+		credit = m->credit;
+		r = credit > 0 ? try_here(m, min, last, err) : 0;
+		m->trying = r > 0;
+		if (r > 0)
+			m->credit = credit; /* this try does not count: it is made again */
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
+}
+
+/* Have @len more bytes at hand, and no more of those before than are needed. */
+static int append(struct matcher *m, const uint8_t *data, size_t len, struct err *err)
+{
+	size_t old = m->next > BACK_MAX ? m->next - BACK_MAX : 0;
+
+	if (old < m->from)
+		old = m->from;
+	/* Not for a few bytes: they would be moved again and again. */
+	if (old >= BACK_MAX || old == m->len) {
+		m->len -= old;
+		memmove(m->buf, m->buf + old, m->len);
+		m->off += old;
+		m->next -= old;
+		m->from = m->from > old ? m->from - old : 0;
+	}
+	if (m->len + len > m->buf_max) {
+		size_t max = m->len + len + m->len / 2;
+		uint8_t *buf = realloc(m->buf, max);
+
+		if (!buf)
+			return err_set(err, -ENOMEM, "out of memory");
+		m->buf = buf;
+		m->buf_max = max;
+	}
+	memcpy(m->buf + m->len, data, len);
+	m->len += len;
+	return 0;
+}
+
+int matcher_next(struct matcher *m, const uint8_t *data, size_t len, uint64_t min, bool last,
+                 struct err *err)
+{
+	int r = len > 0 ? append(m, data, len, err) : 0;
+
+	return r < 0 ? r : scan(m, min, last, err);
 }
 
 const struct match *matcher_matches(const struct matcher *m, size_t *ret_n)

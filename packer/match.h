@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,12 +50,13 @@ void matcher_free(struct matcher *m);
 DEFINE_CLEANUP(struct matcher *, matcher_free)
 
 /*
- * Look for matches of at least @min bytes in the next @len new bytes at @data.
- * Bytes are passed from the first to the last, in windows of any size; a match
- * that goes on in the next window is one match.
+ * Look for matches of at least @min bytes, the same number each time, in the
+ * next @len new bytes at @data; @last says that no bytes follow them. Bytes are
+ * passed from the first to the last, in windows of any size: the matches are the same.
+ * Returns 0; -ENOMEM; what the view returned.
  */
 MUST_CHECK int matcher_next(struct matcher *m, const uint8_t *data, size_t len, uint64_t min,
-                            struct err *err);
+                            bool last, struct err *err);
 
 /* Matches found so far: ascending, without overlap. Borrowed until the next call. */
 const struct match *matcher_matches(const struct matcher *m, size_t *ret_n);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "base/io.h"
+#include "codec.h"
 #include "grow.h"
 #include "packs_internal.h"
 
@@ -44,8 +45,27 @@ static bool is_wasteful(const struct pack_record *pack)
 	return pack->old && pack->used > 0 && pack->used < pack->size / USED_MIN;
 }
 
+/* What is damaged must not get into a pack whose digest says that all is well. */
+static int check_frame(struct codec *codec, const void *frame, const struct stored_chunk *c,
+                       struct err *err)
+{
+	CLEANUP(free) void *plain = malloc(c->size);
+	struct digest digest;
+
+	if (!plain)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (codec_decompress(codec, frame, c->frame_size, plain, c->size, NULL) == 0) {
+		sha256(plain, c->size, &digest);
+		if (digest_equal(&digest, &c->digest))
+			return 0;
+	}
+	return err_set(err, -EBADMSG,
+	               "a pack of the earlier image is damaged; use '--from none' to do without");
+}
+
 /* Store chunk @c, whose pack is open at @fd, once more, and forget where it was. */
-static int move_chunk(struct packs *packs, int fd, struct stored_chunk *c, struct err *err)
+static int move_chunk(struct packs *packs, struct codec *codec, int fd, struct stored_chunk *c,
+                      struct err *err)
 {
 	CLEANUP(free) void *frame = malloc(c->frame_size);
 	struct stored_chunk *moved;
@@ -64,7 +84,9 @@ static int move_chunk(struct packs *packs, int fd, struct stored_chunk *c, struc
 	if (r < 0)
 		return err_set(err, r, "an earlier pack could not be read: %s",
 		               strerrordesc_np(-r));
-	r = packs_add(packs, &chunk, &moved, err);
+	r = check_frame(codec, frame, c, err);
+	if (r == 0)
+		r = packs_add(packs, &chunk, &moved, err);
 	if (r < 0)
 		return r;
 	c->pack = moved->pack;
@@ -105,8 +127,9 @@ static int list_moving(const struct packs *packs, struct stored_chunk ***ret, si
 int packs_rewrite(struct packs *packs, const struct new_content *list, size_t n, struct err *err)
 {
 	CLEANUP(free) struct stored_chunk **moving = NULL;
+	CLEANUP(codec_free) struct codec *codec = codec_new();
 	size_t n_moving = 0;
-	int r = list_moving(packs, &moving, &n_moving);
+	int r = codec ? list_moving(packs, &moving, &n_moving) : -ENOMEM;
 
 	if (r < 0)
 		return err_set(err, r, "out of memory");
@@ -117,7 +140,7 @@ int packs_rewrite(struct packs *packs, const struct new_content *list, size_t n,
 		int fd = openat(packs->dirfd, digest_hex(&pack->digest, hex), O_RDONLY | O_CLOEXEC);
 
 		r = fd < 0 ? err_set_errno(err, "'%s': pack '%.12s'", packs->path, hex)
-		           : move_chunk(packs, fd, moving[i], err);
+		           : move_chunk(packs, codec, fd, moving[i], err);
 	}
 	if (r < 0 || n_moving == 0)
 		return r;

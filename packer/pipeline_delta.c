@@ -82,8 +82,8 @@ static void list_bases(const struct block *b, const struct slice *s, struct pref
 
 		if (!base)
 			continue;
-		list->n = base_chunks(base, part->off, part->len, budget, list->chunks, list->n,
-		                      DELTA_BASES_MAX);
+		list->n = base_chunks(base, part->off + part->len / 2, budget, list->chunks,
+		                      list->n, DELTA_BASES_MAX);
 		for (uint32_t k = before; k < list->n; k++)
 			list->images[k] = base->img;
 	}
