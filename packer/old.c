@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "oci_json.h"
 
@@ -21,6 +22,24 @@ static void read_plain_digest(const struct layout *layout, const struct manifest
 	digest = json_string_value(json_object_get(config, "indexDigest"));
 	if (digest && strncmp(digest, prefix, strlen(prefix)) == 0)
 		(void)!digest_parse(digest + strlen(prefix), strlen(digest + strlen(prefix)), ret);
+}
+
+/* What the image's packs lack cannot be had from elsewhere: the new image would lack it, too. */
+static int check_packs(const struct layout *layout, const struct manifest *m, struct err *err)
+{
+	for (uint32_t i = 0; i < m->n_packs; i++) {
+		char hex[DIGEST_HEX_SIZE];
+		struct stat st;
+
+		if (fstatat(layout_blobs(layout), digest_hex(&m->packs[i].digest, hex), &st, 0) <
+		    0)
+			return err_set(err, -EBADMSG, "'%s': pack '%.12s': %s", layout_path(layout),
+			               hex, strerrordesc_np(errno));
+		if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != m->packs[i].size)
+			return err_set(err, -EBADMSG, "'%s': pack '%.12s' is damaged",
+			               layout_path(layout), hex);
+	}
+	return 0;
 }
 
 int old_open(const char *path, const char *tag, struct old *ret, struct err *err)
@@ -44,7 +63,9 @@ int old_open(const char *path, const char *tag, struct old *ret, struct err *err
 		const struct manifest *m = &old.set.manifests[old.n];
 
 		read_plain_digest(layout, m, &old.plain[old.n]);
-		r = image_open_in_memory(layout, m, &old.images[old.n], err);
+		r = check_packs(layout, m, err);
+		if (r == 0)
+			r = image_open_in_memory(layout, m, &old.images[old.n], err);
 	}
 	if (r < 0)
 		return r;

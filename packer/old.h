@@ -17,7 +17,10 @@ struct old {
 
 #define OLD_INIT ((struct old){ .set = IMAGE_SET_INIT })
 
-/* Open all images that @tag of the layout at @path names. Returns 0; -ENOENT when there is no such tag; -errno. */
+/*
+ * Open all images that @tag of the layout at @path names. Their packs have to be
+ * there. Returns 0; -ENOENT when there is no such tag; -EBADMSG; -errno.
+ */
 MUST_CHECK int old_open(const char *path, const char *tag, struct old *ret, struct err *err);
 
 void old_release(struct old *old);
