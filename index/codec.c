@@ -21,6 +21,7 @@
 enum {
 	LEVEL_MAX = 19,           /* higher levels need windows that readers refuse */
 	FILE_WINDOW_LOG_MAX = 27, /* 128 MiB: the largest that zstd -d takes by default */
+	FILE_WINDOW_LOG = 25,     /* of what is written: more costs memory and saves nothing */
 	WINDOW_LOG_MIN = 10,      /* libzstd's */
 	PIECE = 2 << 10,          /* bytes that tell, */
 	PIECE_EVERY = 16 << 10,   /* out of so many, whether a chunk can be compressed: */
@@ -382,8 +383,7 @@ int codec_compress_file(int in_fd, int out_fd, int level, struct err *err)
 	r = level < 1 || level > LEVEL_MAX ? -EINVAL : prepare_compression(codec, level);
 	if (r < 0)
 		return err_set(err, r, "compression could not be set up at level %d", level);
-	if (ZSTD_isError(
-		    ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_windowLog, FILE_WINDOW_LOG_MAX)) ||
+	if (ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_windowLog, FILE_WINDOW_LOG)) ||
 	    ZSTD_isError(
 		    ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_enableLongDistanceMatching, 1)) ||
 	    ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(codec->cctx, copy->size)))

@@ -81,7 +81,7 @@ static int prepare_db(struct index_writer *w, struct err *err)
 	r = run(w->db,
 	        "PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE;"
 	        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-	        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -65536; BEGIN;",
+	        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -8192; BEGIN;",
 	        err);
 	if (r == 0)
 		r = run(w->db, identity, err);

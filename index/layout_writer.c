@@ -20,7 +20,7 @@
 enum {
 	BLOB_MODE = 0444, /* never changed again */
 	JSON_MODE = 0644, /* index.json and oci-layout */
-	INDEX_LEVEL = 12, /* beyond it digests, which do not compress, only take longer */
+	INDEX_LEVEL = 9,  /* beyond it digests, which do not compress, only take longer */
 	READ_STEP = 1 << 17,
 };
 
@@ -85,36 +85,69 @@ static int make_layout(struct layout_writer *w, struct err *err)
 	return 0;
 }
 
-int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err)
+/* A writer that has nothing open. Returns NULL when memory runs out. */
+static struct layout_writer *writer_new(const char *path)
 {
 	CLEANUP(layout_writer_close) struct layout_writer *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->dir = -1;
+	w->blobs = -1;
+	w->path = strdup(path);
+	return w->path ? TAKE_PTR(w) : NULL;
+}
+
+/* Open the layout's directory and wait until it is locked for us. */
+static int open_locked(struct layout_writer *w, struct err *err)
+{
+	w->dir = open(w->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return w->dir < 0 ? err_set_errno(err, "'%s'", w->path) : lock(w, err);
+}
+
+static int open_blobs(struct layout_writer *w, struct err *err)
+{
+	w->blobs = openat(w->dir, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return w->blobs < 0 ? err_set_errno(err, "'%s/blobs/sha256'", w->path) : 0;
+}
+
+int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err)
+{
+	CLEANUP(layout_writer_close) struct layout_writer *w = writer_new(path);
 	int r;
 
 	if (!w)
 		return err_set(err, -ENOMEM, "out of memory");
-	w->dir = -1;
-	w->blobs = -1;
-	w->path = strdup(path);
-	if (!w->path)
-		return err_set(err, -ENOMEM, "out of memory");
 	r = io_make_dirs(path, err);
-	if (r < 0)
-		return r;
-	w->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (w->dir < 0)
-		return err_set_errno(err, "'%s'", path);
-	r = lock(w, err);
+	if (r == 0)
+		r = open_locked(w, err);
 	if (r < 0)
 		return r;
 	r = make_layout(w, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", path);
-	w->blobs = openat(w->dir, "blobs/sha256", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (w->blobs < 0)
-		return err_set_errno(err, "'%s/blobs/sha256'", path);
+	r = open_blobs(w, err);
+	if (r < 0)
+		return r;
 	r = io_sweep(w->blobs, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s/blobs/sha256'", path);
+	*ret = TAKE_PTR(w);
+	return 0;
+}
+
+int layout_writer_lock(const char *path, struct layout_writer **ret, struct err *err)
+{
+	CLEANUP(layout_writer_close) struct layout_writer *w = writer_new(path);
+	int r;
+
+	if (!w)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = open_locked(w, err);
+	if (r == 0)
+		r = open_blobs(w, err);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(w);
 	return 0;
 }
@@ -207,6 +240,17 @@ int layout_writer_json(struct layout_writer *w, const json_t *json, struct descr
 		return 0;
 	r = io_publish_bytes(w->blobs, digest_hex(&d.digest, hex), text, d.size, BLOB_MODE, err);
 	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
+}
+
+int layout_file_digest(const char *path, struct digest *ret, struct err *err)
+{
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct descriptor d = { .size = 0 };
+	int r = fd < 0 ? err_set_errno(err, "'%s'", path) : describe(fd, &d, err);
+
+	if (r == 0)
+		*ret = d.digest;
+	return r;
 }
 
 int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,

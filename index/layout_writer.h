@@ -19,6 +19,12 @@ struct layout_writer;
  */
 MUST_CHECK int layout_writer_open(const char *path, struct layout_writer **ret, struct err *err);
 
+/*
+ * Keep writers out of the existing layout @path, waiting for one to end, and
+ * change nothing in it. Returns 0 or -errno.
+ */
+MUST_CHECK int layout_writer_lock(const char *path, struct layout_writer **ret, struct err *err);
+
 /* Accepts NULL. */
 void layout_writer_close(struct layout_writer *w);
 DEFINE_CLEANUP(struct layout_writer *, layout_writer_close)
@@ -35,6 +41,9 @@ const char *layout_writer_path(const struct layout_writer *w);
 /* Publish the bytes of @json, compact, as a blob. */
 MUST_CHECK int layout_writer_json(struct layout_writer *w, const json_t *json,
                                   struct descriptor *ret, struct err *err);
+
+/* Digest of the whole file at @path, such as an index database. Returns 0 or -errno. */
+MUST_CHECK int layout_file_digest(const char *path, struct digest *ret, struct err *err);
 
 /* Compress the index database at @path and publish it as a blob. */
 MUST_CHECK int layout_writer_index(struct layout_writer *w, const char *path,

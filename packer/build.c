@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "budget.h"
 #include "cache.h"
 #include "contents.h"
 #include "format.h"
@@ -20,6 +22,7 @@ struct build {
 	unsigned n_sources;
 	struct platform_tree trees[PLATFORMS_MAX]; /* one for each image */
 	unsigned n_trees;
+	struct first_uses uses;
 	struct contents contents;
 	struct layout_writer *writer; /* owned */
 	struct cache *cache;          /* owned */
@@ -35,6 +38,7 @@ static void build_free(struct build *b)
 		manifest_release(&b->manifests[i]);
 	packs_free(b->packs);
 	contents_release(&b->contents);
+	first_uses_release(&b->uses);
 	old_release(&b->old);
 	cache_close(b->cache);
 	layout_writer_close(b->writer);
@@ -133,6 +137,20 @@ static int build_trees(struct build *b, struct err *err)
 	return r;
 }
 
+static int read_trace(struct build *b, struct err *err)
+{
+	const struct build_options *o = b->options;
+
+	return o->trace ? first_uses_read(o->trace, b->trees, b->n_trees,
+	                                  o->pipeline.chunker.target, &b->uses, err)
+	                : 0;
+}
+
+static const char *platform_name(const struct build_options *o, unsigned bit)
+{
+	return o->n_overlays > 0 ? o->overlays[bit].platform.name : FORMAT_PLATFORM_ANY;
+}
+
 static bool same_layout(const char *a, const char *b)
 {
 	struct stat x, y;
@@ -163,7 +181,11 @@ static int open_old(struct build *b, struct err *err)
 		return err_set(err, r, "%s", reason.msg);
 	if (r < 0 && r != -ENOENT)
 		note("packing everything anew: %s", reason.msg);
-	return b->old.n > 0 ? old_register(&b->old, b->packs, err) : 0;
+	if (b->old.n == 0)
+		return 0;
+	for (unsigned i = 0; i < b->n_trees; i++)
+		packs_set_base(b->packs, i, old_number_for(&b->old, platform_name(o, i)));
+	return old_register(&b->old, b->packs, err);
 }
 
 static int open_layout(struct build *b, struct err *err)
@@ -197,17 +219,16 @@ static int collect(struct build *b, struct err *err)
 	const struct contents_options options = {
 		.small_max = o->pipeline.chunker.target,
 		.hash_all = b->old.n > 0,
+		.uses = &b->uses,
 		.cache = b->cache,
 		.jobs = o->pipeline.jobs,
 		.progress = o->progress,
 	};
+	int r = contents_collect(b->trees, b->n_trees, &options, &b->contents, err);
 
-	return contents_collect(b->trees, b->n_trees, &options, &b->contents, err);
-}
-
-static const char *platform_name(const struct build_options *o, unsigned bit)
-{
-	return o->n_overlays > 0 ? o->overlays[bit].platform.name : FORMAT_PLATFORM_ANY;
+	if (r == 0)
+		first_uses_apply(&b->uses, &b->contents);
+	return r;
 }
 
 static int reuse(struct build *b, struct err *err)
@@ -245,8 +266,40 @@ static int store_contents(struct build *b, struct err *err)
 		r = err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
+	/* What threads used and freed is of no use to what follows. */
+	(void)malloc_trim(0);
 	packs_count_use(b->packs, b->contents.list, b->contents.n);
 	return packs_rewrite(b->packs, b->contents.list, b->contents.n, err);
+}
+
+/* Refuse an update above the limit, when all but the tag is written. */
+static int check_budget(struct build *b, struct err *err)
+{
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	const struct build_options *o = b->options;
+	const struct image_set images = {
+		.manifests = b->manifests,
+		.n_manifests = b->n_manifests,
+	};
+	int r;
+
+	if (!o->has_max_update || !o->base)
+		return 0;
+	r = layout_open(o->image->layout, &layout, err);
+	if (r < 0)
+		return r;
+	return budget_check(&(struct report_source){ .layout = layout, .images = &images },
+	                    &(struct report_source){ .layout = o->base->layout,
+	                                             .images = &o->base->images },
+	                    o->max_update, err);
+}
+
+/* A layout that has no room for it has none for the next build either. */
+static int save_cache(const struct build *b, struct err *err)
+{
+	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, err);
+
+	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
 }
 
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
@@ -270,18 +323,12 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 			b->n_manifests++;
 	}
 	if (r == 0)
-		r = layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret,
-		                      err);
-	return r;
-}
-
-/* Without it the next build only takes longer. */
-static void save_cache(const struct build *b)
-{
-	struct err err = ERR_INIT;
-
-	if (cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, &err) < 0)
-		note("the next build will read all files: %s", err.msg);
+		r = check_budget(b, err);
+	if (r == 0)
+		r = save_cache(b, err);
+	if (r < 0)
+		return r;
+	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
 }
 
 /* Files that some platform has. */
@@ -321,11 +368,16 @@ static void count_image(const struct build *b, struct build_report *ret)
 
 static int build_images(struct build *b, struct descriptor *ret, struct err *err)
 {
-	int r = walk_sources(b, err);
+	enum progress_kind kind = b->options->progress;
+	int r;
 
+	progress_phase(kind, "walk");
+	r = walk_sources(b, err);
 	warnings_end();
 	if (r == 0)
 		r = build_trees(b, err);
+	if (r == 0)
+		r = read_trace(b, err);
 	if (r == 0)
 		r = open_existing_layout(b, err);
 	if (r == 0)
@@ -336,9 +388,10 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 		r = reuse(b, err);
 	if (r == 0)
 		r = store_contents(b, err);
-	if (r == 0)
-		r = publish_all(b, ret, err);
-	return r;
+	if (r < 0)
+		return r;
+	progress_phase(kind, "publish");
+	return publish_all(b, ret, err);
 }
 
 int build(const struct build_options *options, struct build_report *ret, struct err *err)
@@ -354,7 +407,6 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 	r = build_images(b, &image, err);
 	if (r < 0)
 		return r;
-	save_cache(b);
 	count_files(b, &report);
 	count_unique(b, &report);
 	count_image(b, &report);

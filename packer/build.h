@@ -4,6 +4,7 @@
 
 #include "layout.h"
 #include "pipeline.h"
+#include "tagged.h"
 #include "walk.h"
 
 /* A directory that is laid over the common one for a platform. */
@@ -22,7 +23,11 @@ struct build_options {
 	/* The release to start from; when empty, what the image's tag names now, if it does. */
 	struct image_ref from; /* owned by whoever made the options */
 	bool no_from;
+	const char *trace; /* borrowed; a file that orders what is packed, or NULL */
 	enum progress_kind progress;
+	const struct tagged *base; /* borrowed; what nodes have now, or NULL */
+	bool has_max_update;
+	uint64_t max_update; /* bytes that a node with @base may have to fetch */
 };
 
 /* What a build made. */
@@ -34,6 +39,9 @@ struct build_report {
 	uint64_t image_bytes;  /* sum of the blobs that the image index names, directly or not */
 };
 
-/* Build. Until the tag is switched, in the last step, the layout's images stay as they were. */
+/*
+ * Build. Until the tag is switched, in the last step, the layout's images stay as they were.
+ * Returns 0, -EDOM when the update is above the limit, or -errno.
+ */
 MUST_CHECK int build(const struct build_options *options, struct build_report *ret,
                      struct err *err);

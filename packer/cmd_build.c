@@ -8,7 +8,10 @@
 #include "base/text.h"
 #include "build.h"
 #include "commands.h"
+#include "metadata.h"
 #include "notes.h"
+#include "summary.h"
+#include "tagged.h"
 
 enum {
 	TARGET_DEFAULT = 256 << 10,
@@ -16,6 +19,7 @@ enum {
 	LEVEL_DEFAULT = 3,
 	LEVEL_MAX = 19,
 	JOBS_MAX = 256,
+	NS_PER_MS = 1000000,
 };
 
 static const char help[] =
@@ -31,23 +35,30 @@ static const char help[] =
 	"  -j, --jobs N                threads that compress (default: one a core)\n"
 	"      --from IMAGE            start from this image of the same layout, or from\n"
 	"                              none (default: what IMAGE names now, if it does)\n"
+	"      --trace FILE            put what FILE lists first, in order of first use\n"
 	"      --no-deltas             make no delta layers for nodes that have that one\n"
 	"      --keep-mtime            keep modification times (default: 1970-01-01, or\n"
 	"                              $SOURCE_DATE_EPOCH; with both, the earlier one)\n"
 	"      --keep-owner            keep owner and group (default: 0)\n"
 	"      --xattrs                keep extended attributes user.*\n"
-	"      --progress KIND         auto (default), tty, plain or none\n"
+	"      --max-update SIZE       fail with status 4, and leave the tag, when nodes\n"
+	"                              with the image before would have to fetch more\n"
+	"      --metadata-file FILE    write digest, sizes and counts as JSON\n"
+	"      --progress KIND         auto (default), tty, plain, json or none\n"
 	"  -h, --help                  show this help\n";
 
 enum {
 	OPT_LEVEL = 256,
 	OPT_CHUNK_SIZE,
 	OPT_FROM,
+	OPT_TRACE,
 	OPT_NO_DELTAS,
 	OPT_KEEP_MTIME,
 	OPT_KEEP_OWNER,
 	OPT_XATTRS,
-	OPT_PROGRESS
+	OPT_PROGRESS,
+	OPT_MAX_UPDATE,
+	OPT_METADATA_FILE,
 };
 
 static const struct option options[] = {
@@ -56,14 +67,30 @@ static const struct option options[] = {
 	{ "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
 	{ "jobs", required_argument, NULL, 'j' },
 	{ "from", required_argument, NULL, OPT_FROM },
+	{ "trace", required_argument, NULL, OPT_TRACE },
 	{ "no-deltas", no_argument, NULL, OPT_NO_DELTAS },
 	{ "keep-mtime", no_argument, NULL, OPT_KEEP_MTIME },
 	{ "keep-owner", no_argument, NULL, OPT_KEEP_OWNER },
 	{ "xattrs", no_argument, NULL, OPT_XATTRS },
+	{ "max-update", required_argument, NULL, OPT_MAX_UPDATE },
+	{ "metadata-file", required_argument, NULL, OPT_METADATA_FILE },
 	{ "progress", required_argument, NULL, OPT_PROGRESS },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
+
+/* What the command line says. */
+struct build_args {
+	struct build_options o;
+	struct image_ref image;    /* owned */
+	const char *metadata_file; /* borrowed, or NULL */
+};
+
+static void build_args_release_cleanup(struct build_args *args)
+{
+	image_ref_release(&args->image);
+	image_ref_release(&args->o.from);
+}
 
 /* Cores that this process may use. */
 static unsigned online_cores(void)
@@ -128,10 +155,21 @@ static int set_progress(struct build_options *o, const char *text, struct err *e
 		o->progress = PROGRESS_TTY;
 	else if (strcmp(text, "plain") == 0)
 		o->progress = PROGRESS_PLAIN;
+	else if (strcmp(text, "json") == 0)
+		o->progress = PROGRESS_JSON;
 	else if (strcmp(text, "none") == 0)
 		o->progress = PROGRESS_NONE;
 	else
-		return err_set(err, -EINVAL, "progress '%s' is not auto, tty, plain or none", text);
+		return err_set(err, -EINVAL, "progress '%s' is not auto, tty, plain, json or none",
+		               text);
+	return 0;
+}
+
+static int set_max_update(struct build_options *o, const char *text, struct err *err)
+{
+	if (text_parse_size(text, &o->max_update) < 0)
+		return err_set(err, -EINVAL, "'%s' is not a size, as in 200M", text);
+	o->has_max_update = true;
 	return 0;
 }
 
@@ -143,8 +181,9 @@ static int set_from(struct build_options *o, const char *text, struct err *err)
 }
 
 /* Returns 0 or -EINVAL with a message. */
-static int apply_option(int option, struct build_options *o, struct err *err)
+static int apply_option(int option, struct build_args *args, struct err *err)
 {
+	struct build_options *o = &args->o;
 	unsigned level = 0;
 	int r;
 
@@ -162,6 +201,9 @@ static int apply_option(int option, struct build_options *o, struct err *err)
 		return set_chunk_size(o, optarg, err);
 	case OPT_FROM:
 		return set_from(o, optarg, err);
+	case OPT_TRACE:
+		o->trace = optarg;
+		return 0;
 	case OPT_NO_DELTAS:
 		o->pipeline.deltas = false;
 		return 0;
@@ -174,13 +216,18 @@ static int apply_option(int option, struct build_options *o, struct err *err)
 	case OPT_XATTRS:
 		o->walk.flags |= WALK_XATTRS;
 		return 0;
+	case OPT_MAX_UPDATE:
+		return set_max_update(o, optarg, err);
+	case OPT_METADATA_FILE:
+		args->metadata_file = optarg;
+		return 0;
 	default:
 		return set_progress(o, optarg, err);
 	}
 }
 
 /* Returns -1 to go on, or an exit status. */
-static int parse_options(int argc, char *argv[], struct build_options *o, struct image_ref *image)
+static int parse_options(int argc, char *argv[], struct build_args *args)
 {
 	struct err err = ERR_INIT;
 	int option;
@@ -193,14 +240,14 @@ static int parse_options(int argc, char *argv[], struct build_options *o, struct
 		}
 		if (option == '?') /* getopt has said what is wrong */
 			return STATUS_USAGE;
-		if (apply_option(option, o, &err) < 0)
+		if (apply_option(option, args, &err) < 0)
 			return fail_usage("build", "%s", err.msg);
 	}
 	if (argc - optind != 2)
 		return fail_usage("build", "wants SOURCE and IMAGE");
-	if (image_ref_parse(argv[optind + 1], image, &err) < 0)
+	if (image_ref_parse(argv[optind + 1], &args->image, &err) < 0)
 		return fail_usage("build", "%s", err.msg);
-	o->source = argv[optind];
+	args->o.source = argv[optind];
 	return -1;
 }
 
@@ -221,43 +268,59 @@ static int read_epoch(struct walk_options *walk, struct err *err)
 	return 0;
 }
 
-static void print_summary(const struct build_report *report, uint64_t ns)
+/* Returns 0 or -errno. */
+static int run(const struct build_args *args, struct build_report *report, struct err *err)
 {
-	char in[TEXT_SIZE_MAX], unique[TEXT_SIZE_MAX], out[TEXT_SIZE_MAX];
-	char hex[DIGEST_HEX_SIZE];
-	double seconds = (double)ns / 1e9;
-	double ratio = report->bytes > 0 ? (double)report->image_bytes / (double)report->bytes : 0;
+	CLEANUP(tagged_release) struct tagged base = TAGGED_INIT;
+	struct build_options o = args->o;
+	struct summary_options summary = {
+		.image = &args->image,
+		.metadata_file = args->metadata_file,
+		.progress = o.progress,
+	};
+	uint64_t start = clock_ns();
+	int r = read_epoch(&o.walk, err);
 
-	note("%llu files, %s; unique %s; image %s (%.1f%%); %.1f s, %.0f MB/s",
-	     (unsigned long long)report->files, text_size(report->bytes, in),
-	     text_size(report->unique_bytes, unique), text_size(report->image_bytes, out),
-	     ratio * 100, seconds, seconds > 0 ? (double)report->bytes / seconds / 1e6 : 0);
-	note("image index sha256:%s", digest_hex(&report->digest, hex));
+	if (r == 0 && args->metadata_file)
+		r = metadata_check(args->metadata_file, err);
+	if (r < 0)
+		return r;
+	/* Without an image before, or with a damaged one, there is nothing to compare with. */
+	if (!o.no_from && tagged_load(o.from.layout ? &o.from : &args->image, &base, NULL) == 0)
+		summary.base = &base;
+	o.base = summary.base;
+	r = build(&o, report, err);
+	if (r < 0)
+		return r;
+	summary.duration_ms = (clock_ns() - start) / NS_PER_MS;
+	return summary_write(&summary, report, err);
 }
 
 int cmd_build(int argc, char *argv[])
 {
-	CLEANUP(image_ref_release) struct image_ref image = IMAGE_REF_INIT;
-	struct build_options o = {
-		.image = &image,
-		.pipeline = { .level = LEVEL_DEFAULT, .jobs = online_cores(), .deltas = true },
-		.progress = progress_auto(),
+	CLEANUP(build_args_release)
+	struct build_args args = {
+		.o = {
+			.pipeline = { .level = LEVEL_DEFAULT, .jobs = online_cores(), .deltas = true },
+			.progress = progress_auto(),
+		},
+		.image = IMAGE_REF_INIT,
 	};
 	struct build_report report;
 	struct err err = ERR_INIT;
-	uint64_t start = clock_ns();
 	char hex[DIGEST_HEX_SIZE];
 	int status;
 
-	chunker_init(&o.pipeline.chunker, TARGET_DEFAULT);
-	o.pipeline.group_target = GROUP_TARGET_DEFAULT;
-	status = parse_options(argc, argv, &o, &image);
+	args.o.image = &args.image;
+	chunker_init(&args.o.pipeline.chunker, TARGET_DEFAULT);
+	args.o.pipeline.group_target = GROUP_TARGET_DEFAULT;
+	status = parse_options(argc, argv, &args);
 	if (status >= 0)
 		return status;
-	if (read_epoch(&o.walk, &err) < 0 || build(&o, &report, &err) < 0)
+	if (args.o.progress == PROGRESS_JSON)
+		notes_use_json();
+	if (run(&args, &report, &err) < 0)
 		return fail(&err);
-	if (o.progress != PROGRESS_NONE)
-		print_summary(&report, clock_ns() - start);
 	(void)printf("sha256:%s\n", digest_hex(&report.digest, hex));
 	return cli_finish(STATUS_OK);
 }

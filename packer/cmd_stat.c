@@ -10,6 +10,7 @@
 #include "names.h"
 #include "node_text.h"
 #include "read_args.h"
+#include "report.h"
 
 static const char help[] =
 	"Usage: assetpack stat [OPTION]... IMAGE [PATH]\n"
@@ -34,7 +35,7 @@ static void print_bytes(const char *what, uint64_t bytes)
 {
 	char size[TEXT_SIZE_MAX];
 
-	(void)printf("  %-13s %15llu  %s\n", what, (unsigned long long)bytes,
+	(void)printf("  %-15s %15llu  %s\n", what, (unsigned long long)bytes,
 	             text_size(bytes, size));
 }
 
@@ -51,46 +52,30 @@ static int print_image(const struct layout *layout, const struct manifest *m, st
 	for (uint32_t i = 0; i < m->n_packs; i++)
 		stored += m->packs[i].size;
 	(void)printf("platform %s\n", m->platform.name);
-	(void)printf("  %-13s %15llu\n", "files", (unsigned long long)info->n_files);
+	(void)printf("  %-15s %15llu\n", "files", (unsigned long long)info->n_files);
 	print_bytes("bytes", info->bytes);
 	print_bytes("unique bytes", info->content_bytes);
-	(void)printf("  %-13s %15llu\n", "chunks", (unsigned long long)info->n_chunks);
-	(void)printf("  %-13s %15u\n", "packs", m->n_packs);
+	(void)printf("  %-15s %15llu\n", "chunks", (unsigned long long)info->n_chunks);
+	(void)printf("  %-15s %15u\n", "packs", m->n_packs);
 	print_bytes("stored bytes", stored);
 	return 0;
 }
 
-static bool names_pack(const struct manifest *m, const struct digest *digest)
+/* What platforms share, and what they would cost without. */
+static int print_sharing(const struct image_set *set, struct err *err)
 {
-	for (uint32_t i = 0; i < m->n_packs; i++) {
-		if (digest_equal(&m->packs[i].digest, digest))
-			return true;
-	}
-	return false;
-}
+	struct report report;
+	int r = report_make(set, NULL, &report, err);
 
-/* Bytes of packs that more than one image names. */
-static uint64_t shared_bytes(const struct image_set *set)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < set->n_manifests; i++) {
-		const struct manifest *m = &set->manifests[i];
-
-		for (uint32_t k = 0; k < m->n_packs; k++) {
-			const struct descriptor *pack = &m->packs[k];
-			uint32_t before = 0, after = 0;
-
-			for (uint32_t j = 0; j < i; j++)
-				before += names_pack(&set->manifests[j], &pack->digest);
-			for (uint32_t j = i + 1; j < set->n_manifests; j++)
-				after += names_pack(&set->manifests[j], &pack->digest);
-			/* Count it at its first image. */
-			if (before == 0 && after > 0)
-				bytes += pack->size;
-		}
-	}
-	return bytes;
+	if (r < 0)
+		return r;
+	(void)puts("all platforms");
+	print_bytes("shared bytes", report.shared_bytes);
+	print_bytes("all blobs", report.stored_bytes);
+	print_bytes("separate images", report.separate_bytes);
+	if (report.separate_bytes > report.stored_bytes)
+		print_bytes("saved", report.separate_bytes - report.stored_bytes);
+	return 0;
 }
 
 static int stat_set(const struct read_args *args, struct err *err)
@@ -108,10 +93,8 @@ static int stat_set(const struct read_args *args, struct err *err)
 		if (!only || only == &set.manifests[i])
 			r = print_image(layout, &set.manifests[i], err);
 	}
-	if (r == 0 && !only && set.n_manifests > 1) {
-		(void)puts("all platforms");
-		print_bytes("shared bytes", shared_bytes(&set));
-	}
+	if (r == 0 && !only && set.n_manifests > 1)
+		r = print_sharing(&set, err);
 	return r;
 }
 

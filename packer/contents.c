@@ -26,6 +26,7 @@ void contents_release(struct contents *contents)
 		base_free(c->base);
 	}
 	free(contents->list);
+	free(contents->parts);
 	*contents = CONTENTS_INIT;
 }
 
@@ -93,7 +94,9 @@ static void choose(struct contents *c, unsigned n_trees, const struct contents_o
 	for (size_t i = 0; i < c->n; i++) {
 		struct new_content *content = &c->list[i];
 
-		content->to_hash |= options->hash_all || content_size(content) < options->small_max;
+		content->to_hash |= options->hash_all ||
+		                    content_size(content) < options->small_max ||
+		                    first_uses_split(options->uses, content_size(content));
 		content->to_hash &= !content->has_digest;
 	}
 }
@@ -230,7 +233,7 @@ static int compare_digests(const void *a, const void *b)
 	return order != 0 ? order : (x < y ? -1 : x > y);
 }
 
-/* Contents of the @n at @list were not hashed before they were packed, and have one size. */
+/* The @n contents at @list have one size; some were not hashed before they were packed. */
 static int find_twins(struct new_content *list, size_t n)
 {
 	CLEANUP(free) struct new_content **order = calloc(n, sizeof(struct new_content *));
@@ -260,16 +263,18 @@ int contents_settle(struct contents *contents)
 		if (!contents->list[i].whole && contents->list[i].n_runs > 1)
 			sort_runs(&contents->list[i]);
 	}
-	/* The list is in order of size, and in that those without a digest come first. */
+	/*
+	 * The list is in order of size, and in that those that had no digest come first: others of
+	 * that size may be equal to them.
+	 */
 	for (size_t i = 0; r == 0 && i < contents->n; i = end) {
 		const struct new_content *c = &contents->list[i];
 
 		for (end = i + 1;
-		     end < contents->n && !c->has_digest && !contents->list[end].has_digest &&
-		     content_size(&contents->list[end]) == content_size(c);
+		     end < contents->n && content_size(&contents->list[end]) == content_size(c);
 		     end++)
 			;
-		if (end - i > 1)
+		if (end - i > 1 && !c->has_digest)
 			r = find_twins(&contents->list[i], end - i);
 	}
 	return r;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cache.h"
+#include "first_use.h"
 #include "new_content.h"
 #include "platform_tree.h"
 #include "progress.h"
@@ -14,6 +15,9 @@
 struct contents {
 	struct new_content *list; /* owned; in no useful order */
 	size_t n;
+	/* Owned; of contents of which a trace has only parts; in order of the list, then offset. */
+	struct first_use *parts;
+	size_t n_parts;
 };
 
 #define CONTENTS_INIT ((struct contents){ .list = NULL, .n = 0 })
@@ -21,6 +25,7 @@ struct contents {
 struct contents_options {
 	uint64_t small_max; /* files below it are small */
 	bool hash_all;
+	const struct first_uses *uses; /* borrowed; those that it splits are hashed */
 	struct cache *cache; /* borrowed: digests of files that have not changed; may be NULL */
 	unsigned jobs;       /* threads */
 	enum progress_kind progress;

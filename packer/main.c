@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* assetpack: packs asset trees and looks into images. */
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -15,6 +16,8 @@ static const struct cli_command commands[] = {
 	{ "stat", "IMAGE [PATH]", "show sizes and sharing, or one file", cmd_stat },
 	{ "verify", "IMAGE", "check every byte and every rule", cmd_verify },
 	{ "inspect", "IMAGE [--json]", "show digests and layers", cmd_inspect },
+	{ "diff", "OLD NEW", "show what an update costs, file by file", cmd_diff },
+	{ "gc", "LAYOUT", "remove what no tag reaches", cmd_gc },
 };
 
 static const struct cli_program program = {
@@ -28,7 +31,7 @@ static const struct cli_program program = {
 
 int fail(const struct err *err)
 {
-	note("%s", err->msg);
+	note_error("%s", err->msg);
 	return cli_status_of(err->code);
 }
 
@@ -40,11 +43,16 @@ int fail_usage(const char *command, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	note("%s; see 'assetpack %s --help'", text, command);
+	note_error("%s; see 'assetpack %s --help'", text, command);
 	return STATUS_USAGE;
 }
 
 int main(int argc, char *argv[])
 {
+	/*
+	 * Large blocks go back to the kernel when they are freed: the stages of a build follow each
+	 * other, and each wants the memory of the one before. Left alone, libc learns to keep them.
+	 */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	return cli_run(&program, argc, argv);
 }

@@ -46,7 +46,7 @@ struct new_content {
 	uint32_t chunk_off; /* whole */
 	uint32_t platforms;
 	uint32_t id;         /* row in the index that is being written, or 0 */
-	uint32_t rank;       /* place in the order of first use, from 1; 0 when no trace has it */
+	uint32_t rank;       /* of what a trace has of it, the first; see struct segment */
 	bool has_digest : 1; /* known before the bytes are packed: they must match it */
 	bool to_hash    : 1; /* its digest has to be known before bytes are packed */
 	bool whole      : 1; /* one run is all of it */
@@ -79,6 +79,7 @@ struct segment {
 	struct new_content *content; /* borrowed */
 	uint64_t off;
 	uint64_t len;
+	uint32_t rank;   /* place in the order of first use, from 1; 0 when no trace has it */
 	bool small;      /* below the target: joined with others */
 	bool ends_group; /* small: the chunk ends after it */
 };

@@ -4,6 +4,25 @@
 #include <errno.h>
 #include <string.h>
 
+#include "oci_json.h"
+
+/* What the config says of the index database. One that says nothing is none that is known. */
+static void read_plain_digest(const struct layout *layout, const struct manifest *m,
+                              struct digest *ret)
+{
+	static const char prefix[] = "sha256:";
+	CLEANUP(free) char *text = NULL;
+	CLEANUP(json_decref) json_t *config = NULL;
+	const char *digest;
+
+	if (layout_read_blob(layout, &m->config, &text, NULL) < 0 ||
+	    json_parse_object(text, m->config.size, "config", &config, NULL) < 0)
+		return;
+	digest = json_string_value(json_object_get(config, "indexDigest"));
+	if (digest && strncmp(digest, prefix, strlen(prefix)) == 0)
+		(void)!digest_parse(digest + strlen(prefix), strlen(digest + strlen(prefix)), ret);
+}
+
 int old_open(const char *path, const char *tag, struct old *ret, struct err *err)
 {
 	CLEANUP(layout_close) struct layout *layout = NULL;
@@ -14,12 +33,19 @@ int old_open(const char *path, const char *tag, struct old *ret, struct err *err
 		r = layout_images(layout, tag, &old.set, err);
 	if (r < 0)
 		return r;
+	if (old.set.n_manifests > PLATFORMS_MAX)
+		return err_set(err, -E2BIG, "'%s:%s' has more than %d images", path, tag,
+		               PLATFORMS_MAX);
 	old.images = calloc(old.set.n_manifests + 1u, sizeof(struct image *));
-	if (!old.images)
+	old.plain = calloc(old.set.n_manifests + 1u, sizeof(*old.plain));
+	if (!old.images || !old.plain)
 		return err_set(err, -ENOMEM, "out of memory");
-	for (; r == 0 && old.n < old.set.n_manifests; old.n += r == 0)
-		r = image_open_in_memory(layout, &old.set.manifests[old.n], &old.images[old.n],
-		                         err);
+	for (; r == 0 && old.n < old.set.n_manifests; old.n += r == 0) {
+		const struct manifest *m = &old.set.manifests[old.n];
+
+		read_plain_digest(layout, m, &old.plain[old.n]);
+		r = image_open_in_memory(layout, m, &old.images[old.n], err);
+	}
 	if (r < 0)
 		return r;
 	*ret = old;
@@ -32,52 +58,69 @@ void old_release(struct old *old)
 	for (uint32_t i = 0; i < old->n; i++)
 		image_close(old->images[i]);
 	free(old->images);
+	free(old->plain);
 	image_set_release(&old->set);
 	*old = OLD_INIT;
 }
 
-struct image *old_for(const struct old *old, const char *platform)
+unsigned old_number_for(const struct old *old, const char *platform)
 {
-	struct image *any = NULL;
+	unsigned any = 0;
 
 	for (uint32_t i = 0; i < old->n; i++) {
 		const char *name = old->set.manifests[i].platform.name;
 
 		if (strcmp(name, platform) == 0)
-			return old->images[i];
+			return i;
 		if (strcmp(name, FORMAT_PLATFORM_ANY) == 0)
-			any = old->images[i];
+			any = i;
 	}
-	return any || old->n == 0 ? any : old->images[0];
+	return any;
+}
+
+struct image *old_for(const struct old *old, const char *platform)
+{
+	return old->n > 0 ? old->images[old_number_for(old, platform)] : NULL;
+}
+
+const struct digest *old_plain_index(const struct old *old, const struct manifest *m)
+{
+	for (uint32_t i = 0; i < old->n; i++) {
+		if (digest_equal(&old->set.manifests[i].self.digest, &m->self.digest))
+			return &old->plain[i];
+	}
+	return NULL;
 }
 
 /* Where the chunks of an image go. */
 struct registration {
 	struct packs *packs;
 	uint32_t *records; /* of each of the image's packs */
+	unsigned image;
 };
 
 static int register_chunk(void *arg, const struct chunk *chunk)
 {
 	const struct registration *reg = arg;
 
-	return packs_add_old_chunk(reg->packs, reg->records[chunk->pack - 1], chunk);
+	return packs_add_old_chunk(reg->packs, reg->records[chunk->pack - 1], reg->image, chunk);
 }
 
-static int register_image(struct image *img, struct packs *packs, struct err *err)
+static int register_image(const struct old *old, unsigned i, struct packs *packs, struct err *err)
 {
+	struct image *img = old->images[i];
 	const struct manifest *m = image_manifest(img);
 	CLEANUP(free) uint32_t *records = calloc(m->n_packs + 1u, sizeof(*records));
-	struct registration reg = { .packs = packs, .records = records };
+	struct registration reg = { .packs = packs, .records = records, .image = i };
 
 	if (!records)
 		return err_set(err, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < m->n_packs; i++) {
-		int r = packs_add_old(packs, &m->packs[i], err);
+	for (uint32_t k = 0; k < m->n_packs; k++) {
+		int r = packs_add_old(packs, &m->packs[k], err);
 
 		if (r < 0)
 			return r;
-		records[i] = (uint32_t)r;
+		records[k] = (uint32_t)r;
 	}
 	return index_each_chunk(image_index(img), register_chunk, &reg, err);
 }
@@ -87,6 +130,6 @@ int old_register(const struct old *old, struct packs *packs, struct err *err)
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < old->n; i++)
-		r = register_image(old->images[i], packs, err);
+		r = register_image(old, i, packs, err);
 	return r;
 }

@@ -11,6 +11,7 @@
 struct old {
 	struct image_set set;  /* owned */
 	struct image **images; /* owned; of each of set's manifests */
+	struct digest *plain;  /* owned; of their index databases, zero when not known */
 	uint32_t n;
 };
 
@@ -28,6 +29,12 @@ static inline void old_release_cleanup(struct old *old)
 
 /* The image for @platform: its own, else the one for any, else the first; NULL when there is none. */
 struct image *old_for(const struct old *old, const char *platform);
+
+/* The digest of the index database of the image of @m, one of @old's; zero when it is not known. */
+const struct digest *old_plain_index(const struct old *old, const struct manifest *m);
+
+/* The number of that image; 0 when there is none. */
+unsigned old_number_for(const struct old *old, const char *platform);
 
 /* Make all packs and chunks known to @packs. Returns 0 or -errno. */
 MUST_CHECK int old_register(const struct old *old, struct packs *packs, struct err *err);

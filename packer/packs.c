@@ -224,10 +224,29 @@ static int add_delta(struct packs *packs, const struct new_chunk *chunk, struct 
 	return r < 0 ? err_wrap(err, r, "'%s'", packs->path) : 0;
 }
 
+/* Whether @chunk has a delta that all its platforms can use. */
+static bool has_delta(struct packs *packs, const struct new_chunk *chunk)
+{
+	uint32_t wanted = 0;
+
+	if (chunk->delta_size == 0)
+		return false;
+	for (unsigned i = 0; i < PLATFORMS_MAX; i++)
+		wanted |= chunk->platforms & (1u << i) ? packs->bases[i] : 0;
+	for (uint32_t i = 0; i < chunk->n_bases; i++) {
+		struct stored_chunk *base = packs_find(packs, &chunk->bases[i], UINT32_MAX);
+
+		if (!base || (packs_entry(base)->held & wanted) != wanted)
+			return false;
+	}
+	return true;
+}
+
 int packs_add(struct packs *packs, const struct new_chunk *chunk, struct stored_chunk **ret,
               struct err *err)
 {
-	struct open_pack *o = &packs->open[chunk->delta_size > 0 ? OPEN_COVERED : OPEN_OTHER];
+	bool delta = has_delta(packs, chunk);
+	struct open_pack *o = &packs->open[delta ? OPEN_COVERED : OPEN_OTHER];
 	struct stored_chunk stored = {
 		.digest = chunk->digest,
 		.size = chunk->size,
@@ -241,7 +260,7 @@ int packs_add(struct packs *packs, const struct new_chunk *chunk, struct stored_
 	                       &stored.frame_off, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", packs->path);
-	if (chunk->delta_size > 0)
+	if (delta)
 		r = add_delta(packs, chunk, err);
 	if (r < 0)
 		return r;
@@ -265,7 +284,13 @@ int packs_add_old(struct packs *packs, const struct descriptor *pack, struct err
 	                       err);
 }
 
-int packs_add_old_chunk(struct packs *packs, uint32_t pack, const struct chunk *chunk)
+void packs_set_base(struct packs *packs, unsigned platform, unsigned image)
+{
+	packs->bases[platform] = 1u << image;
+}
+
+int packs_add_old_chunk(struct packs *packs, uint32_t pack, unsigned image,
+                        const struct chunk *chunk)
 {
 	const struct stored_chunk stored = {
 		.digest = chunk->digest,
@@ -276,7 +301,10 @@ int packs_add_old_chunk(struct packs *packs, uint32_t pack, const struct chunk *
 	};
 	struct stored_chunk *known = packs_find(packs, &chunk->digest, UINT32_MAX);
 
-	return known ? 0 : remember(packs, &stored, UINT32_MAX, &known);
+	if (!known && remember(packs, &stored, UINT32_MAX, &known) < 0)
+		return -ENOMEM;
+	packs_entry(known)->held |= 1u << image;
+	return 0;
 }
 
 static int compare_places(const void *a, const void *b)

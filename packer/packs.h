@@ -45,8 +45,15 @@ DEFINE_CLEANUP(struct packs *, packs_free)
  */
 MUST_CHECK int packs_add_old(struct packs *packs, const struct descriptor *pack, struct err *err);
 
-/* Make a chunk of such a pack, number @pack of the records, known. Returns 0 or -ENOMEM. */
-MUST_CHECK int packs_add_old_chunk(struct packs *packs, uint32_t pack, const struct chunk *chunk);
+/*
+ * Make a chunk of such a pack, number @pack of the records, known: it is one of earlier image
+ * number @image, below 32. Returns 0 or -ENOMEM.
+ */
+MUST_CHECK int packs_add_old_chunk(struct packs *packs, uint32_t pack, unsigned image,
+                                   const struct chunk *chunk);
+
+/* Who has the image of platform number @platform has earlier image number @image. */
+void packs_set_base(struct packs *packs, unsigned platform, unsigned image);
 
 /*
  * The first chunk of @digest in a pack that all of @platforms may name, or
@@ -75,7 +82,8 @@ struct new_chunk {
 /*
  * Store a chunk at the end of the pack for exactly its platforms, finishing
  * the pack when it is full or another set's turn has come. Chunks with a delta
- * go to packs of their own: who uses deltas does not need these packs at all.
+ * go to packs of their own: who uses deltas does not need these packs at all. A delta
+ * whose bases some of the platforms' earlier images lack is left out.
  * Returns 0 and sets *@ret (borrowed), or -errno.
  */
 MUST_CHECK int packs_add(struct packs *packs, const struct new_chunk *chunk,

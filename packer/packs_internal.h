@@ -21,6 +21,7 @@ struct entry {
 	struct stored_chunk chunk;
 	uint32_t platforms; /* whose images may name its pack */
 	uint32_t users;     /* whose contents use it */
+	uint32_t held;      /* earlier images that have it, one bit each */
 	uint64_t order;     /* in which it became known */
 };
 
@@ -57,8 +58,9 @@ struct packs {
 	struct delta_record *deltas; /* owned */
 	size_t n_deltas, deltas_max;
 	struct finishing finishing[FINISHING_MAX];
-	size_t n_finishing;           /* that were begun */
-	struct stored_chunk **chunks; /* owned list of what the table's entries hold */
+	size_t n_finishing;            /* that were begun */
+	uint32_t bases[PLATFORMS_MAX]; /* of each platform: its earlier image, as a bit */
+	struct stored_chunk **chunks;  /* owned list of what the table's entries hold */
 	size_t n_chunks, chunks_max;
 
 	pthread_mutex_t lock;

@@ -12,7 +12,7 @@ enum {
 	BLOCK_MIN = 1 << 20,
 	FRAME_SLACK = 128,  /* what codec_bound() adds to a slice beyond its share */
 	BLOCKS_PER_JOB = 2, /* one being worked on, one ready */
-	BLOCKS_EXTRA = 4,   /* for reader, hasher and committer */
+	BLOCKS_EXTRA = 3,   /* for reader, hasher and committer */
 };
 
 void pipeline_fail(struct pipeline *p, int result, const struct err *err)
@@ -175,10 +175,7 @@ static int ring_init(struct pipeline *p)
 		b->plain = malloc(p->block_size);
 		b->frames = malloc(p->frames_size);
 		b->slices = calloc(SLICES_MAX, sizeof(*b->slices));
-		if (p->options->deltas)
-			b->deltas = malloc(p->frames_size);
-		b->deltas_size = p->frames_size;
-		if (!b->plain || !b->frames || !b->slices || (p->options->deltas && !b->deltas))
+		if (!b->plain || !b->frames || !b->slices)
 			return -ENOMEM;
 	}
 	return p->ring ? 0 : -ENOMEM;

@@ -9,7 +9,7 @@
 #include "grow.h"
 
 enum {
-	PREFIX_SHARE = 4,       /* a prefix has so many times the bytes of a slice, */
+	PREFIX_SHARE = 2,       /* a prefix has so many times the bytes of a slice, */
 	PREFIX_MIN = 256 << 10, /* or this many: to index it costs as much as to compress it */
 	TABLE_ENTRY_BYTES = 48, /* what a delta costs beside its frame */
 	WORTH_NUM = 9,          /* a delta is kept below 9/10 of the frame */
@@ -20,7 +20,10 @@ struct delta_maker {
 	int level;
 	struct codec *codec;       /* owned */
 	struct plain_cache *cache; /* owned */
-	uint8_t *prefix;           /* owned; FORMAT_PREFIX_MAX bytes, of which few are touched */
+	/* owned; room for the largest, of which only what is used is ever touched */
+	uint8_t *prefix; /* FORMAT_PREFIX_MAX bytes */
+	uint8_t *frame;  /* frame_max bytes */
+	size_t frame_max;
 };
 
 /* The chunks that a prefix is made of, and where each comes from. */
@@ -40,7 +43,9 @@ struct delta_maker *delta_maker_new(int level)
 	maker->codec = codec_new();
 	maker->cache = plain_cache_new();
 	maker->prefix = malloc(FORMAT_PREFIX_MAX);
-	if (!maker->codec || !maker->cache || !maker->prefix)
+	maker->frame_max = codec_bound(FORMAT_CHUNK_MAX);
+	maker->frame = malloc(maker->frame_max);
+	if (!maker->codec || !maker->cache || !maker->prefix || !maker->frame)
 		return NULL;
 	return TAKE_PTR(maker);
 }
@@ -52,6 +57,7 @@ void delta_maker_free(struct delta_maker *maker)
 	codec_free(maker->codec);
 	plain_cache_free(maker->cache);
 	free(maker->prefix);
+	free(maker->frame);
 	free(maker);
 }
 
@@ -100,8 +106,21 @@ static size_t read_prefix(const struct delta_maker *maker, const struct prefix_l
 	return size;
 }
 
-static int keep(struct block *b, struct slice *s, const struct prefix_list *list, size_t size)
+/* Put the @size bytes at @frame into the block, as the delta of @s. */
+static int keep(struct block *b, struct slice *s, const struct prefix_list *list,
+                const uint8_t *frame, size_t size)
 {
+	if (size > b->deltas_size - b->deltas_used) {
+		size_t room = b->deltas_size * 2 + size;
+		uint8_t *deltas = realloc(b->deltas, room);
+
+		if (!deltas)
+			return -ENOMEM;
+		b->deltas = deltas;
+		b->deltas_size = room;
+	}
+	memcpy(b->deltas + b->deltas_used, frame, size);
+	s->delta_start = b->deltas_used;
 	s->delta_size = (uint32_t)size;
 	s->first_base = (uint32_t)b->n_bases;
 	s->n_bases = list->n;
@@ -128,13 +147,12 @@ int delta_maker_try(struct delta_maker *maker, struct block *b, struct slice *s)
 	prefix_size = list.n > 0 ? read_prefix(maker, &list) : 0;
 	if (prefix_size == 0)
 		return 0;
-	s->delta_start = b->deltas_used;
 	r = codec_compress_delta(maker->codec, maker->level, maker->prefix, prefix_size,
-	                         b->plain + s->start, s->len, b->deltas + s->delta_start,
-	                         b->deltas_size - s->delta_start, &size);
+	                         b->plain + s->start, s->len, maker->frame, maker->frame_max,
+	                         &size);
 	if (r < 0)
 		return r;
 	if (size + TABLE_ENTRY_BYTES >= (uint64_t)s->frame_size * WORTH_NUM / WORTH_DEN)
 		return 0;
-	return keep(b, s, &list, size);
+	return keep(b, s, &list, maker->frame, size);
 }

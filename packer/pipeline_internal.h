@@ -50,10 +50,10 @@ struct slice {
 };
 
 struct block {
-	uint8_t *plain;  /* owned; block_size bytes */
-	uint8_t *frames; /* owned; frames_size bytes */
-	uint8_t *deltas; /* owned; deltas_size bytes; NULL without deltas */
-	size_t deltas_size;
+	uint8_t *plain;     /* owned; block_size bytes */
+	uint8_t *frames;    /* owned; frames_size bytes */
+	uint8_t *deltas;    /* owned; frames of deltas: most blocks have few */
+	size_t deltas_size; /* room there */
 	size_t deltas_used;
 	size_t used;          /* plain bytes in slices */
 	struct slice *slices; /* owned; SLICES_MAX */

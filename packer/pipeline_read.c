@@ -11,9 +11,11 @@
 struct reader {
 	struct pipeline *p;
 	struct input in;
-	struct block *block; /* being filled */
-	uint64_t number;     /* of that block */
-	struct err err;      /* of reading for borders */
+	struct block *block;                /* being filled */
+	uint64_t number;                    /* of that block */
+	struct err err;                     /* of reading for borders */
+	const struct new_content *bordered; /* borrowed; what the borders are of, or NULL */
+	struct borders borders;             /* owned; of its whole content */
 };
 
 /*
@@ -60,10 +62,11 @@ static void add_slice(struct block *b, uint32_t len, size_t n_parts)
 /* A large segment on its way through the reader. */
 struct large {
 	const struct segment *s;
-	struct borders borders; /* owned; of the whole content */
-	size_t next_border;     /* the first one that is behind off */
-	uint64_t off;           /* in the content: sliced so far */
-	size_t have;            /* bytes read beyond that */
+	const struct borders *borders; /* borrowed */
+	size_t next_border;            /* the first one that is behind off */
+	uint64_t run;                  /* where the run began: at a border or at the start */
+	uint64_t off;                  /* in the content: sliced so far */
+	size_t have;                   /* bytes read beyond that */
 };
 
 static uint64_t large_end(const struct large *l)
@@ -74,13 +77,31 @@ static uint64_t large_end(const struct large *l)
 /* Bytes up to where the next slice must end at the latest. */
 static uint64_t bytes_to_border(struct large *l)
 {
+	const struct borders *borders = l->borders;
 	uint64_t end = large_end(l);
 
-	while (l->next_border < l->borders.n && l->borders.at[l->next_border] <= l->off)
-		l->next_border++;
-	if (l->next_border < l->borders.n && l->borders.at[l->next_border] < end)
-		end = l->borders.at[l->next_border];
+	while (l->next_border < borders->n && borders->at[l->next_border] <= l->off)
+		l->run = borders->at[l->next_border++];
+	if (l->next_border < borders->n && borders->at[l->next_border] < end)
+		end = borders->at[l->next_border];
 	return end - l->off;
+}
+
+/*
+ * Length of the next slice, or 0 when more bytes are needed to tell. A run that
+ * is short enough to be one slice is: files of this size are read whole, and
+ * what an update changes in them is found byte by byte.
+ */
+static size_t next_cut(const struct reader *rd, struct large *l)
+{
+	const struct chunker *chunker = &rd->p->options->chunker;
+	uint64_t limit = bytes_to_border(l);
+	bool last = limit <= l->have;
+
+	if (l->off == l->run && limit <= chunker->max)
+		return last ? (size_t)limit : 0;
+	return chunker_cut(chunker, rd->block->plain + rd->block->used,
+	                   last ? (size_t)limit : l->have, last);
 }
 
 /* Cut what has been read, behind the slices of the block, as far as it can be told. */
@@ -89,10 +110,7 @@ static int cut(struct reader *rd, struct large *l)
 	struct block *b = rd->block;
 
 	while (l->have > 0 && b->n_slices < SLICES_MAX) {
-		uint64_t limit = bytes_to_border(l);
-		bool last = limit <= l->have;
-		size_t n = chunker_cut(&rd->p->options->chunker, b->plain + b->used,
-		                       last ? (size_t)limit : l->have, last);
+		size_t n = next_cut(rd, l);
 
 		if (n == 0)
 			break;
@@ -135,21 +153,33 @@ static int read_and_cut(struct reader *rd, struct large *l, struct err *err)
 	return r;
 }
 
+/* Find the borders of @c, whose file is open, unless its last segment was the one before. */
+static int find_borders(struct reader *rd, const struct new_content *c, struct err *err)
+{
+	int r;
+
+	if (rd->bordered == c)
+		return 0;
+	rd->bordered = NULL;
+	borders_release(&rd->borders);
+	r = borders_find(read_for_borders, rd, content_size(c), rd->p->options->chunker.target,
+	                 &rd->borders);
+	if (r < 0)
+		return err_set(err, r, "%s", r == -ENOMEM ? "out of memory" : rd->err.msg);
+	rd->bordered = c;
+	return 0;
+}
+
 /* Returns 1, the number of segments read, or -errno. */
 static ssize_t read_large(struct reader *rd, const struct segment *s, struct err *err)
 {
-	struct large l = { .s = s, .off = s->off };
+	struct large l = { .s = s, .borders = &rd->borders, .run = s->off, .off = s->off };
 	int r = input_open(&rd->in, s->content->file, err);
 
-	if (r == 0) {
-		r = borders_find(read_for_borders, rd, content_size(s->content),
-		                 rd->p->options->chunker.target, &l.borders);
-		if (r < 0)
-			(void)err_set(err, r, "%s", r == -ENOMEM ? "out of memory" : rd->err.msg);
-	}
+	if (r == 0)
+		r = find_borders(rd, s->content, err);
 	if (r == 0)
 		r = read_and_cut(rd, &l, err);
-	borders_release(&l.borders);
 	if (r == 0)
 		r = input_close(&rd->in, err);
 	return r < 0 ? r : 1;
@@ -233,6 +263,7 @@ void *pipeline_reader(void *arg)
 	int r = rd.block ? read_all(&rd, &err) : -ECANCELED;
 
 	input_release(&rd.in);
+	borders_release(&rd.borders);
 	if (r < 0) {
 		pipeline_fail(p, r, &err);
 		return NULL;

@@ -5,7 +5,7 @@
 
 enum {
 	SLOTS = 128,
-	BYTES_MAX = 8 << 20, /* of all slots but the one in use */
+	BYTES_MAX = 4 << 20, /* of all slots but the one in use */
 };
 
 struct slot {

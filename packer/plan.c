@@ -52,7 +52,7 @@ static int compare(const void *x, const void *y)
 	int order = compare_classes(ca->platforms, cb->platforms);
 
 	if (order == 0)
-		order = compare_ranks(ca->rank, cb->rank);
+		order = compare_ranks(a->rank, b->rank);
 	if (order == 0)
 		order = (int)b->small - (int)a->small;
 	if (order == 0)
@@ -86,7 +86,7 @@ bool plan_cuts_after(const struct digest *digest, uint64_t size, uint64_t used,
 static bool can_follow(const struct segment *s, const struct segment *next)
 {
 	return next->small && next->content->platforms == s->content->platforms &&
-	       (next->content->rank > 0) == (s->content->rank > 0);
+	       (next->rank > 0) == (s->rank > 0);
 }
 
 static void mark_groups(struct plan *plan, uint32_t group_target)
@@ -108,45 +108,92 @@ static void mark_groups(struct plan *plan, uint32_t group_target)
 	}
 }
 
-/* Add [@off, @end) of @c at the end of the list, if there is one; counts in any case. */
-static void add_segment(struct plan *plan, struct new_content *c, uint64_t off, uint64_t end,
-                        uint64_t target)
+/* What goes through the contents, and adds what has to be packed of each. */
+struct adding {
+	struct plan *plan;
+	uint64_t target;
+	const struct contents *contents;
+	size_t part; /* the first of this content, or of those behind it, that is not done */
+};
+
+/* The part of @c that comes next, or NULL. */
+static const struct first_use *next_part(const struct adding *a, const struct new_content *c)
 {
-	if (off == end)
-		return;
+	const struct contents *all = a->contents;
+
+	if (a->part == all->n_parts || all->parts[a->part].content != c)
+		return NULL;
+	return &all->parts[a->part];
+}
+
+/* Add [@off, @end) of @c at the end of the list; without a list, count it. */
+static void add_segment(struct adding *a, struct new_content *c, uint64_t off, uint64_t end,
+                        uint32_t rank)
+{
+	struct plan *plan = a->plan;
+
 	if (plan->list)
 		plan->list[plan->n] = (struct segment){
 			.content = c,
 			.off = off,
 			.len = end - off,
-			.small = end - off < target,
+			.rank = rank,
+			.small = end - off < a->target,
 		};
 	plan->n++;
 	plan->bytes += end - off;
 }
 
-/* What is between the runs that @c has of its base, or all of it. */
-static void add_content(struct plan *plan, struct new_content *c, uint64_t target)
+/* Add [@off, @end) of @c, if there is any; with @split, a trace has only parts of it. */
+static void add_gap(struct adding *a, struct new_content *c, uint64_t off, uint64_t end, bool split)
 {
+	while (off < end) {
+		const struct first_use *part = next_part(a, c);
+		uint32_t rank = split ? 0 : c->rank;
+		uint64_t stop = end;
+
+		if (part && part->end <= off) {
+			a->part++;
+			continue;
+		}
+		if (part && part->off <= off)
+			rank = part->rank;
+		if (part)
+			stop = part->off <= off ? part->end : part->off;
+		if (stop > end)
+			stop = end;
+		add_segment(a, c, off, stop, rank);
+		off = stop;
+	}
+}
+
+/* What is between the runs that @c has of its base, or all of it. */
+static void add_content(struct adding *a, struct new_content *c)
+{
+	bool split = next_part(a, c) != NULL;
 	uint64_t off = 0;
 
-	if (c->reused)
-		return;
-	for (size_t i = 0; c->base && i < c->base->n_matches; i++) {
-		const struct match *m = &c->base->matches[i];
+	if (!c->reused) {
+		for (size_t i = 0; c->base && i < c->base->n_matches; i++) {
+			const struct match *m = &c->base->matches[i];
 
-		add_segment(plan, c, off, m->off, target);
-		off = m->off + m->len;
+			add_gap(a, c, off, m->off, split);
+			off = m->off + m->len;
+		}
+		add_gap(a, c, off, content_size(c), split);
 	}
-	add_segment(plan, c, off, content_size(c), target);
+	while (next_part(a, c))
+		a->part++;
 }
 
 static void add_all(struct plan *plan, const struct contents *contents, uint64_t target)
 {
+	struct adding a = { .plan = plan, .target = target, .contents = contents };
+
 	plan->n = 0;
 	plan->bytes = 0;
 	for (size_t i = 0; i < contents->n; i++)
-		add_content(plan, &contents->list[i], target);
+		add_content(&a, &contents->list[i]);
 }
 
 int plan_make(const struct contents *contents, uint64_t target, uint32_t group_target,

@@ -184,3 +184,45 @@ int platform_tree_build(struct source *base, struct source *over, unsigned platf
 	*ret = tree;
 	return 0;
 }
+
+/* The entry of directory @dir (NULL: nothing) with the @len bytes at @name as its name, or NULL. */
+static struct tree_node *find_entry(const struct tree_node *dir, const char *name, size_t len)
+{
+	size_t low = 0;
+	size_t high = dir && S_ISDIR(dir->mode) ? dir->n_children : 0;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		struct tree_node *entry = &dir->children[middle];
+		int order = strncmp(entry->name, name, len);
+
+		if (order == 0 && entry->name[len] == '\0')
+			return entry;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+struct tree_node *platform_tree_find(const struct platform_tree *tree, const char *path)
+{
+	const struct tree_node *base_dir = tree->nodes[0].node;
+	const struct tree_node *over_dir = tree->n_merged > 0 ? tree->merged[0].over : NULL;
+
+	for (;;) {
+		size_t len = strcspn(path, "/");
+		struct tree_node *base = find_entry(base_dir, path, len);
+		struct tree_node *over = find_entry(over_dir, path, len);
+
+		/* As next_entry(): directories are merged, of other things the overlay's counts. */
+		if (base && over && !(S_ISDIR(base->mode) && S_ISDIR(over->mode)))
+			base = NULL;
+		if (path[len] == '\0')
+			return base ? tree_named(base) : over ? tree_named(over) : NULL;
+		base_dir = base;
+		over_dir = over;
+		path += len + 1;
+	}
+}

@@ -46,6 +46,12 @@ MUST_CHECK int platform_tree_build(struct source *base, struct source *over, uns
 
 void platform_tree_release(struct platform_tree *tree);
 
+/*
+ * What has @path, relative, without "", "." and "..", in @tree: a node, of several names the first;
+ * NULL when nothing has. Symbolic links are not followed.
+ */
+struct tree_node *platform_tree_find(const struct platform_tree *tree, const char *path);
+
 struct placed_entry {
 	const char *name; /* borrowed from the source */
 	uint32_t place;   /* of what it names, from 0 */

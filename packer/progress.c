@@ -35,10 +35,53 @@ enum progress_kind progress_auto(void)
 	                                                                  : PROGRESS_PLAIN;
 }
 
+/* "packed" is what happens to bytes in the phase "pack". */
+static void print_json(const struct progress *p)
+{
+	static const struct {
+		const char *done, *phase;
+	} phases[] = {
+		{ "hashed", "hash" },
+		{ "compared", "compare" },
+		{ "packed", "pack" },
+	};
+	const char *phase = p->done;
+
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+		if (strcmp(p->done, phases[i].done) == 0)
+			phase = phases[i].phase;
+	}
+	note_event("progress", json_pack("{s:s, s:I, s:I}", "phase", phase, "done",
+	                                 (json_int_t)p->known, "total", (json_int_t)p->total));
+}
+
+void progress_phase(enum progress_kind kind, const char *phase)
+{
+	if (kind == PROGRESS_JSON)
+		note_event("progress", json_pack("{s:s}", "phase", phase));
+}
+
+/* How long to wait until something is printed again. */
+static uint64_t interval(enum progress_kind kind)
+{
+	switch (kind) {
+	case PROGRESS_TTY:
+		return SECOND / 10;
+	case PROGRESS_JSON:
+		return SECOND;
+	case PROGRESS_PLAIN:
+	case PROGRESS_NONE:
+		break;
+	}
+	return 5 * SECOND;
+}
+
 void progress_start(struct progress *p, enum progress_kind kind, const char *done, uint64_t total)
 {
 	*p = (struct progress){ .kind = kind, .done = done, .total = total, .start_ns = clock_ns() };
 	p->shown_ns = p->start_ns;
+	if (kind == PROGRESS_JSON)
+		print_json(p);
 }
 
 /* "12.3 MiB of 700.0 MiB packed, 350.0 MiB/s, 2 s left" */
@@ -93,9 +136,14 @@ void progress_update(struct progress *p, uint64_t done)
 	if (p->kind == PROGRESS_NONE)
 		return;
 	now = clock_ns();
-	if (now - p->shown_ns < (p->kind == PROGRESS_TTY ? SECOND / 10 : 5 * SECOND))
+	p->known = done;
+	if (now - p->shown_ns < interval(p->kind))
 		return;
 	p->shown_ns = now;
+	if (p->kind == PROGRESS_JSON) {
+		print_json(p);
+		return;
+	}
 	percent = p->total > 0 ? (unsigned)(done * 100 / p->total) : 100;
 	describe(p, done, now, text, sizeof(text));
 	if (p->kind == PROGRESS_TTY) {
@@ -108,6 +156,8 @@ void progress_update(struct progress *p, uint64_t done)
 
 void progress_end(struct progress *p)
 {
+	if (p->kind == PROGRESS_JSON)
+		print_json(p);
 	if (p->drawn)
 		(void)fputs("\r\033[K", stderr);
 	p->drawn = false;

@@ -11,6 +11,7 @@ enum progress_kind {
 	PROGRESS_NONE,
 	PROGRESS_PLAIN, /* a line every few seconds */
 	PROGRESS_TTY,   /* a bar that is drawn anew */
+	PROGRESS_JSON,  /* an object a second, note_event() */
 };
 
 struct progress {
@@ -19,6 +20,7 @@ struct progress {
 	uint64_t total;    /* bytes to do */
 	uint64_t start_ns; /* when the first byte was begun */
 	uint64_t shown_ns; /* when something was printed last */
+	uint64_t known;    /* bytes done when progress_update() was called last */
 	bool drawn;        /* a bar stands on the terminal */
 };
 
@@ -27,6 +29,9 @@ enum progress_kind progress_auto(void);
 
 /* Nanoseconds of the monotonic clock. */
 uint64_t clock_ns(void);
+
+/* Say with PROGRESS_JSON that @phase has begun, of which no bytes are counted: "walk", "publish". */
+void progress_phase(enum progress_kind kind, const char *phase);
 
 /* Begin: @total bytes are to be @done. */
 void progress_start(struct progress *p, enum progress_kind kind, const char *done, uint64_t total);

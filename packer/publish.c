@@ -25,6 +25,7 @@ struct image_writer {
 	struct manifest *manifest;
 	struct index_writer *index;
 	const struct manifest *base; /* of the image that this one is built from, or NULL */
+	struct digest plain_index;   /* of the database before it is compressed */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -280,8 +281,15 @@ static int write_index(struct image_writer *w, struct err *err)
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tmp.fd);
 		r = write_rows(w, path, err);
 	}
+	if (r == 0)
+		r = layout_file_digest(path, &w->plain_index, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
+	/* The same database need not be compressed again, and stays the same with another libzstd. */
+	if (w->base && digest_equal(&w->plain_index, old_plain_index(w->pub->old, w->base))) {
+		w->manifest->index = w->base->index;
+		return 0;
+	}
 	return layout_writer_index(w->pub->writer, path, &w->manifest->index, err);
 }
 
@@ -290,13 +298,15 @@ static json_t *config_json(const struct image_writer *w)
 {
 	const struct pipeline_options *o = w->pub->options;
 	const struct platform_tree *t = w->tree;
+	char hex[DIGEST_HEX_SIZE];
 
 	return json_pack(
-		"{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I},"
+		"{s:i, s:s, s:s+, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I},"
 		" s:{s:s, s:i, s:s+}}",
 		"formatVersion", FORMAT_USER_VERSION, "platform", w->manifest->platform.name,
-		"tool", "assetpack " ASSETFS_VERSION, "files", (json_int_t)t->n_files,
-		"directories", (json_int_t)t->n_dirs, "links", (json_int_t)t->n_links, "bytes",
+		"indexDigest", "sha256:", digest_hex(&w->plain_index, hex), "tool",
+		"assetpack " ASSETFS_VERSION, "files", (json_int_t)t->n_files, "directories",
+		(json_int_t)t->n_dirs, "links", (json_int_t)t->n_links, "bytes",
 		(json_int_t)t->bytes, "uniqueBytes", (json_int_t)w->unique_bytes, "chunks",
 		(json_int_t)w->n_chunks, "storedBytes", (json_int_t)w->stored_bytes, "chunking",
 		"algorithm", "fastcdc", "targetSize", (json_int_t)o->chunker.target, "minSize",

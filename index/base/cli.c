@@ -12,6 +12,8 @@ enum {
 
 int cli_status_of(int code)
 {
+	if (code == -EDOM)
+		return STATUS_BUDGET;
 	return code == -EBADMSG ? STATUS_DAMAGED : STATUS_FAILED;
 }
 

@@ -13,9 +13,10 @@ enum cli_status {
 	STATUS_FAILED = 1,
 	STATUS_USAGE = 2,
 	STATUS_DAMAGED = 3,
+	STATUS_BUDGET = 4, /* a limit that the user gave was exceeded */
 };
 
-/* The exit status for error @code: damage (-EBADMSG) has one of its own. */
+/* The exit status for error @code: damage (-EBADMSG) and a budget (-EDOM) have their own. */
 int cli_status_of(int code);
 
 struct cli_command {

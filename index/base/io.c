@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,8 +199,7 @@ static void closedir_cleanup(DIR **dir)
 		(void)closedir(*dir);
 }
 
-/* Whether @name is one that io_temp_open() gives: others may have files that only begin like it. */
-static bool is_temp_name(const char *name)
+bool io_is_temp_name(const char *name)
 {
 	const char *digits = name + strlen(TEMP_PREFIX);
 
@@ -228,7 +226,7 @@ static int look_through(int dirfd, bool sweep, struct err *err)
 	while ((entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
 			continue;
-		if (!is_temp_name(entry->d_name))
+		if (!io_is_temp_name(entry->d_name))
 			empty = 0;
 		else if (sweep && unlinkat(dirfd, entry->d_name, 0) < 0)
 			return err_set_errno(err, "'%s' could not be removed", entry->d_name);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,9 @@ static inline void io_temp_release_cleanup(struct io_temp *tmp)
 /* Publish the @len bytes at @data as file @name in @dirfd, as io_temp_publish() does. */
 MUST_CHECK int io_publish_bytes(int dirfd, const char *name, const void *data, size_t len,
                                 unsigned mode, struct err *err);
+
+/* Whether @name is one that io_temp_open() gives: others may have files that only begin like it. */
+bool io_is_temp_name(const char *name);
 
 /*
  * Whether directory @dirfd holds nothing but unfinished files. Returns 1 when so, 0 when

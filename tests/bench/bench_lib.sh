@@ -70,26 +70,20 @@ within() {
 	awk -v v="$1" -v g="$2" 'BEGIN { print g == "-" ? "" : v <= g ? "yes" : "NO" }'
 }
 
-# packs_with BUILD_OPTION: whether this assetpack knows it
-packs_with() {
-	[[ $("$ASSETPACK" build --help) == *"$1"* ]]
-}
-
-# image_blobs LAYOUT:TAG: a line for each blob that the image needs: KIND DIGEST SIZE COVERED,
-# where COVERED says of a pack that all of it comes in deltas as well
+# image_blobs LAYOUT:TAG: a line for each blob that the image names, directly or not: KIND DIGEST SIZE
 image_blobs() {
 	local layout=${1%:*} tag=${1##*:} blobs=${1%:*}/blobs/sha256 images manifest
 	images=$(jq -er --arg tag "$tag" '.manifests[]
 		| select(.annotations["org.opencontainers.image.ref.name"] == $tag) | "\(.digest) \(.size)"' "$layout/index.json")
-	echo "images $images -"
+	echo "images $images"
 	images=${images% *}
 	jq -r '.manifests[] | "\(.digest) \(.size)"' "$blobs/${images#sha256:}" | sort -u |
 		while read -r manifest; do
-			echo "manifest $manifest -"
+			echo "manifest $manifest"
 			manifest=${manifest% *}
-			jq -r '"config \(.config.digest) \(.config.size) -",
-				(.layers[] | "\(.mediaType | ltrimstr("application/vnd.assetfs.") | sub("\\..*"; "")) \(.digest) \(.size) \(
-					.annotations["vnd.assetfs.delta.covered"] // "-")")' "$blobs/${manifest#sha256:}"
+			jq -r '"config \(.config.digest) \(.config.size)",
+				(.layers[] | "\(.mediaType | ltrimstr("application/vnd.assetfs.") | sub("\\..*"; "")) \(.digest) \(.size)")' \
+				"$blobs/${manifest#sha256:}"
 		done | sort -u
 }
 

@@ -14,8 +14,8 @@ load lib
 
 @test "wrong options and arguments are a usage error" {
 	mkdir src
-	for arguments in "--no-such-option src ./l" "--from x src ./l" "--trace f src ./l" "--metadata-file f src ./l" \
-		"--max-update 1G src ./l" "--level 0 src ./l" "--level 20 src ./l" "--level x src ./l" "-j 0 src ./l" \
+	for arguments in "--no-such-option src ./l" "--from x src ./l" "--trace f src ./l" "--metadata-file" \
+		"--max-update lots src ./l" "--level 0 src ./l" "--level 20 src ./l" "--level x src ./l" "-j 0 src ./l" \
 		"--chunk-size 3K src ./l" "--chunk-size 2M src ./l" "--chunk-size 65000 src ./l" "-p linux/amd64 src ./l" \
 		"-p linux=src src ./l" "-p linux/amd64=src -p linux/amd64=src src ./l" "--progress loud src ./l" "src" \
 		"src ./l more" "src l" "--level"; do
@@ -23,7 +23,7 @@ load lib
 		expect_error 2 . "$ASSETPACK" build $arguments
 	done
 	[[ ! -e l ]]
-	for command in ls tree cat extract stat verify inspect; do
+	for command in ls tree cat extract stat verify inspect diff gc; do
 		expect_error 2 "wants" "$ASSETPACK" "$command"
 		expect_error 2 "unrecognized option" "$ASSETPACK" "$command" --no-such-option ./l
 		expect_error 2 . "$ASSETPACK" "$command" --platform linux ./l x

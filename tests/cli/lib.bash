@@ -10,7 +10,7 @@ bats_require_minimum_version 1.5.0
 # What every test begins with; a file's own setup calls it.
 begin() {
 	export LC_ALL=C
-	unset SOURCE_DATE_EPOCH
+	unset SOURCE_DATE_EPOCH GITHUB_ACTIONS GITHUB_OUTPUT GITHUB_STEP_SUMMARY
 	T=$BATS_TEST_TMPDIR
 	cd "$T" || return 1
 }

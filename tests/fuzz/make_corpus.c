@@ -184,6 +184,8 @@ static int seed_image(const char *dir, const char *tmp, const struct manifest *m
 	(void)snprintf(path, sizeof(path), "%.300s/layout/blobs/sha256/%s", tmp,
 	               digest_hex(&m->self.digest, hex));
 	r = seed_file(dir, "manifest", "good", &none, path);
+	if (r == 0)
+		r = seed_file(dir, "reach", "manifest", &none, path);
 	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++) {
 		char name[16];
 
