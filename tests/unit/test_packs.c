@@ -54,12 +54,12 @@ static struct digest digest_of(unsigned seed)
 	return digest;
 }
 
-/* Store chunk @seed; with a delta on chunk 99 if @delta. */
+/* Store chunk @seed; with a delta on chunk 0 if @delta. */
 static struct stored_chunk *add(struct fixture *f, struct packs *packs, unsigned seed,
                                 uint32_t platforms, bool delta)
 {
 	uint8_t bytes[CHUNK], base[CHUNK], frame[2 * CHUNK], delta_frame[2 * CHUNK];
-	const struct digest base_digest = digest_of(99);
+	const struct digest base_digest = digest_of(0);
 	struct new_chunk chunk = {
 		.digest = digest_of(seed),
 		.size = CHUNK,
@@ -70,7 +70,7 @@ static struct stored_chunk *add(struct fixture *f, struct packs *packs, unsigned
 	size_t size, delta_size;
 
 	plain(seed, bytes);
-	plain(99, base);
+	plain(0, base);
 	cr_assert_eq(codec_compress(f->codec, 3, bytes, CHUNK, frame, sizeof(frame), &size), 0);
 	chunk.frame_size = (uint32_t)size;
 	if (delta) {
@@ -105,30 +105,6 @@ static void expect_stored(const struct fixture *f, const struct packs *packs,
 	cr_assert_eq(codec_decompress(f->codec, frame, c->frame_size, got, CHUNK, NULL), 0);
 	plain(seed, wanted);
 	cr_expect_arr_eq(got, wanted, CHUNK);
-}
-
-Test(packs, chunks_with_deltas_have_packs_of_their_own)
-{
-	CLEANUP(fixture_release) struct fixture f = make();
-	struct stored_chunk *c[4];
-	uint32_t n_records, n_deltas;
-	size_t n_chunks;
-	struct stored_chunk *const *chunks;
-
-	for (unsigned i = 0; i < 4; i++)
-		c[i] = add(&f, f.packs, i, 1, i % 2 == 1);
-	cr_assert_eq(packs_finish(f.packs, NULL), 0);
-	(void)packs_records(f.packs, &n_records);
-	cr_expect_eq(n_records, 2);
-	cr_expect(c[0]->pack == 0 && c[2]->pack == 0 && c[1]->pack == 1 && c[3]->pack == 1);
-	for (unsigned i = 0; i < 4; i++)
-		expect_stored(&f, f.packs, c[i], i);
-	cr_assert_eq(packs_deltas(f.packs, &n_deltas)->platforms, 1);
-	cr_expect_eq(n_deltas, 1);
-	chunks = packs_chunks(f.packs, &n_chunks);
-	cr_assert_eq(n_chunks, 4);
-	cr_expect(chunks[0] == c[0] && chunks[1] == c[2] && chunks[2] == c[1] && chunks[3] == c[3],
-	          "chunks are in order of pack and offset");
 }
 
 Test(packs, are_found_by_those_who_may_name_them)
@@ -180,6 +156,33 @@ static void add_old(struct fixture *f)
 
 		cr_assert_eq(packs_add_old_chunk(f->packs, 0, 0, &chunk), 0);
 	}
+}
+
+Test(packs, chunks_with_deltas_have_packs_of_their_own)
+{
+	CLEANUP(fixture_release) struct fixture f = make();
+	struct stored_chunk *c[4];
+	uint32_t n_records, n_deltas;
+	size_t n_chunks;
+	struct stored_chunk *const *chunks;
+
+	add_old(&f);
+	packs_set_base(f.packs, 0, 0);
+	for (unsigned i = 0; i < 4; i++)
+		c[i] = add(&f, f.packs, 20 + i, 1, i % 2 == 1);
+	cr_assert_eq(packs_finish(f.packs, NULL), 0);
+	(void)packs_records(f.packs, &n_records);
+	cr_expect_eq(n_records, 3);
+	cr_expect(c[0]->pack == 1 && c[2]->pack == 1 && c[1]->pack == 2 && c[3]->pack == 2);
+	for (unsigned i = 0; i < 4; i++)
+		expect_stored(&f, f.packs, c[i], 20 + i);
+	cr_assert_eq(packs_deltas(f.packs, &n_deltas)->platforms, 1);
+	cr_expect_eq(n_deltas, 1);
+	chunks = packs_chunks(f.packs, &n_chunks);
+	cr_assert_eq(n_chunks, N_OLD + 4);
+	cr_expect(chunks[N_OLD + 0] == c[0] && chunks[N_OLD + 1] == c[2] &&
+	                  chunks[N_OLD + 2] == c[1] && chunks[N_OLD + 3] == c[3],
+	          "chunks are in order of pack and offset");
 }
 
 /* A content of @len bytes of the old chunk @seed. */
