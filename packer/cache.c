@@ -14,7 +14,7 @@
 #include "base/io.h"
 
 #define CACHE_NAME  ".assetpack-cache"
-#define CACHE_MAGIC 0x3168636163666173u /* "asfcach1" */
+#define CACHE_MAGIC 0x3168636163666173u /* "safcach1" */
 
 enum { BUFFER_RECORDS = 1024 };
 

@@ -31,8 +31,7 @@ static int check_packs(const struct layout *layout, const struct manifest *m, st
 		char hex[DIGEST_HEX_SIZE];
 		struct stat st;
 
-		if (fstatat(layout_blobs(layout), digest_hex(&m->packs[i].digest, hex), &st, 0) <
-		    0)
+		if (fstatat(layout_blobs(layout), digest_hex(&m->packs[i].digest, hex), &st, 0) < 0)
 			return err_set(err, -EBADMSG, "'%s': pack '%.12s': %s", layout_path(layout),
 			               hex, strerrordesc_np(errno));
 		if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != m->packs[i].size)
