@@ -359,7 +359,7 @@ static int append(struct matcher *m, const uint8_t *data, size_t len, struct err
 	if (old < m->from)
 		old = m->from;
 	/* Not for a few bytes: they would be moved again and again. */
-	if (old >= BACK_MAX || old == m->len) {
+	if (old > 0 && (old >= BACK_MAX || old == m->len)) {
 		m->len -= old;
 		memmove(m->buf, m->buf + old, m->len);
 		m->off += old;

@@ -370,18 +370,18 @@ static void expect_cheap(size_t period, size_t len, uint64_t seed)
 {
 	CLEANUP(bytes_release) struct bytes pattern = random_bytes(period, seed);
 	CLEANUP(bytes_release) struct bytes old = { NULL, 0 }, new = { NULL, 0 };
+	CLEANUP(bytes_release) struct bytes run = { NULL, 0 };
 	struct prng prng = PRNG_INIT(seed);
 	size_t n_views;
 
+	for (size_t done = 0; done < len; done += period)
+		append(&run, pattern.data, period);
+	append(&run, pattern.data, 1);
 	while (new.len < SIZE) {
-		const uint8_t a = (uint8_t)prng_next(&prng), b = (uint8_t)prng_next(&prng);
-
-		for (size_t done = 0; done < len; done += period) {
-			append(&old, pattern.data, period);
-			append(&new, pattern.data, period);
-		}
-		append(&old, &a, 1);
-		append(&new, &b, 1);
+		run.data[run.len - 1] = (uint8_t)prng_next(&prng);
+		append(&old, run.data, run.len);
+		run.data[run.len - 1] = (uint8_t)prng_next(&prng);
+		append(&new, run.data, run.len);
 	}
 	n_views = count_views(&old, &new);
 	cr_expect(n_views < new.len / 8, "period %zu, runs of %zu: %zu views", period, len,
