@@ -16,6 +16,7 @@ with_update() {
 b = bytearray(open("t1/large", "rb").read())
 for i in range(0, len(b), 500): b[i] ^= 1
 open("t2/large", "wb").write(b)'
+	build t1 ./src:base
 	build t1 ./src:r
 	quiet_pull
 	old=$(digest_of dst r)
@@ -252,6 +253,20 @@ whole() {
 		"$ASSETPACK" verify ./dst:r
 	done
 	((n > 15))
+}
+
+@test "what a power cut may undo is undone in the right order" {
+	with_update 300000
+	rm "dst/blobs/sha256/$(layers dst r pack | head -n 1)"
+	REPEAT=1 with_fault write,sync,name,from dst 1 log "$ASSETPACK" pull --progress none --deltas ./src:r ./dst:r
+	right_order
+	[[ $switches == 1 ]] && ((renamed >= 6))
+	# Of these packs, too, that are made from deltas.
+	"$ASSETPACK" pull --progress none ./src:base ./new:r
+	REPEAT=1 with_fault write,sync,name,from new 1 log "$ASSETPACK" pull ./src:r ./new:r 2>err
+	grep "made from deltas" err
+	right_order
+	[[ $switches == 1 ]]
 }
 
 @test "of one platform only the index and packs are copied" {
