@@ -58,6 +58,18 @@ int blob_writer_publish(struct blob_writer *w, struct digest *ret_digest, struct
 	return 0;
 }
 
+int blob_writer_publish_as(struct blob_writer *w, const struct digest *wanted, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct digest digest;
+
+	sha256_final(w->hash, &digest);
+	(void)digest_hex(wanted, hex);
+	if (!digest_equal(&digest, wanted))
+		return err_set(err, -EBADMSG, "%s '%.12s' has another digest", w->what, hex);
+	return io_temp_publish(&w->tmp, hex, BLOB_MODE, err);
+}
+
 void blob_writer_release(struct blob_writer *w)
 {
 	io_temp_release(&w->tmp);

@@ -27,5 +27,12 @@ MUST_CHECK int blob_writer_append(struct blob_writer *w, const void *data, size_
 MUST_CHECK int blob_writer_publish(struct blob_writer *w, struct digest *ret_digest,
                                    struct err *err);
 
+/*
+ * As blob_writer_publish(), of a blob that is to have the digest @wanted. Returns also
+ * -EBADMSG when it has another; then it is not published.
+ */
+MUST_CHECK int blob_writer_publish_as(struct blob_writer *w, const struct digest *wanted,
+                                      struct err *err);
+
 /* Removes what was not published. */
 void blob_writer_release(struct blob_writer *w);

@@ -213,6 +213,21 @@ int delta_table_parse(const void *tail, size_t size, uint64_t blob_size, struct 
 	return 0;
 }
 
+int delta_tail_needed(const uint8_t end[static DELTA_END], uint64_t blob_size, size_t *ret,
+                      struct err *err)
+{
+	struct delta_counts n = { .n_frames = 0 };
+	struct delta_footer footer;
+	int r;
+
+	_Static_assert(sizeof(footer) == DELTA_END, "as delta.h has it");
+	memcpy(&footer, end, sizeof(footer));
+	r = check_footer(&footer, blob_size, &n, err);
+	if (r == 0)
+		*ret = delta_tail_size(&n);
+	return r;
+}
+
 static int read_tail(int fd, void *buf, uint64_t size, uint64_t blob_size, struct err *err)
 {
 	int r = io_pread(fd, buf, size, blob_size - size);

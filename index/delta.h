@@ -33,6 +33,16 @@ struct delta_table; /* a checked, immutable list of frames and their bases */
 MUST_CHECK int delta_table_parse(const void *tail, size_t size, uint64_t blob_size,
                                  struct delta_table **ret, struct err *err);
 
+/* What of a delta's end delta_tail_needed() has to see. */
+#define DELTA_END 20u
+
+/*
+ * How many of the last bytes of a delta of @blob_size bytes delta_table_parse() needs, as the
+ * very last ones at @end say. Performs no I/O. Returns 0 or -EBADMSG.
+ */
+MUST_CHECK int delta_tail_needed(const uint8_t end[static DELTA_END], uint64_t blob_size,
+                                 size_t *ret, struct err *err);
+
 /* Read and check the table of the delta open at @fd. Errors as above, and -errno. */
 MUST_CHECK int delta_table_load(int fd, struct delta_table **ret, struct err *err);
 

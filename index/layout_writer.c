@@ -206,11 +206,8 @@ static int describe(int fd, struct descriptor *ret, struct err *err)
 	return 0;
 }
 
-/*
- * Whether blob @d is there, byte for byte. Writing it again would change
- * nothing, and take as long as the disk needs to make it durable.
- */
-static bool has_blob(const struct layout_writer *w, const struct descriptor *d)
+/* Writing such a blob again would change nothing, and take as long as the disk needs to make it durable. */
+bool layout_writer_has(const struct layout_writer *w, const struct descriptor *d)
 {
 	char hex[DIGEST_HEX_SIZE];
 	CLEANUP(close)
@@ -236,7 +233,7 @@ int layout_writer_json(struct layout_writer *w, const json_t *json, struct descr
 	d.size = strlen(text);
 	sha256(text, d.size, &d.digest);
 	*ret = d;
-	if (has_blob(w, &d))
+	if (layout_writer_has(w, &d))
 		return 0;
 	r = io_publish_bytes(w->blobs, digest_hex(&d.digest, hex), text, d.size, BLOB_MODE, err);
 	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
@@ -269,7 +266,7 @@ int layout_writer_index(struct layout_writer *w, const char *path, struct descri
 		r = codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
 	if (r == 0)
 		r = describe(tmp.fd, &d, err);
-	if (r == 0 && !has_blob(w, &d))
+	if (r == 0 && !layout_writer_has(w, &d))
 		r = io_temp_publish(&tmp, digest_hex(&d.digest, hex), BLOB_MODE, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", w->path);
@@ -426,6 +423,14 @@ static int update_index_json(const struct layout_writer *w, const char *tag,
 	return strcmp(text, old) == 0 ? 0 : publish_text(w->dir, "index.json", text, err);
 }
 
+int layout_writer_point(struct layout_writer *w, const char *tag, const struct descriptor *d,
+                        struct err *err)
+{
+	int r = update_index_json(w, tag, d, err);
+
+	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
+}
+
 int layout_writer_tag(struct layout_writer *w, const char *tag, const struct manifest *manifests,
                       uint32_t n, struct descriptor *ret, struct err *err)
 {
@@ -445,9 +450,8 @@ int layout_writer_tag(struct layout_writer *w, const char *tag, const struct man
 	r = layout_writer_json(w, root, &d, err);
 	if (r < 0)
 		return r;
-	r = update_index_json(w, tag, &d, err);
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", w->path);
-	*ret = d;
-	return 0;
+	r = layout_writer_point(w, tag, &d, err);
+	if (r == 0)
+		*ret = d;
+	return r;
 }

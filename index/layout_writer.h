@@ -38,6 +38,9 @@ int layout_writer_dir(const struct layout_writer *w);
 /* Path as it was opened, for messages; borrowed. */
 const char *layout_writer_path(const struct layout_writer *w);
 
+/* Whether blob @d is there, byte for byte: reads all of it. */
+bool layout_writer_has(const struct layout_writer *w, const struct descriptor *d);
+
 /* Publish the bytes of @json, compact, as a blob. */
 MUST_CHECK int layout_writer_json(struct layout_writer *w, const json_t *json,
                                   struct descriptor *ret, struct err *err);
@@ -51,6 +54,10 @@ MUST_CHECK int layout_writer_index(struct layout_writer *w, const char *path,
 
 /* Publish the manifest of an image whose other blobs are published. Sets @m->self. */
 MUST_CHECK int layout_writer_manifest(struct layout_writer *w, struct manifest *m, struct err *err);
+
+/* Let @tag name the image index @d, whose blobs are published. */
+MUST_CHECK int layout_writer_point(struct layout_writer *w, const char *tag,
+                                   const struct descriptor *d, struct err *err);
 
 /*
  * Publish the image index of @n manifests and let @tag name it. A manifest

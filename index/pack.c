@@ -21,9 +21,9 @@ struct seek_table {
 	struct frame frame[];
 };
 
-static uint64_t table_size(uint32_t n_frames)
+uint64_t pack_overhead(uint64_t n_frames)
 {
-	return sizeof(struct seek_header) + (uint64_t)n_frames * sizeof(struct seek_entry) +
+	return sizeof(struct seek_header) + n_frames * sizeof(struct seek_entry) +
 	       sizeof(struct seek_footer);
 }
 
@@ -40,7 +40,7 @@ static int check_footer(const struct seek_footer *footer, uint64_t pack_size, ui
 	if (footer->descriptor != 0)
 		return err_set(err, -EBADMSG, "seek table of an unknown kind: descriptor %#x",
 		               footer->descriptor);
-	if (n < 1 || n > FORMAT_PACK_FRAMES_MAX || table_size(n) > pack_size)
+	if (n < 1 || n > FORMAT_PACK_FRAMES_MAX || pack_overhead(n) > pack_size)
 		return err_set(err, -EBADMSG, "seek table of %u frames in a pack of %llu bytes", n,
 		               (unsigned long long)pack_size);
 	*ret_n = n;
@@ -70,7 +70,7 @@ static int read_entries(struct seek_table *table, const uint8_t *entries, uint64
 			               frame->size, frame->plain_size);
 		off += frame->size;
 	}
-	if (off != pack_size - table_size(table->n))
+	if (off != pack_size - pack_overhead(table->n))
 		return err_set(err, -EBADMSG, "seek table: frames do not add up to the pack");
 	return 0;
 }
@@ -91,12 +91,12 @@ int seek_table_parse(const void *tail, size_t size, uint64_t pack_size, struct s
 	r = check_footer(&footer, pack_size, &n, err);
 	if (r < 0)
 		return r;
-	if (table_size(n) > size)
+	if (pack_overhead(n) > size)
 		return err_set(err, -EBADMSG, "seek table of %u frames is cut short", n);
-	start = (const uint8_t *)tail + size - table_size(n);
+	start = (const uint8_t *)tail + size - pack_overhead(n);
 	memcpy(&header, start, sizeof(header));
 	if (le32_get(header.skippable) != FORMAT_SEEK_SKIPPABLE ||
-	    le32_get(header.size) != table_size(n) - sizeof(header))
+	    le32_get(header.size) != pack_overhead(n) - sizeof(header))
 		return err_set(err, -EBADMSG, "seek table does not start where its end says");
 	table = malloc(sizeof(*table) + n * sizeof(table->frame[0]));
 	if (!table)
@@ -140,13 +140,13 @@ int seek_table_load(int fd, struct seek_table **ret, struct err *err)
 		r = check_footer(&footer, pack_size, &n, err);
 	if (r < 0)
 		return r;
-	tail = malloc(table_size(n));
+	tail = malloc(pack_overhead(n));
 	if (!tail)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = read_tail(fd, tail, table_size(n), pack_size, err);
+	r = read_tail(fd, tail, pack_overhead(n), pack_size, err);
 	if (r < 0)
 		return r;
-	return seek_table_parse(tail, table_size(n), pack_size, ret, err);
+	return seek_table_parse(tail, pack_overhead(n), pack_size, ret, err);
 }
 
 uint32_t seek_table_count(const struct seek_table *table)
@@ -232,7 +232,7 @@ static int write_table(struct pack_writer *w, struct err *err)
 {
 	struct seek_header header = {
 		.skippable = le32_put(FORMAT_SEEK_SKIPPABLE),
-		.size = le32_put((uint32_t)(table_size(w->n) - sizeof(header))),
+		.size = le32_put((uint32_t)(pack_overhead(w->n) - sizeof(header))),
 	};
 	struct seek_footer footer = { .n_frames = le32_put(w->n), .descriptor = 0 };
 	le32 magic = le32_put(FORMAT_SEEK_MAGIC);
@@ -262,6 +262,16 @@ int pack_writer_publish(struct pack_writer *w, struct digest *ret_digest, uint64
 		return r;
 	*ret_size = w->blob.size;
 	return 0;
+}
+
+int pack_writer_publish_as(struct pack_writer *w, const struct digest *wanted, struct err *err)
+{
+	int r;
+
+	if (w->n == 0)
+		return err_set(err, -EINVAL, "a pack holds at least one frame");
+	r = write_table(w, err);
+	return r < 0 ? r : blob_writer_publish_as(&w->blob, wanted, err);
 }
 
 void pack_writer_free(struct pack_writer *w)

@@ -43,6 +43,9 @@ struct frame seek_table_frame(const struct seek_table *table, uint32_t i);
 void seek_table_free(struct seek_table *table);
 DEFINE_CLEANUP(struct seek_table *, seek_table_free)
 
+/* Bytes that a pack of @n_frames frames has beside them. */
+uint64_t pack_overhead(uint64_t n_frames);
+
 /* A pack being written. One thread at a time. */
 struct pack_writer;
 
@@ -63,6 +66,13 @@ uint64_t pack_writer_size(const struct pack_writer *w);
  */
 MUST_CHECK int pack_writer_publish(struct pack_writer *w, struct digest *ret_digest,
                                    uint64_t *ret_size, struct err *err);
+
+/*
+ * As pack_writer_publish(), of a pack that is to have the digest @wanted. Returns also
+ * -EBADMSG when it has another; then it is not published.
+ */
+MUST_CHECK int pack_writer_publish_as(struct pack_writer *w, const struct digest *wanted,
+                                      struct err *err);
 
 /* Accepts NULL. Removes what was not published. */
 void pack_writer_free(struct pack_writer *w);

@@ -147,24 +147,6 @@ static int parse_number(const char *text, unsigned max, unsigned *ret, struct er
 	return 0;
 }
 
-static int set_progress(struct build_options *o, const char *text, struct err *err)
-{
-	if (strcmp(text, "auto") == 0)
-		o->progress = progress_auto();
-	else if (strcmp(text, "tty") == 0)
-		o->progress = PROGRESS_TTY;
-	else if (strcmp(text, "plain") == 0)
-		o->progress = PROGRESS_PLAIN;
-	else if (strcmp(text, "json") == 0)
-		o->progress = PROGRESS_JSON;
-	else if (strcmp(text, "none") == 0)
-		o->progress = PROGRESS_NONE;
-	else
-		return err_set(err, -EINVAL, "progress '%s' is not auto, tty, plain, json or none",
-		               text);
-	return 0;
-}
-
 static int set_max_update(struct build_options *o, const char *text, struct err *err)
 {
 	if (text_parse_size(text, &o->max_update) < 0)
@@ -222,7 +204,7 @@ static int apply_option(int option, struct build_args *args, struct err *err)
 		args->metadata_file = optarg;
 		return 0;
 	default:
-		return set_progress(o, optarg, err);
+		return progress_parse(optarg, &o->progress, err);
 	}
 }
 

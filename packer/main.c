@@ -17,6 +17,7 @@ static const struct cli_command commands[] = {
 	{ "verify", "IMAGE", "check every byte and every rule", cmd_verify },
 	{ "inspect", "IMAGE [--json]", "show digests and layers", cmd_inspect },
 	{ "diff", "OLD NEW", "show what an update costs, file by file", cmd_diff },
+	{ "pull", "FROM IMAGE", "copy an image to another layout, by deltas", cmd_pull },
 	{ "gc", "LAYOUT", "remove what no tag reaches", cmd_gc },
 };
 

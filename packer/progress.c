@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "progress.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,24 @@ enum progress_kind progress_auto(void)
 	                                                                  : PROGRESS_PLAIN;
 }
 
+int progress_parse(const char *text, enum progress_kind *ret, struct err *err)
+{
+	if (strcmp(text, "auto") == 0)
+		*ret = progress_auto();
+	else if (strcmp(text, "tty") == 0)
+		*ret = PROGRESS_TTY;
+	else if (strcmp(text, "plain") == 0)
+		*ret = PROGRESS_PLAIN;
+	else if (strcmp(text, "json") == 0)
+		*ret = PROGRESS_JSON;
+	else if (strcmp(text, "none") == 0)
+		*ret = PROGRESS_NONE;
+	else
+		return err_set(err, -EINVAL, "progress '%s' is not auto, tty, plain, json or none",
+		               text);
+	return 0;
+}
+
 /* "packed" is what happens to bytes in the phase "pack". */
 static void print_json(const struct progress *p)
 {
@@ -44,6 +63,7 @@ static void print_json(const struct progress *p)
 		{ "hashed", "hash" },
 		{ "compared", "compare" },
 		{ "packed", "pack" },
+		{ "pulled", "pull" },
 	};
 	const char *phase = p->done;
 

@@ -27,6 +27,9 @@ struct progress {
 /* What "auto" means here: a bar if standard error is a terminal that can move its cursor. */
 enum progress_kind progress_auto(void);
 
+/* Parse KIND of --progress: auto, tty, plain, json or none. Returns 0 or -EINVAL. */
+MUST_CHECK int progress_parse(const char *text, enum progress_kind *ret, struct err *err);
+
 /* Nanoseconds of the monotonic clock. */
 uint64_t clock_ns(void);
 

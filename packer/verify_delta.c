@@ -71,15 +71,15 @@ static int check_frames(struct verifier *v, struct image *img, uint32_t layer,
 	return unchecked;
 }
 
+/* Returns 1 when something of the base is missing, 2 when the delta itself is, 0, or -errno. */
 static int check_delta(struct verifier *v, struct image *img, uint32_t layer, struct err *err)
 {
 	const struct delta_table *table = NULL;
 	char hex[DIGEST_HEX_SIZE];
 	int r = image_delta_table(img, layer, &table, err);
 
-	/* A delta that is missing has been reported with the blobs. */
 	if (r < 0)
-		return r == -ENOENT ? 0 : finding_or_error(v, r, err);
+		return r == -ENOENT ? 2 : finding_or_error(v, r, err);
 	(void)digest_hex(&image_manifest(img)->deltas[layer].blob.digest, hex);
 	r = check_chunks(v, img, hex, table, err);
 	return r < 0 ? r : check_frames(v, img, layer, table, err);
@@ -87,7 +87,7 @@ static int check_delta(struct verifier *v, struct image *img, uint32_t layer, st
 
 int verify_deltas(struct verifier *v, struct image *img, struct err *err)
 {
-	uint32_t n = image_manifest(img)->n_deltas, n_unchecked = 0;
+	uint32_t n = image_manifest(img)->n_deltas, n_unchecked = 0, n_missing = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		int r = check_delta(v, img, i, err);
@@ -95,7 +95,11 @@ int verify_deltas(struct verifier *v, struct image *img, struct err *err)
 		if (r < 0)
 			return r;
 		n_unchecked += r == 1;
+		n_missing += r == 2;
 	}
+	if (n_missing > 0)
+		note("%s: %u of %u deltas are not in this layout; nothing needs them", v->image,
+		     n_missing, n);
 	if (n_unchecked > 0)
 		note("%s: %u of %u deltas could not be checked: the image that they are made from "
 		     "is not whole in this layout",

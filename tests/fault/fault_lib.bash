@@ -42,3 +42,22 @@ digest_of() {
 no_leftovers() {
 	[[ -z $(compgen -G "$1/.tmp-*") && -z $(compgen -G "$1/blobs/sha256/.tmp-*") ]]
 }
+
+# right_order: in ./faults, a log of everything, no file gets its name before its bytes are on the
+# disk, nor is a tag switched before the names of all blobs are. Sets renamed and switches, the
+# numbers of both.
+right_order() {
+	awk '$1 ~ /write/ { dirty[$2] = 1; written[$2] = 1 }
+		$1 == "fsync" { dirty[$2] = 0; names[$2] = 0 }
+		$1 == "rename-from" && (dirty[$2] || !written[$2]) { print "not synced:", NR, $0; bad = 1 }
+		$1 == "rename" { dir = $2; sub("/[^/]*$", "", dir); names[dir] = 1; renamed++ }
+		$1 == "rename" && /index.json$/ { switched++
+			for (dir in names) if (names[dir] && dir ~ /blobs/) { print "not synced:", dir; bad = 1 } }
+		END { for (dir in names) if (names[dir]) { print "not synced in the end:", dir; bad = 1 }
+			print renamed + 0, switched + 0; exit bad }' faults >order || {
+		cat order
+		return 1
+	}
+	# shellcheck disable=SC2034 # used by those that load this
+	read -r renamed switches <order
+}

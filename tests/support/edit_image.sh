@@ -9,6 +9,7 @@
 #   query SQL           print what the index answers
 #   sql SQL             change the index
 #   index FILE          put FILE, as it is, in the place of the compressed index
+#   config FILTER       change the config with jq
 #   layer N FILE        put FILE in the place of layer N, from 0: the index
 #   frame-size CHUNK    let the frame of CHUNK state a content of 1 TiB
 #
@@ -151,6 +152,13 @@ sql)
 	;;
 index)
 	replace_layer "$index_layer" "$1"
+	publish
+	;;
+config)
+	config=$(jq -er .config.digest "$work/manifest")
+	jq -cj "$1" "$(blob "$config")" >"$work/config"
+	read -r digest size <<<"$(add_blob "$work/config")"
+	relink "$work/manifest" "$config" "$digest" "$size"
 	publish
 	;;
 layer)

@@ -126,6 +126,13 @@ Test(delta, needs_only_the_table_of_a_blob)
 {
 	struct blob blob = good_blob();
 	CLEANUP(delta_table_free) struct delta_table *table = NULL;
+	const uint8_t *end = blob.bytes + blob.size - DELTA_END;
+	size_t needed = 0;
+
+	cr_expect_eq(delta_tail_needed(end, blob.size, &needed, NULL), 0);
+	cr_expect_eq(needed, blob.size - blob.header);
+	cr_expect_eq(delta_tail_needed(end, needed / 2, &needed, NULL), -EBADMSG);
+	cr_expect_eq(delta_tail_needed(end - 1, blob.size, &needed, NULL), -EBADMSG);
 
 	cr_expect_eq(delta_table_parse(blob.bytes + blob.header, blob.size - blob.header, blob.size,
 	                               &table, NULL),

@@ -228,6 +228,40 @@ Test(pack_writer, refuses_what_a_table_cannot_say_and_packs_of_nothing)
 	cr_expect_eq(pack_writer_publish(w, &digest, &size, NULL), -EINVAL);
 }
 
+/* A writer with a frame of @byte. */
+static struct pack_writer *one_frame(int dirfd, const char *byte)
+{
+	struct pack_writer *w = NULL;
+	uint64_t off;
+
+	cr_assert_eq(pack_writer_open(dirfd, &w, NULL), 0);
+	cr_assert_eq(pack_writer_append(w, byte, 1, 50, &off, NULL), 0);
+	return w;
+}
+
+Test(pack_writer, publishes_under_a_digest_only_what_has_it)
+{
+	CLEANUP(close) int dirfd = open_dir();
+	CLEANUP(pack_writer_free) struct pack_writer *first = one_frame(dirfd, "a");
+	struct pack_writer *other = one_frame(dirfd, "b");
+	CLEANUP(pack_writer_free) struct pack_writer *again = one_frame(dirfd, "a");
+	char hex[DIGEST_HEX_SIZE];
+	struct err err = ERR_INIT;
+	struct digest digest;
+	uint64_t size;
+
+	cr_assert_eq(pack_writer_publish(first, &digest, &size, NULL), 0);
+	cr_expect_eq(size, 1 + pack_overhead(1));
+	cr_assert_eq(unlinkat(dirfd, digest_hex(&digest, hex), 0), 0);
+	cr_expect_eq(pack_writer_publish_as(other, &digest, &err), -EBADMSG);
+	cr_expect_neq(err.msg[0], '\0');
+	pack_writer_free(other);
+	cr_expect_eq(pack_writer_publish_as(again, &digest, &err), 0, "%s", err.msg);
+	cr_expect_eq(faccessat(dirfd, hex, F_OK, 0), 0);
+	cr_assert_eq(unlinkat(dirfd, hex, 0), 0);
+	cr_expect(is_empty(), "the other one is not there");
+}
+
 Test(pack_writer, leaves_nothing_behind_unless_published)
 {
 	CLEANUP(close) int dirfd = open_dir();

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "commands.h"
+#include "notes.h"
+#include "pull.h"
+#include "tree.h"
+
+static const char help[] =
+	"Usage: assetpack pull [OPTION]... FROM IMAGE\n"
+	"Copy what FROM, LAYOUT[:TAG], names to the layout and tag of IMAGE. Reads only\n"
+	"what is not there; packs are made from deltas where those have fewer bytes.\n"
+	"Prints the digest of the image index.\n\n"
+	"      --platform OS/ARCH   copy indexes and packs of this platform only; may be\n"
+	"                           repeated (default: all)\n"
+	"      --deltas             copy all delta layers, not only those of use here\n"
+	"      --progress KIND      auto (default), tty, plain, json or none\n"
+	"  -h, --help               show this help\n";
+
+enum {
+	OPT_PLATFORM = 256,
+	OPT_DELTAS,
+	OPT_PROGRESS,
+};
+
+static const struct option options[] = {
+	{ "platform", required_argument, NULL, OPT_PLATFORM },
+	{ "deltas", no_argument, NULL, OPT_DELTAS },
+	{ "progress", required_argument, NULL, OPT_PROGRESS },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* What the command line says. */
+struct pull_args {
+	struct image_ref from;  /* owned */
+	struct image_ref image; /* owned */
+	struct platform platforms[PLATFORMS_MAX];
+	unsigned n_platforms;
+	bool all_deltas;
+	enum progress_kind progress;
+};
+
+static void pull_args_release_cleanup(struct pull_args *args)
+{
+	image_ref_release(&args->from);
+	image_ref_release(&args->image);
+}
+
+static int add_platform(struct pull_args *args, const char *text, struct err *err)
+{
+	if (args->n_platforms == PLATFORMS_MAX)
+		return err_set(err, -EINVAL, "more than %d platforms", PLATFORMS_MAX);
+	return platform_parse(text, &args->platforms[args->n_platforms++], err);
+}
+
+/* Returns 0 or -EINVAL with a message. */
+static int apply_option(int option, struct pull_args *args, struct err *err)
+{
+	switch (option) {
+	case OPT_PLATFORM:
+		return add_platform(args, optarg, err);
+	case OPT_DELTAS:
+		args->all_deltas = true;
+		return 0;
+	default:
+		return progress_parse(optarg, &args->progress, err);
+	}
+}
+
+/* Paths are told from names of registries by how they begin. */
+static int parse_from(const char *text, struct image_ref *ret, struct err *err)
+{
+	if (text[0] != '/' && text[0] != '.' && strncmp(text, "oci:", strlen("oci:")) != 0)
+		return err_set(err, -EINVAL,
+		               "'%s' is no layout: images are pulled from layouts only; copy it to "
+		               "one first, for instance with skopeo",
+		               text);
+	return image_ref_parse(text, ret, err);
+}
+
+/* Returns -1 to go on, or an exit status. */
+static int parse_options(int argc, char *argv[], struct pull_args *args)
+{
+	struct err err = ERR_INIT;
+	int option;
+
+	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (option == 'h') {
+			(void)fputs(help, stdout);
+			return cli_finish(STATUS_OK);
+		}
+		if (option == '?') /* getopt has said what is wrong */
+			return STATUS_USAGE;
+		if (apply_option(option, args, &err) < 0)
+			return fail_usage("pull", "%s", err.msg);
+	}
+	if (argc - optind != 2)
+		return fail_usage("pull", "wants FROM and IMAGE");
+	if (parse_from(argv[optind], &args->from, &err) < 0 ||
+	    image_ref_parse(argv[optind + 1], &args->image, &err) < 0)
+		return fail_usage("pull", "%s", err.msg);
+	return -1;
+}
+
+static void say_result(const struct pull_args *args, const struct pull_source *source,
+                       const struct pull_result *res)
+{
+	char bytes[TEXT_SIZE_MAX], rebuilt[TEXT_SIZE_MAX], hex[DIGEST_HEX_SIZE];
+
+	(void)text_size(res->read_bytes, bytes);
+	if (args->progress == PROGRESS_NONE)
+		return;
+	if (args->progress == PROGRESS_JSON)
+		note_event("done",
+		           json_pack("{s:s, s:s+, s:I, s:I}", "image", source->name, "digest",
+		                     "sha256:", digest_hex(&res->image.digest, hex), "read_bytes",
+		                     (json_int_t)res->read_bytes, "rebuilt_bytes",
+		                     (json_int_t)res->rebuilt_bytes));
+	else if (res->n_rebuilt > 0)
+		note("read %s from '%s'; %llu packs of %s were made from deltas", bytes,
+		     source->name, (unsigned long long)res->n_rebuilt,
+		     text_size(res->rebuilt_bytes, rebuilt));
+	else
+		note("read %s from '%s'", bytes, source->name);
+}
+
+static int run(const struct pull_args *args, struct pull_result *ret, struct err *err)
+{
+	CLEANUP(pull_source_release) struct pull_source source = PULL_SOURCE_INIT;
+	const struct pull_options o = {
+		.source = &source,
+		.image = &args->image,
+		.platforms = args->platforms,
+		.n_platforms = args->n_platforms,
+		.all_deltas = args->all_deltas,
+		.progress = args->progress,
+	};
+	int r = pull_source_open_layout(&args->from, &source, err);
+
+	if (r == 0)
+		r = pull(&o, ret, err);
+	if (r == 0)
+		say_result(args, &source, ret);
+	return r;
+}
+
+int cmd_pull(int argc, char *argv[])
+{
+	CLEANUP(pull_args_release)
+	struct pull_args args = {
+		.from = IMAGE_REF_INIT,
+		.image = IMAGE_REF_INIT,
+		.progress = progress_auto(),
+	};
+	struct pull_result res = { .n_rebuilt = 0 };
+	struct err err = ERR_INIT;
+	char hex[DIGEST_HEX_SIZE];
+	int status = parse_options(argc, argv, &args);
+
+	if (status >= 0)
+		return status;
+	if (args.progress == PROGRESS_JSON)
+		notes_use_json();
+	if (run(&args, &res, &err) < 0)
+		return fail(&err);
+	(void)printf("sha256:%s\n", digest_hex(&res.image.digest, hex));
+	return cli_finish(STATUS_OK);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where images are pulled from. One thread at a time. */
+#pragma once
+
+#include "layout.h"
+
+/* Where bytes of a blob go. */
+struct pull_sink {
+	/* Take the next @len bytes. Returns 0, or -errno with a message to stop reading. */
+	int (*take)(void *arg, const void *data, size_t len, struct err *err);
+	void *arg;
+};
+
+struct pull_source {
+	char *name; /* owned; of the image, for messages */
+	void *arg;  /* owned by the functions */
+
+	/* Load what the name stands for; blobs of JSON are checked. Returns as layout_images(). */
+	int (*images)(const struct pull_source *source, struct image_set *ret, struct err *err);
+
+	/*
+	 * Give the @len bytes at @off of blob @d, a run within its size, to @sink, in order. Their
+	 * digest is the caller's to check. Returns 0; -ENOENT when there is no such blob;
+	 * -EBADMSG when it has another size; what @sink returned; -errno.
+	 */
+	int (*read)(const struct pull_source *source, const struct descriptor *d, uint64_t off,
+	            uint64_t len, const struct pull_sink *sink, struct err *err);
+
+	void (*release)(struct pull_source *source);
+};
+
+#define PULL_SOURCE_INIT ((struct pull_source){ .name = NULL, .release = NULL })
+
+/* Open the layout of @ref. Returns 0, what layout_open() returns, or -ENOMEM. */
+MUST_CHECK int pull_source_open_layout(const struct image_ref *ref, struct pull_source *ret,
+                                       struct err *err);
+
+static inline void pull_source_release_cleanup(struct pull_source *source)
+{
+	if (source->release)
+		source->release(source);
+}
