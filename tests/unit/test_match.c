@@ -377,11 +377,14 @@ static void expect_cheap(size_t period, size_t len, uint64_t seed)
 	for (size_t done = 0; done < len; done += period)
 		append(&run, pattern.data, period);
 	append(&run, pattern.data, 1);
-	while (new.len < SIZE) {
+	old.data = malloc(SIZE + run.len);
+	new.data = malloc(SIZE + run.len);
+	cr_assert(old.data && new.data);
+	for (; new.len < SIZE; old.len = new.len += run.len) {
 		run.data[run.len - 1] = (uint8_t)prng_next(&prng);
-		append(&old, run.data, run.len);
+		memcpy(old.data + new.len, run.data, run.len);
 		run.data[run.len - 1] = (uint8_t)prng_next(&prng);
-		append(&new, run.data, run.len);
+		memcpy(new.data + new.len, run.data, run.len);
 	}
 	n_views = count_views(&old, &new);
 	cr_expect(n_views < new.len / 8, "period %zu, runs of %zu: %zu views", period, len,
