@@ -54,6 +54,7 @@ int main(int argc, char *argv[])
 	 * Large blocks go back to the kernel when they are freed: the stages of a build follow each
 	 * other, and each wants the memory of the one before. Left alone, libc learns to keep them.
 	 */
+	/* No thread runs yet. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	return cli_run(&program, argc, argv);
 }

@@ -41,36 +41,42 @@ static int check_packs(const struct layout *layout, const struct manifest *m, st
 	return 0;
 }
 
+/* Open the images of @old's set; what was opened when one fails is @old's. */
+static int open_images(struct old *old, const struct layout *layout, struct err *err)
+{
+	int r = 0;
+
+	if (old->set.n_manifests > PLATFORMS_MAX)
+		return err_set(err, -E2BIG, "'%s': more than %d images", layout_path(layout),
+		               PLATFORMS_MAX);
+	old->images = calloc(old->set.n_manifests + 1u, sizeof(struct image *));
+	old->plain = calloc(old->set.n_manifests + 1u, sizeof(*old->plain));
+	if (!old->images || !old->plain)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (; r == 0 && old->n < old->set.n_manifests; old->n += r == 0) {
+		const struct manifest *m = &old->set.manifests[old->n];
+
+		read_plain_digest(layout, m, &old->plain[old->n]);
+		r = check_packs(layout, m, err);
+		if (r == 0)
+			r = image_open_in_memory(layout, m, &old->images[old->n], err);
+	}
+	return r;
+}
+
 int old_open(const char *path, const char *tag, struct old *ret, struct err *err)
 {
 	CLEANUP(layout_close) struct layout *layout = NULL;
-	CLEANUP(old_release) struct old old = OLD_INIT;
 	int r = layout_open(path, &layout, err);
 
+	*ret = OLD_INIT;
 	if (r == 0)
-		r = layout_images(layout, tag, &old.set, err);
+		r = layout_images(layout, tag, &ret->set, err);
+	if (r == 0)
+		r = open_images(ret, layout, err);
 	if (r < 0)
-		return r;
-	if (old.set.n_manifests > PLATFORMS_MAX)
-		return err_set(err, -E2BIG, "'%s:%s' has more than %d images", path, tag,
-		               PLATFORMS_MAX);
-	old.images = calloc(old.set.n_manifests + 1u, sizeof(struct image *));
-	old.plain = calloc(old.set.n_manifests + 1u, sizeof(*old.plain));
-	if (!old.images || !old.plain)
-		return err_set(err, -ENOMEM, "out of memory");
-	for (; r == 0 && old.n < old.set.n_manifests; old.n += r == 0) {
-		const struct manifest *m = &old.set.manifests[old.n];
-
-		read_plain_digest(layout, m, &old.plain[old.n]);
-		r = check_packs(layout, m, err);
-		if (r == 0)
-			r = image_open_in_memory(layout, m, &old.images[old.n], err);
-	}
-	if (r < 0)
-		return r;
-	*ret = old;
-	old = OLD_INIT;
-	return 0;
+		old_release(ret);
+	return r;
 }
 
 void old_release(struct old *old)

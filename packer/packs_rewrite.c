@@ -68,7 +68,7 @@ static int move_chunk(struct packs *packs, struct codec *codec, int fd, struct s
                       struct err *err)
 {
 	CLEANUP(free) void *frame = malloc(c->frame_size);
-	struct stored_chunk *moved;
+	struct stored_chunk *moved = NULL;
 	const struct new_chunk chunk = {
 		.digest = c->digest,
 		.size = c->size,
@@ -87,7 +87,7 @@ static int move_chunk(struct packs *packs, struct codec *codec, int fd, struct s
 	r = check_frame(codec, frame, c, err);
 	if (r == 0)
 		r = packs_add(packs, &chunk, &moved, err);
-	if (r < 0)
+	if (r < 0 || !moved)
 		return r;
 	c->pack = moved->pack;
 	c->frame_off = moved->frame_off;

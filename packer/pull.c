@@ -191,19 +191,19 @@ static uint64_t total_bytes(const struct pull *p, const struct image_set *set)
 static int pull_layers(struct pull *p, const struct manifest *m, struct err *err)
 {
 	CLEANUP(free) bool *rebuilt = calloc(m->n_packs + 1u, sizeof(*rebuilt));
-	int r = rebuilt ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r;
 
-	if (r == 0)
-		r = pull_blob(p, "index", &m->index, err);
+	if (!rebuilt)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = pull_blob(p, "index", &m->index, err);
 	if (r == 0)
 		r = pull_rebuild(p, m, rebuilt, err);
 	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++) {
 		if (!rebuilt[i])
 			r = pull_blob(p, "pack", &m->packs[i], err);
 	}
-	for (uint32_t i = 0; r == 0 && p->o->all_deltas && i < m->n_deltas; i++) {
+	for (uint32_t i = 0; r == 0 && p->o->all_deltas && i < m->n_deltas; i++)
 		r = pull_delta(p, &m->deltas[i].blob, err);
-	}
 	return r;
 }
 

@@ -82,29 +82,34 @@ static void layout_source_release(struct pull_source *source)
 	*source = PULL_SOURCE_INIT;
 }
 
-int pull_source_open_layout(const struct image_ref *ref, struct pull_source *ret, struct err *err)
+/* Fill in what belongs to the layout; what was made when that fails is @source's. */
+static int open_layout_source(const struct image_ref *ref, struct pull_source *source,
+                              struct err *err)
 {
-	CLEANUP(pull_source_release)
-	struct pull_source source = {
-		.arg = calloc(1, sizeof(struct layout_source)),
-		.images = layout_source_images,
-		.read = layout_source_read,
-		.release = layout_source_release,
-	};
-	struct layout_source *from = source.arg;
-	int r;
+	struct layout_source *from = source->arg;
 
-	if (!from || asprintf(&source.name, "%s:%s", ref->layout, ref->tag) < 0) {
-		source.name = NULL;
+	if (!from || asprintf(&source->name, "%s:%s", ref->layout, ref->tag) < 0) {
+		source->name = NULL;
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	from->tag = strdup(ref->tag);
 	if (!from->tag)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = layout_open(ref->layout, &from->layout, err);
+	return layout_open(ref->layout, &from->layout, err);
+}
+
+int pull_source_open_layout(const struct image_ref *ref, struct pull_source *ret, struct err *err)
+{
+	int r;
+
+	*ret = (struct pull_source){
+		.arg = calloc(1, sizeof(struct layout_source)),
+		.images = layout_source_images,
+		.read = layout_source_read,
+		.release = layout_source_release,
+	};
+	r = open_layout_source(ref, ret, err);
 	if (r < 0)
-		return r;
-	*ret = source;
-	source = PULL_SOURCE_INIT;
-	return 0;
+		layout_source_release(ret);
+	return r;
 }

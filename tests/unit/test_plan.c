@@ -205,21 +205,24 @@ Test(plan, has_nothing_of_contents_that_are_reused)
 		{ .parent = &root, .name = "c" },
 	};
 	struct new_content list[3];
-	CLEANUP(plan_release) struct plan some = PLAN_INIT, none = PLAN_INIT, empty = PLAN_INIT;
+	struct plan plan;
 
 	for (size_t i = 0; i < 3; i++) {
 		list[i] = content_of(&file[i], 10);
 		list[i].reused = i != 1;
 	}
-	some = make_plan(list, 3);
-	cr_assert_eq(some.n, 1);
-	expect_segment(&some, 0, &list[1], 0, 10);
-	cr_expect(some.list[0].ends_group, "the last group ends");
+	plan = make_plan(list, 3);
+	cr_assert_eq(plan.n, 1);
+	expect_segment(&plan, 0, &list[1], 0, 10);
+	cr_expect(plan.list[0].ends_group, "the last group ends");
+	plan_release(&plan);
 	list[1].reused = true;
-	none = make_plan(list, 3);
-	cr_expect(none.n == 0 && none.bytes == 0);
-	empty = make_plan(list, 0);
-	cr_expect(empty.n == 0 && empty.bytes == 0);
+	plan = make_plan(list, 3);
+	cr_expect(plan.n == 0 && plan.bytes == 0);
+	plan_release(&plan);
+	plan = make_plan(list, 0);
+	cr_expect(plan.n == 0 && plan.bytes == 0);
+	plan_release(&plan);
 }
 
 Test(plan, does_not_depend_on_the_order_of_its_input)
