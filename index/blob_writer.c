@@ -51,7 +51,7 @@ int blob_writer_publish(struct blob_writer *w, struct digest *ret_digest, struct
 	int r;
 
 	sha256_final(w->hash, &digest);
-	r = io_temp_publish(&w->tmp, digest_hex(&digest, hex), BLOB_MODE, err);
+	r = io_temp_place(&w->tmp, digest_hex(&digest, hex), BLOB_MODE, err);
 	if (r < 0)
 		return r;
 	*ret_digest = digest;
@@ -67,7 +67,7 @@ int blob_writer_publish_as(struct blob_writer *w, const struct digest *wanted, s
 	(void)digest_hex(wanted, hex);
 	if (!digest_equal(&digest, wanted))
 		return err_set(err, -EBADMSG, "%s '%.12s' has another digest", w->what, hex);
-	return io_temp_publish(&w->tmp, hex, BLOB_MODE, err);
+	return io_temp_place(&w->tmp, hex, BLOB_MODE, err);
 }
 
 void blob_writer_release(struct blob_writer *w)

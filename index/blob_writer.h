@@ -23,7 +23,7 @@ MUST_CHECK int blob_writer_open(struct blob_writer *w, int dirfd, const char *wh
 MUST_CHECK int blob_writer_append(struct blob_writer *w, const void *data, size_t len,
                                   struct err *err);
 
-/* Publish the blob under its digest in hexadecimal, durably. Sets the digest. */
+/* Give the blob, which is durable then, the name of its digest, as io_temp_place() does. Sets the digest. */
 MUST_CHECK int blob_writer_publish(struct blob_writer *w, struct digest *ret_digest,
                                    struct err *err);
 

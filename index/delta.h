@@ -96,8 +96,8 @@ uint64_t delta_writer_size(const struct delta_writer *w);
 uint32_t delta_writer_count(const struct delta_writer *w);
 
 /*
- * Write the table and publish the delta under its digest in hexadecimal,
- * durably. Sets the blob's digest and size. The writer is of no use afterwards
+ * Write the table and give the delta, which is durable then, the name of its digest in
+ * hexadecimal, as io_temp_place() does. Sets the blob's digest and size. The writer is of no use afterwards
  * but to be freed. Returns 0, -EINVAL for a delta of nothing, -ENOMEM or -errno.
  */
 MUST_CHECK int delta_writer_publish(struct delta_writer *w, struct digest *ret_digest,

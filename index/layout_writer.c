@@ -220,10 +220,19 @@ bool layout_writer_has(const struct layout_writer *w, const struct descriptor *d
 	return describe(fd, &there, NULL) == 0 && digest_equal(&there.digest, &d->digest);
 }
 
+static int write_text(int fd, const char *name, const char *text, size_t len, struct err *err)
+{
+	int r = io_write(fd, text, len);
+
+	return r < 0 ? err_set(err, r, "'%s' could not be written: %s", name, strerrordesc_np(-r))
+	             : 0;
+}
+
 int layout_writer_json(struct layout_writer *w, const json_t *json, struct descriptor *ret,
                        struct err *err)
 {
 	CLEANUP(free) char *text = json_dumps(json, JSON_COMPACT);
+	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
 	char hex[DIGEST_HEX_SIZE];
 	struct descriptor d;
 	int r;
@@ -235,7 +244,12 @@ int layout_writer_json(struct layout_writer *w, const json_t *json, struct descr
 	*ret = d;
 	if (layout_writer_has(w, &d))
 		return 0;
-	r = io_publish_bytes(w->blobs, digest_hex(&d.digest, hex), text, d.size, BLOB_MODE, err);
+	(void)digest_hex(&d.digest, hex);
+	r = io_temp_open(&tmp, w->blobs, err);
+	if (r == 0)
+		r = write_text(tmp.fd, hex, text, d.size, err);
+	if (r == 0)
+		r = io_temp_place(&tmp, hex, BLOB_MODE, err);
 	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
 }
 
@@ -267,7 +281,7 @@ int layout_writer_index(struct layout_writer *w, const char *path, struct descri
 	if (r == 0)
 		r = describe(tmp.fd, &d, err);
 	if (r == 0 && !layout_writer_has(w, &d))
-		r = io_temp_publish(&tmp, digest_hex(&d.digest, hex), BLOB_MODE, err);
+		r = io_temp_place(&tmp, digest_hex(&d.digest, hex), BLOB_MODE, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", w->path);
 	*ret = d;
@@ -420,7 +434,12 @@ static int update_index_json(const struct layout_writer *w, const char *tag,
 	text = json_dumps(root, JSON_COMPACT);
 	if (!text)
 		return err_set(err, -ENOMEM, "out of memory");
-	return strcmp(text, old) == 0 ? 0 : publish_text(w->dir, "index.json", text, err);
+	if (strcmp(text, old) == 0)
+		return 0;
+	/* All blobs have their names for good before a tag leads to them. */
+	if (fsync(w->blobs) < 0)
+		return err_set_errno(err, "directory 'blobs/sha256' could not be written");
+	return publish_text(w->dir, "index.json", text, err);
 }
 
 int layout_writer_point(struct layout_writer *w, const char *tag, const struct descriptor *d,

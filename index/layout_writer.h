@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writing images into an OCI image-layout directory. Blobs appear under their
- * digest once they are complete and durable; the tag is switched last, in one
+ * digest once they are complete and durable; the tag is switched last, when their names are, in one
  * step. A lock keeps two writers of one layout apart. One thread at a time.
  */
 #pragma once

@@ -60,8 +60,8 @@ MUST_CHECK int pack_writer_append(struct pack_writer *w, const void *frame, uint
 uint64_t pack_writer_size(const struct pack_writer *w);
 
 /*
- * Write the seek table and publish the pack under its digest in hexadecimal,
- * durably. Sets the blob's digest and size. The writer is of no use afterwards
+ * Write the seek table and give the pack, which is durable then, the name of its digest
+ * in hexadecimal, as io_temp_place() does. Sets the blob's digest and size. The writer is of no use afterwards
  * but to be freed.
  */
 MUST_CHECK int pack_writer_publish(struct pack_writer *w, struct digest *ret_digest,

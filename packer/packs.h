@@ -89,7 +89,7 @@ struct new_chunk {
 MUST_CHECK int packs_add(struct packs *packs, const struct new_chunk *chunk,
                          struct stored_chunk **ret, struct err *err);
 
-/* Finish what is open. All packs and deltas are durable afterwards. */
+/* Finish what is open. The bytes of all packs and deltas are durable afterwards. */
 MUST_CHECK int packs_finish(struct packs *packs, struct err *err);
 
 /*

@@ -158,16 +158,23 @@ int io_temp_open(struct io_temp *tmp, int dirfd, struct err *err)
 	return 0;
 }
 
-int io_temp_publish(struct io_temp *tmp, const char *name, unsigned mode, struct err *err)
+int io_temp_place(struct io_temp *tmp, const char *name, unsigned mode, struct err *err)
 {
 	if (fchmod(tmp->fd, mode) < 0 || fsync(tmp->fd) < 0)
 		return err_set_errno(err, "'%s' could not be written", name);
 	if (renameat(tmp->dirfd, tmp->name, tmp->dirfd, name) < 0)
 		return err_set_errno(err, "'%s' could not be put in place", name);
 	tmp->name[0] = '\0';
-	if (fsync(tmp->dirfd) < 0)
-		return err_set_errno(err, "directory of '%s' could not be written", name);
 	return 0;
+}
+
+int io_temp_publish(struct io_temp *tmp, const char *name, unsigned mode, struct err *err)
+{
+	int r = io_temp_place(tmp, name, mode, err);
+
+	if (r == 0 && fsync(tmp->dirfd) < 0)
+		return err_set_errno(err, "directory of '%s' could not be written", name);
+	return r;
 }
 
 void io_temp_release(struct io_temp *tmp)

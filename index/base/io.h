@@ -57,6 +57,12 @@ MUST_CHECK int io_temp_open(struct io_temp *tmp, int dirfd, struct err *err);
 MUST_CHECK int io_temp_publish(struct io_temp *tmp, const char *name, unsigned mode,
                                struct err *err);
 
+/*
+ * As io_temp_publish(), but for the fsync of the directory: many names are made durable at once
+ * by one, which is the caller's to make before anything refers to them.
+ */
+MUST_CHECK int io_temp_place(struct io_temp *tmp, const char *name, unsigned mode, struct err *err);
+
 /* Close, and remove the file unless it was published. */
 void io_temp_release(struct io_temp *tmp);
 
