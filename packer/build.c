@@ -11,6 +11,7 @@
 #include "cache.h"
 #include "contents.h"
 #include "format.h"
+#include "last_build.h"
 #include "notes.h"
 #include "plan.h"
 #include "publish.h"
@@ -27,6 +28,8 @@ struct build {
 	struct layout_writer *writer; /* owned */
 	struct cache *cache;          /* owned */
 	struct old old;
+	struct last_build last;
+	bool last_known;     /* last.seen is what this build sees */
 	struct packs *packs; /* owned */
 	struct manifest manifests[PLATFORMS_MAX];
 	unsigned n_manifests;
@@ -205,12 +208,9 @@ static int open_layout(struct build *b, struct err *err)
  */
 static int open_existing_layout(struct build *b, struct err *err)
 {
-	int r;
-
 	if (access(b->options->image->layout, F_OK) < 0)
 		return b->options->from.layout ? open_old(b, err) : 0;
-	r = open_layout(b, err);
-	return r < 0 ? r : open_old(b, err);
+	return open_layout(b, err);
 }
 
 static int collect(struct build *b, struct err *err)
@@ -302,6 +302,47 @@ static int save_cache(const struct build *b, struct err *err)
 	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
 }
 
+static void count_unique(const struct build *b, struct build_report *ret)
+{
+	for (size_t i = 0; i < b->contents.n; i++) {
+		if (!b->contents.list[i].is_twin)
+			ret->unique_bytes += content_size(&b->contents.list[i]);
+	}
+}
+
+static void count_image(const struct build *b, struct build_report *ret)
+{
+	uint32_t n;
+	const struct pack_record *packs = packs_records(b->packs, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		ret->image_bytes += packs[i].used > 0 ? packs[i].size : 0;
+	for (unsigned i = 0; i < b->n_manifests; i++) {
+		const struct manifest *m = &b->manifests[i];
+
+		ret->image_bytes += m->self.size + m->config.size + m->index.size;
+	}
+}
+
+/* Note what was seen and made, when it can be told. */
+static int save_last(const struct build *b, struct err *err)
+{
+	struct last_build last = b->last;
+	struct build_report report = { .files = 0 };
+	int r;
+
+	if (!b->last_known)
+		return 0;
+	count_unique(b, &report);
+	count_image(b, &report);
+	last.unique_bytes = report.unique_bytes;
+	last.image_bytes = report.image_bytes;
+	if (last_build_made(b->manifests, b->n_manifests, &last.made) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = last_build_save(layout_writer_dir(b->writer), &last, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
+}
+
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 {
 	const struct build_options *o = b->options;
@@ -326,6 +367,8 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 		r = check_budget(b, err);
 	if (r == 0)
 		r = save_cache(b, err);
+	if (r == 0)
+		r = save_last(b, err);
 	if (r < 0)
 		return r;
 	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
@@ -344,26 +387,37 @@ static void count_files(const struct build *b, struct build_report *ret)
 	}
 }
 
-static void count_unique(const struct build *b, struct build_report *ret)
+/* Whether what the tag names is what this build would make. Returns 1, 0 or -errno. */
+static int is_made(struct build *b, struct descriptor *ret, struct err *err)
 {
-	for (size_t i = 0; i < b->contents.n; i++) {
-		if (!b->contents.list[i].is_twin)
-			ret->unique_bytes += content_size(&b->contents.list[i]);
-	}
-}
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
+	const struct build_options *o = b->options;
+	const char *names[PLATFORMS_MAX];
+	struct last_build last;
+	struct digest made;
+	int r;
 
-static void count_image(const struct build *b, struct build_report *ret)
-{
-	uint32_t n;
-	const struct pack_record *packs = packs_records(b->packs, &n);
-
-	for (uint32_t i = 0; i < n; i++)
-		ret->image_bytes += packs[i].used > 0 ? packs[i].size : 0;
-	for (unsigned i = 0; i < b->n_manifests; i++) {
-		const struct manifest *m = &b->manifests[i];
-
-		ret->image_bytes += m->self.size + m->config.size + m->index.size;
-	}
+	for (unsigned i = 0; i < b->n_trees; i++)
+		names[i] = platform_name(o, i);
+	/* What these options make depends on more than trees. */
+	if (o->no_from || o->from.layout || o->trace)
+		return 0;
+	r = last_build_seen(b->trees, names, b->n_trees, &o->pipeline, &b->last.seen);
+	b->last_known = r > 0;
+	if (r < 0)
+		return err_set(err, r, "out of memory");
+	if (r == 0 || !b->writer || !last_build_read(layout_writer_dir(b->writer), &last) ||
+	    !digest_equal(&last.seen, &b->last.seen))
+		return 0;
+	if (layout_open(o->image->layout, &layout, NULL) < 0 ||
+	    layout_images(layout, o->image->tag, &set, NULL) < 0 ||
+	    last_build_made(set.manifests, set.n_manifests, &made) < 0 ||
+	    !digest_equal(&last.made, &made) || !old_has_blobs(layout, &set))
+		return 0;
+	b->last = last;
+	*ret = set.self;
+	return 1;
 }
 
 static int build_images(struct build *b, struct descriptor *ret, struct err *err)
@@ -380,6 +434,12 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 		r = read_trace(b, err);
 	if (r == 0)
 		r = open_existing_layout(b, err);
+	if (r == 0)
+		r = is_made(b, ret, err);
+	if (r > 0)
+		return r;
+	if (r == 0 && b->writer)
+		r = open_old(b, err);
 	if (r == 0)
 		r = collect(b, err);
 	if (r == 0 && !b->writer)
@@ -408,8 +468,13 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 	if (r < 0)
 		return r;
 	count_files(b, &report);
-	count_unique(b, &report);
-	count_image(b, &report);
+	if (r > 0) {
+		report.unique_bytes = b->last.unique_bytes;
+		report.image_bytes = b->last.image_bytes;
+	} else {
+		count_unique(b, &report);
+		count_image(b, &report);
+	}
 	report.digest = image.digest;
 	report.image_bytes += image.size;
 	*ret = report;

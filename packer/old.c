@@ -24,21 +24,39 @@ static void read_plain_digest(const struct layout *layout, const struct manifest
 		(void)!digest_parse(digest + strlen(prefix), strlen(digest + strlen(prefix)), ret);
 }
 
+static int check_blob(const struct layout *layout, const struct descriptor *d, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct stat st;
+
+	if (fstatat(layout_blobs(layout), digest_hex(&d->digest, hex), &st, 0) < 0)
+		return err_set(err, -EBADMSG, "'%s': blob '%.12s': %s", layout_path(layout), hex,
+		               strerrordesc_np(errno));
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != d->size)
+		return err_set(err, -EBADMSG, "'%s': blob '%.12s' is damaged", layout_path(layout),
+		               hex);
+	return 0;
+}
+
 /* What the image's packs lack cannot be had from elsewhere: the new image would lack it, too. */
 static int check_packs(const struct layout *layout, const struct manifest *m, struct err *err)
 {
-	for (uint32_t i = 0; i < m->n_packs; i++) {
-		char hex[DIGEST_HEX_SIZE];
-		struct stat st;
+	int r = 0;
 
-		if (fstatat(layout_blobs(layout), digest_hex(&m->packs[i].digest, hex), &st, 0) < 0)
-			return err_set(err, -EBADMSG, "'%s': pack '%.12s': %s", layout_path(layout),
-			               hex, strerrordesc_np(errno));
-		if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != m->packs[i].size)
-			return err_set(err, -EBADMSG, "'%s': pack '%.12s' is damaged",
-			               layout_path(layout), hex);
+	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++)
+		r = check_blob(layout, &m->packs[i], err);
+	return r;
+}
+
+bool old_has_blobs(const struct layout *layout, const struct image_set *set)
+{
+	for (uint32_t i = 0; i < set->n_manifests; i++) {
+		const struct manifest *m = &set->manifests[i];
+
+		if (check_blob(layout, &m->index, NULL) < 0 || check_packs(layout, m, NULL) < 0)
+			return false;
 	}
-	return 0;
+	return true;
 }
 
 /* Open the images of @old's set; what was opened when one fails is @old's. */

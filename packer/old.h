@@ -23,6 +23,9 @@ struct old {
  */
 MUST_CHECK int old_open(const char *path, const char *tag, struct old *ret, struct err *err);
 
+/* Whether the packs and indexes of all images of @set are in @layout, with the right sizes. */
+bool old_has_blobs(const struct layout *layout, const struct image_set *set);
+
 void old_release(struct old *old);
 
 static inline void old_release_cleanup(struct old *old)

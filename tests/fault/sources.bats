@@ -188,3 +188,26 @@ changed='changed while it was packed; build again when nothing writes to it'
 	[[ ! -e theirs/layout ]]
 	chmod 755 src/dir/sub
 }
+
+# reads ROOT COMMAND...: what COMMAND reads of files below ROOT, in ./reads
+reads() {
+	: >reads
+	env FAULT_CALLS=read FAULT_PATH="$1" FAULT_AT=1 FAULT_REPEAT=1 FAULT_DO=log FAULT_LOG="$PWD/reads" \
+		LD_PRELOAD="$FAULT" ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" "${@:2}"
+}
+
+@test "a tree that has not changed is not read again, and nothing is written" {
+	# The project's own files are older than the second in which a change could go unseen.
+	tree=$SOURCE_ROOT/docs
+	first=$(reads "$tree" "$ASSETPACK" build "$tree" ./own:v1)
+	[[ -s reads ]]
+	before=$(find own -type f -printf '%p %i %T@\n' | sort)
+	[[ $(reads "$tree" "$ASSETPACK" build "$tree" ./own:v1) == "$first" ]]
+	[[ ! -s reads && $(find own -type f -printf '%p %i %T@\n' | sort) == "$before" ]]
+	# Other options make another image; what is gone is made again.
+	[[ $("$ASSETPACK" build --keep-mtime "$tree" ./own:v1) != "$first" ]]
+	[[ $("$ASSETPACK" build "$tree" ./own:v1) == "$first" ]]
+	rm own/blobs/sha256/"$("$ASSETPACK" inspect --json ./own:v1 | jq -r '.images[0].layers[-1].digest | ltrimstr("sha256:")')"
+	[[ $("$ASSETPACK" build "$tree" ./own:v1) == "$first" ]]
+	"$ASSETPACK" verify ./own:v1
+}
