@@ -96,7 +96,7 @@ broken() {
 }
 
 @test "a disk that cannot sync: the same" {
-	sweep 20 sync EIO broken
+	sweep 16 sync EIO broken
 }
 
 goes_on() {
