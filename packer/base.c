@@ -11,7 +11,7 @@ enum {
 	ZEROS = 64 << 10, /* a view of a hole */
 };
 
-int base_new(struct image *img, uint64_t id, struct base **ret, struct err *err)
+int base_new(struct image *img, const struct content *content, struct base **ret, struct err *err)
 {
 	CLEANUP(base_free) struct base *base = calloc(1, sizeof(*base));
 	int r;
@@ -19,10 +19,8 @@ int base_new(struct image *img, uint64_t id, struct base **ret, struct err *err)
 	if (!base)
 		return err_set(err, -ENOMEM, "out of memory");
 	base->img = img;
-	r = index_content(image_index(img), id, &base->content, err);
-	if (r == 0)
-		r = index_extents(image_index(img), &base->content, &base->extents,
-		                  &base->n_extents, err);
+	base->content = *content;
+	r = index_extents(image_index(img), content, &base->extents, &base->n_extents, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(base);

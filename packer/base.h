@@ -18,8 +18,9 @@ struct base {
 	size_t n_matches;
 };
 
-/* Content @id of @img as a base without matches. Returns 0 or -errno. */
-MUST_CHECK int base_new(struct image *img, uint64_t id, struct base **ret, struct err *err);
+/* @content of @img as a base without matches. Returns 0 or -errno. */
+MUST_CHECK int base_new(struct image *img, const struct content *content, struct base **ret,
+                        struct err *err);
 
 /* Accepts NULL. */
 void base_free(struct base *base);

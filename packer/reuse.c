@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base.h"
 #include "crew.h"
@@ -90,7 +91,7 @@ static int reuse_whole(const struct reuse *u, struct new_content *c, struct err 
 			continue;
 		r = index_find_content(image_index(img), &c->digest, &content, err);
 		if (r == 1)
-			r = base_new(img, content.id, &base, err);
+			r = base_new(img, &content, &base, err);
 		if (r < 0)
 			return r;
 		if (base)
@@ -104,25 +105,43 @@ static int reuse_whole(const struct reuse *u, struct new_content *c, struct err 
 	return 0;
 }
 
+/* The content that the file at @path most likely was, though not at @path; 0 when there is none. */
+static int find_by_name(struct reuse *u, struct image *img, const char *path, uint64_t *ret,
+                        struct err *err)
+{
+	unsigned i = 0;
+	int r = 0;
+
+	while (u->options->old->images[i] != img)
+		i++;
+	if (!u->names[i])
+		r = old_names_new(img, &u->names[i], err);
+	if (r == 0)
+		*ret = old_names_find(u->names[i], path);
+	return r;
+}
+
 /* Give @c a base, if there is a likely one. */
 static int find_base(struct reuse *u, struct new_content *c, struct path_buf *path, struct err *err)
 {
 	struct image *img = image_for(u, c);
 	const char *text = tree_path(c->file, path);
-	unsigned i = 0;
-	uint64_t id;
+	struct content content;
+	struct node node;
+	uint64_t id = 0;
 	int r = 0;
 
 	if (!text)
 		return err_set(err, -ENOMEM, "out of memory");
-	while (u->options->old->images[i] != img)
-		i++;
-	if (!u->names[i])
-		r = old_names_new(img, &u->names[i], err);
-	if (r < 0)
+	/* To list all names takes long: most files are where they were. */
+	if (index_resolve(image_index(img), text, &node, NULL) == 1 && S_ISREG(node.mode))
+		id = node.content;
+	else
+		r = find_by_name(u, img, text, &id, err);
+	if (r < 0 || id == 0)
 		return r;
-	id = old_names_find(u->names[i], text);
-	return id != 0 ? base_new(img, id, &c->base, err) : 0;
+	r = index_content(image_index(img), id, &content, err);
+	return r < 0 ? r : base_new(img, &content, &c->base, err);
 }
 
 static int compare_one(struct reuse *u, struct new_content *c, struct plain_cache *cache,
