@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "commands.h"
 #include "metadata.h"
 #include "notes.h"
+#include "options.h"
 #include "summary.h"
 #include "tagged.h"
 
@@ -163,8 +163,9 @@ static int set_from(struct build_options *o, const char *text, struct err *err)
 }
 
 /* Returns 0 or -EINVAL with a message. */
-static int apply_option(int option, struct build_args *args, struct err *err)
+static int apply_option(int option, void *arg, struct err *err)
 {
+	struct build_args *args = arg;
 	struct build_options *o = &args->o;
 	unsigned level = 0;
 	int r;
@@ -208,25 +209,25 @@ static int apply_option(int option, struct build_args *args, struct err *err)
 	}
 }
 
+static const struct option_spec spec = {
+	.command = "build",
+	.help = help,
+	.shorts = "hp:j:",
+	.options = options,
+	.min_arguments = 2,
+	.max_arguments = 2,
+	.wants = "SOURCE and IMAGE",
+	.apply = apply_option,
+};
+
 /* Returns -1 to go on, or an exit status. */
 static int parse_options(int argc, char *argv[], struct build_args *args)
 {
 	struct err err = ERR_INIT;
-	int option;
+	int status = options_parse(&spec, argc, argv, args);
 
-	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while ((option = getopt_long(argc, argv, "hp:j:", options, NULL)) != -1) {
-		if (option == 'h') {
-			(void)fputs(help, stdout);
-			return cli_finish(STATUS_OK);
-		}
-		if (option == '?') /* getopt has said what is wrong */
-			return STATUS_USAGE;
-		if (apply_option(option, args, &err) < 0)
-			return fail_usage("build", "%s", err.msg);
-	}
-	if (argc - optind != 2)
-		return fail_usage("build", "wants SOURCE and IMAGE");
+	if (status >= 0)
+		return status;
 	if (image_ref_parse(argv[optind + 1], &args->image, &err) < 0)
 		return fail_usage("build", "%s", err.msg);
 	args->o.source = argv[optind];

@@ -24,7 +24,7 @@ static const struct read_command command = {
 	.shorts = "h",
 	.options = options,
 	.min_arguments = 1,
-	.max_arguments = INT_MAX,
+	.max_arguments = INT_MAX - 1, /* IMAGE is one more */
 	.wants = "IMAGE and at least one PATH",
 };
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "commands.h"
 #include "diff.h"
 #include "names.h"
+#include "options.h"
 
 enum { SHOWN_DEFAULT = 20 };
 
@@ -53,8 +53,9 @@ static void diff_args_release_cleanup(struct diff_args *args)
 DEFINE_CLEANUP(json_t *, json_decref)
 
 /* Returns 0 or -EINVAL with a message. */
-static int apply_option(int option, struct diff_args *args, struct err *err)
+static int apply_option(int option, void *arg, struct err *err)
 {
+	struct diff_args *args = arg;
 	uint64_t lines;
 
 	switch (option) {
@@ -72,25 +73,25 @@ static int apply_option(int option, struct diff_args *args, struct err *err)
 	}
 }
 
+static const struct option_spec spec = {
+	.command = "diff",
+	.help = help,
+	.shorts = "hn:",
+	.options = options,
+	.min_arguments = 2,
+	.max_arguments = 2,
+	.wants = "OLD and NEW",
+	.apply = apply_option,
+};
+
 /* Returns -1 to go on, or an exit status. */
 static int parse_options(int argc, char *argv[], struct diff_args *args)
 {
 	struct err err = ERR_INIT;
-	int option;
+	int status = options_parse(&spec, argc, argv, args);
 
-	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while ((option = getopt_long(argc, argv, "hn:", options, NULL)) != -1) {
-		if (option == 'h') {
-			(void)fputs(help, stdout);
-			return cli_finish(STATUS_OK);
-		}
-		if (option == '?') /* getopt has said what is wrong */
-			return STATUS_USAGE;
-		if (apply_option(option, args, &err) < 0)
-			return fail_usage("diff", "%s", err.msg);
-	}
-	if (argc - optind != 2)
-		return fail_usage("diff", "wants OLD and NEW");
+	if (status >= 0)
+		return status;
 	args->texts[0] = argv[optind];
 	args->texts[1] = argv[optind + 1];
 	if (image_ref_parse(args->texts[0], &args->old, &err) < 0 ||

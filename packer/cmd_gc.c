@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +6,7 @@
 #include "commands.h"
 #include "layout.h"
 #include "layout_gc.h"
+#include "options.h"
 
 static const char help[] =
 	"Usage: assetpack gc [OPTION]... LAYOUT\n"
@@ -21,25 +21,37 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+/* There is one option beside -h. */
+static int apply_option(int option, void *arg, struct err *err)
+{
+	bool *dry_run = arg;
+
+	(void)option;
+	(void)err;
+	*dry_run = true;
+	return 0;
+}
+
+static const struct option_spec spec = {
+	.command = "gc",
+	.help = help,
+	.shorts = "hn",
+	.options = options,
+	.min_arguments = 1,
+	.max_arguments = 1,
+	.wants = "LAYOUT",
+	.apply = apply_option,
+};
+
 /* Returns -1 to go on, or an exit status. */
 static int parse_options(int argc, char *argv[], bool *ret_dry_run, struct image_ref *ret)
 {
 	struct err err = ERR_INIT;
 	const char *path;
-	int option;
+	int status = options_parse(&spec, argc, argv, ret_dry_run);
 
-	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while ((option = getopt_long(argc, argv, "hn", options, NULL)) != -1) {
-		if (option == 'h') {
-			(void)fputs(help, stdout);
-			return cli_finish(STATUS_OK);
-		}
-		if (option == '?') /* getopt has said what is wrong */
-			return STATUS_USAGE;
-		*ret_dry_run = true;
-	}
-	if (argc - optind != 1)
-		return fail_usage("gc", "wants LAYOUT");
+	if (status >= 0)
+		return status;
 	if (image_ref_parse(argv[optind], ret, &err) < 0)
 		return fail_usage("gc", "%s", err.msg);
 	path = argv[optind];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "commands.h"
 #include "notes.h"
+#include "options.h"
 #include "pull.h"
 #include "tree.h"
 
@@ -59,8 +59,9 @@ static int add_platform(struct pull_args *args, const char *text, struct err *er
 }
 
 /* Returns 0 or -EINVAL with a message. */
-static int apply_option(int option, struct pull_args *args, struct err *err)
+static int apply_option(int option, void *arg, struct err *err)
 {
+	struct pull_args *args = arg;
 	switch (option) {
 	case OPT_PLATFORM:
 		return add_platform(args, optarg, err);
@@ -83,25 +84,25 @@ static int parse_from(const char *text, struct image_ref *ret, struct err *err)
 	return image_ref_parse(text, ret, err);
 }
 
+static const struct option_spec spec = {
+	.command = "pull",
+	.help = help,
+	.shorts = "h",
+	.options = options,
+	.min_arguments = 2,
+	.max_arguments = 2,
+	.wants = "FROM and IMAGE",
+	.apply = apply_option,
+};
+
 /* Returns -1 to go on, or an exit status. */
 static int parse_options(int argc, char *argv[], struct pull_args *args)
 {
 	struct err err = ERR_INIT;
-	int option;
+	int status = options_parse(&spec, argc, argv, args);
 
-	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (option == 'h') {
-			(void)fputs(help, stdout);
-			return cli_finish(STATUS_OK);
-		}
-		if (option == '?') /* getopt has said what is wrong */
-			return STATUS_USAGE;
-		if (apply_option(option, args, &err) < 0)
-			return fail_usage("pull", "%s", err.msg);
-	}
-	if (argc - optind != 2)
-		return fail_usage("pull", "wants FROM and IMAGE");
+	if (status >= 0)
+		return status;
 	if (parse_from(argv[optind], &args->from, &err) < 0 ||
 	    image_ref_parse(argv[optind + 1], &args->image, &err) < 0)
 		return fail_usage("pull", "%s", err.msg);

@@ -7,48 +7,42 @@
 
 #include "commands.h"
 #include "names.h"
+#include "options.h"
 
-/* Returns -1 to go on, or an exit status. */
-static int apply_option(const struct read_command *command, int option, struct read_args *args)
+static int apply_option(int option, void *arg, struct err *err)
 {
-	struct err err = ERR_INIT;
+	struct read_args *args = arg;
 	size_t n = strlen(args->letters);
 
-	switch (option) {
-	case 'h':
-		(void)fputs(command->help, stdout);
-		return cli_finish(STATUS_OK);
-	case 'P':
-		if (platform_parse(optarg, &args->platform, &err) < 0)
-			return fail_usage(command->name, "%s", err.msg);
+	if (option == 'P') {
 		args->has_platform = true;
-		return -1;
-	case '?': /* getopt has said what is wrong */
-		return STATUS_USAGE;
-	default:
-		if (!strchr(args->letters, option) && n + 1 < sizeof(args->letters))
-			args->letters[n] = (char)option;
-		return -1;
+		return platform_parse(optarg, &args->platform, err);
 	}
+	if (!strchr(args->letters, option) && n + 1 < sizeof(args->letters))
+		args->letters[n] = (char)option;
+	return 0;
 }
 
 int read_args_parse(const struct read_command *command, int argc, char *argv[],
                     struct read_args *ret)
 {
+	const struct option_spec spec = {
+		.command = command->name,
+		.help = command->help,
+		.shorts = command->shorts,
+		.options = command->options,
+		.min_arguments = command->min_arguments + 1,
+		.max_arguments = command->max_arguments + 1,
+		.wants = command->wants,
+		.apply = apply_option,
+	};
 	struct err err = ERR_INIT;
-	int option;
+	int status = options_parse(&spec, argc, argv, ret);
 
-	/* Options are parsed before any thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while ((option = getopt_long(argc, argv, command->shorts, command->options, NULL)) != -1) {
-		int status = apply_option(command, option, ret);
-
-		if (status >= 0)
-			return status;
-	}
+	if (status >= 0)
+		return status;
 	ret->arguments = argv + optind + 1;
 	ret->n_arguments = argc - optind - 1;
-	if (ret->n_arguments < command->min_arguments || ret->n_arguments > command->max_arguments)
-		return fail_usage(command->name, "wants %s", command->wants);
 	if (image_ref_parse(argv[optind], &ret->image, &err) < 0)
 		return fail_usage(command->name, "%s", err.msg);
 	return -1;
