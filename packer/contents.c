@@ -101,13 +101,6 @@ static void choose(struct contents *c, unsigned n_trees, const struct contents_o
 	}
 }
 
-static int compare_files(const struct tree_node *a, const struct tree_node *b)
-{
-	int order = tree_path_cmp(a, b);
-
-	return order != 0 ? order : (int)a->rank - (int)b->rank;
-}
-
 /* Equal contents come to stand together, their first file first. */
 static int compare_contents(const void *x, const void *y)
 {
@@ -119,7 +112,7 @@ static int compare_contents(const void *x, const void *y)
 		order = (int)a->has_digest - (int)b->has_digest;
 	if (order == 0 && a->has_digest)
 		order = digest_cmp(&a->digest, &b->digest);
-	return order != 0 ? order : compare_files(a->file, b->file);
+	return order != 0 ? order : tree_file_cmp(a->file, b->file);
 }
 
 /* Give each file its content, with equal ones joined. */

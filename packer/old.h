@@ -48,8 +48,8 @@ MUST_CHECK int old_register(const struct old *old, struct packs *packs, struct e
 /* Find regular files of one image by what is left of a path that does not exist any more. */
 struct old_names;
 
-/* Returns 0 and sets *@ret; -ENOMEM; -errno. @img is borrowed. */
-MUST_CHECK int old_names_new(struct image *img, struct old_names **ret, struct err *err);
+/* @img is borrowed. Returns NULL when memory runs out. */
+struct old_names *old_names_new(struct image *img);
 
 /* Accepts NULL. */
 void old_names_free(struct old_names *names);
@@ -58,6 +58,8 @@ DEFINE_CLEANUP(struct old_names *, old_names_free)
 /*
  * The content of the file that @path most likely was in the old image: the
  * one at @path; else one of the same name elsewhere; else, in the same directory and
- * of the same extension, the one whose name has most in common. Returns its number, or 0.
+ * of the same extension, the one whose name has most in common. Sets *@ret to its number, or to
+ * 0. Returns 0, -ENOMEM or -errno. One thread at a time.
  */
-uint64_t old_names_find(const struct old_names *names, const char *path);
+MUST_CHECK int old_names_find(struct old_names *names, const char *path, uint64_t *ret,
+                              struct err *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names are listed once, in order of name, so that those of one name stand together. */
+/* Names are listed at first need, in order of name, so that those of one name stand together. */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -85,24 +85,28 @@ static int compare_names(const void *a, const void *b)
 	return order;
 }
 
-int old_names_new(struct image *img, struct old_names **ret, struct err *err)
+struct old_names *old_names_new(struct image *img)
 {
-	CLEANUP(old_names_free) struct old_names *names = calloc(1, sizeof(*names));
-	int r = names ? 0 : -ENOMEM;
+	struct old_names *names = calloc(1, sizeof(*names));
 
-	if (r == 0) {
+	if (names)
 		names->img = img;
-		r = add_dir(names, FORMAT_ROOT_INO);
-	}
+	return names;
+}
+
+/* List all files, by name. */
+static int list_all(struct old_names *names, struct err *err)
+{
+	int r = add_dir(names, FORMAT_ROOT_INO);
+
 	for (size_t i = 0; r == 0 && i < names->n_dirs; i++) {
 		names->dir = names->dirs[i];
-		r = index_list(image_index(img), names->dir, 0, add_entry, names, err);
+		r = index_list(image_index(names->img), names->dir, 0, add_entry, names, err);
 	}
 	if (r < 0)
 		return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
 	if (names->n > 1)
 		qsort(names->files, names->n, sizeof(*names->files), compare_names);
-	*ret = TAKE_PTR(names);
 	return 0;
 }
 
@@ -165,19 +169,27 @@ static uint64_t find_named(const struct old_names *names, const char *name)
 	                                                                 : 0;
 }
 
-uint64_t old_names_find(const struct old_names *names, const char *path)
+int old_names_find(struct old_names *names, const char *path, uint64_t *ret, struct err *err)
 {
 	size_t len;
 	const char *name = path_split(path, &len);
 	CLEANUP(free) char *dir = strndup(path, len);
 	struct node node;
-	uint64_t found;
 
 	/* What cannot be read is not found: the build goes on without. */
-	if (index_resolve(image_index(names->img), path, &node, NULL) == 1 && S_ISREG(node.mode))
-		return node.content;
-	found = find_named(names, name);
-	if (found == 0 && dir && index_resolve(image_index(names->img), dir, &node, NULL) == 1)
-		found = find_alike(names, node.ino, name);
-	return found;
+	if (index_resolve(image_index(names->img), path, &node, NULL) == 1 && S_ISREG(node.mode)) {
+		*ret = node.content;
+		return 0;
+	}
+	/* To list all names takes long, and most files are where they were. */
+	if (names->n_dirs == 0) {
+		int r = list_all(names, err);
+
+		if (r < 0)
+			return r;
+	}
+	*ret = find_named(names, name);
+	if (*ret == 0 && dir && index_resolve(image_index(names->img), dir, &node, NULL) == 1)
+		*ret = find_alike(names, node.ino, name);
+	return 0;
 }

@@ -21,9 +21,7 @@ int plan_compare_files(const struct tree_node *a, const struct tree_node *b)
 {
 	int order = strcmp(extension(a->name), extension(b->name));
 
-	if (order == 0)
-		order = tree_path_cmp(a, b);
-	return order != 0 ? order : (int)a->rank - (int)b->rank;
+	return order != 0 ? order : tree_file_cmp(a, b);
 }
 
 static int compare_classes(uint32_t a, uint32_t b)

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base.h"
 #include "crew.h"
@@ -105,39 +104,23 @@ static int reuse_whole(const struct reuse *u, struct new_content *c, struct err 
 	return 0;
 }
 
-/* The content that the file at @path most likely was, though not at @path; 0 when there is none. */
-static int find_by_name(struct reuse *u, struct image *img, const char *path, uint64_t *ret,
-                        struct err *err)
-{
-	unsigned i = 0;
-	int r = 0;
-
-	while (u->options->old->images[i] != img)
-		i++;
-	if (!u->names[i])
-		r = old_names_new(img, &u->names[i], err);
-	if (r == 0)
-		*ret = old_names_find(u->names[i], path);
-	return r;
-}
-
 /* Give @c a base, if there is a likely one. */
 static int find_base(struct reuse *u, struct new_content *c, struct path_buf *path, struct err *err)
 {
 	struct image *img = image_for(u, c);
 	const char *text = tree_path(c->file, path);
 	struct content content;
-	struct node node;
-	uint64_t id = 0;
-	int r = 0;
+	unsigned i = 0;
+	uint64_t id;
+	int r;
 
-	if (!text)
+	while (u->options->old->images[i] != img)
+		i++;
+	if (!u->names[i])
+		u->names[i] = old_names_new(img);
+	if (!text || !u->names[i])
 		return err_set(err, -ENOMEM, "out of memory");
-	/* To list all names takes long: most files are where they were. */
-	if (index_resolve(image_index(img), text, &node, NULL) == 1 && S_ISREG(node.mode))
-		id = node.content;
-	else
-		r = find_by_name(u, img, text, &id, err);
+	r = old_names_find(u->names[i], text, &id, err);
 	if (r < 0 || id == 0)
 		return r;
 	r = index_content(image_index(img), id, &content, err);

@@ -134,6 +134,14 @@ const char *tree_path_shown(const struct tree_node *node, char shown[static NAME
  */
 int tree_path_cmp(const struct tree_node *a, const struct tree_node *b);
 
+/* Order of files: by path, then by source. */
+static inline int tree_file_cmp(const struct tree_node *a, const struct tree_node *b)
+{
+	int order = tree_path_cmp(a, b);
+
+	return order != 0 ? order : (int)a->rank - (int)b->rank;
+}
+
 /*
  * Device, inode, size, modification and change time of a file in one number: two that
  * differ mean that it has changed. The same in every run and on every machine.
