@@ -19,16 +19,22 @@ static const char help[] =
 	"Run the node daemon in the foreground; it logs to standard error.\n\n"
 	"      --store DIR         directory for indexes and the control socket\n"
 	"                          (default $ASSETFS_STORE, else /var/lib/assetfs)\n"
-	"      --region-size SIZE  memory for plain bytes, e.g. 4G (default: half of the\n"
-	"                          machine's memory or of the cgroup's limit)\n"
+	"      --region WHERE      where plain bytes are kept: memory (default), or an\n"
+	"                          absolute directory on disk for nothing else\n"
+	"      --region-size SIZE  most of them, e.g. 4G (default: half of the machine's\n"
+	"                          memory or of the cgroup's limit)\n"
 	"      --auto-exit         end once the last mount is gone\n"
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
 
 static const struct option options[] = {
-	{ "store", required_argument, NULL, 's' }, { "region-size", required_argument, NULL, 'r' },
-	{ "auto-exit", no_argument, NULL, 'a' },   { "log-level", required_argument, NULL, 'l' },
-	{ "help", no_argument, NULL, 'h' },        { NULL, 0, NULL, 0 },
+	{ "store", required_argument, NULL, 's' },
+	{ "region", required_argument, NULL, 'R' },
+	{ "region-size", required_argument, NULL, 'r' },
+	{ "auto-exit", no_argument, NULL, 'a' },
+	{ "log-level", required_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
 };
 
 static int set_log_level(const char *name)
@@ -64,6 +70,11 @@ static int apply_option(int option, struct daemon_config *config)
 	switch (option) {
 	case 's':
 		config->store = optarg;
+		return -1;
+	case 'R':
+		if (optarg[0] != '/' && strcmp(optarg, "memory") != 0)
+			break;
+		config->region_directory = optarg[0] == '/' ? optarg : NULL;
 		return -1;
 	case 'r':
 		if (text_parse_size(optarg, &config->region_size) < 0 || config->region_size == 0)

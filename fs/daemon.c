@@ -458,13 +458,16 @@ static int block_signals(struct daemon *d, struct err *err)
 
 static int start(struct daemon *d, struct err *err)
 {
+	const struct region_config region = { .size = d->config->region_size,
+		                              .directory = d->config->region_directory,
+		                              .stats = &d->engine.stats };
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int r = block_signals(d, err);
 
 	if (r == 0)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)
-		r = region_open(d->config->region_size, &d->engine.region, err);
+		r = region_open(&region, &d->engine.region, err);
 	if (r == 0)
 		r = fill_new(d->engine.region, &d->engine.stats, cores > 0 ? (unsigned)cores : 1,
 		             &d->engine.fill, err);
@@ -500,8 +503,9 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	(void)clock_gettime(CLOCK_MONOTONIC, &d.started);
 	r = start(&d, err);
 	if (r == 0) {
-		log_info("serving the store '%s', region of %s", config->store,
-		         text_size(config->region_size, size));
+		log_info("serving the store '%s', region of %s %s", config->store,
+		         text_size(config->region_size, size),
+		         config->region_directory ? config->region_directory : "in memory");
 		notify_ready();
 		r = event_loop(&d, err);
 	}

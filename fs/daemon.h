@@ -12,8 +12,9 @@
 
 struct daemon_config {
 	const char *store;
-	uint64_t region_size; /* bytes */
-	bool auto_exit;       /* end once the last mount is gone */
+	const char *region_directory; /* NULL: in memory */
+	uint64_t region_size;         /* bytes */
+	bool auto_exit;               /* end once the last mount is gone */
 };
 
 /*

@@ -6,9 +6,9 @@
  * 2. Coverage of the object is looked at again after a flight has been
  *    created: an earlier flight of the same chunk had placed its bytes before
  *    it ended, so that "not covered" is then final and the work is needed.
- * 3. seen has every chunk that was ever decompressed, and in pieces what flights
- *    have placed of it: verified bytes, as far as there was room (pieces.h).
- *    Objects never go away while the region lives, so that pieces stay good.
+ * 3. seen has every chunk of which objects hold bytes, and in pieces where: verified
+ *    bytes that flights have placed, as far as there was room (pieces.h). Who
+ *    reads a piece references its object first.
  */
 #include "fill.h"
 
@@ -95,7 +95,7 @@ static void return_reader(struct fill *fill, struct pooled_reader *pooled)
 	(void)pthread_mutex_unlock(&fill->lock);
 }
 
-/* Read and verify @chunk into @reader's buffer, remember and count it. */
+/* Read and verify @chunk into @reader's buffer and count it. */
 static int decompress(struct fill *fill, struct image *img, struct chunk_reader *reader,
                       const struct chunk *chunk, const void **ret, struct err *err)
 {
@@ -105,7 +105,7 @@ static int decompress(struct fill *fill, struct image *img, struct chunk_reader 
 		return r;
 	stats_add(fill->stats, STAT_CHUNKS_DECOMPRESSED, 1);
 	stats_add(fill->stats, STAT_BYTES_DECOMPRESSED, chunk->size);
-	if (seen_note(fill, &chunk->digest))
+	if (seen_whole(fill, &chunk->digest))
 		stats_add(fill->stats, STAT_CHUNKS_DECOMPRESSED_AGAIN, 1);
 	return 0;
 }
@@ -436,6 +436,7 @@ static int read_run(struct reading *read, const struct chunk *chunk, uint32_t of
 		r = decompress(read->fill, read->img, read->pooled->reader, chunk, &plain, err);
 		if (r < 0)
 			return r;
+		stats_add(read->fill->stats, STAT_CHUNKS_PAST_REGION, 1);
 		read->plain = plain;
 	}
 	memcpy(to, read->plain + off, len);
@@ -519,6 +520,7 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, str
 	fill->stats = stats;
 	(void)pthread_mutex_init(&fill->lock, NULL);
 	(void)pthread_cond_init(&fill->landed, NULL);
+	region_set_evicted(region, seen_forget, fill);
 	r = background_new(fill, n_threads, &fill->background, err);
 	if (r < 0)
 		return r;

@@ -24,21 +24,24 @@ struct fill {
 	struct pooled_reader *readers;
 };
 
-/* Remember that the chunk of @digest was decompressed. Returns whether it had been before. */
-bool seen_note(struct fill *fill, const struct digest *digest);
+/* Whether objects hold bytes of the chunk of @digest, none of which has left the region since. */
+bool seen_whole(struct fill *fill, const struct digest *digest);
 
 /*
- * Remember that the run of its chunk that @x is lies at x->off of @obj, after seen_note().
+ * Remember that the run of its chunk that @x is lies at x->off of @obj, which is referenced.
  * What there is no memory for is forgotten, which costs at worst another decompression.
  */
 void seen_add(struct fill *fill, const struct extent *x, struct object *obj);
 
-/* Whether the @len bytes at @off of @chunk lie in objects. Never turns false again. */
+/* Whether the @len bytes at @off of @chunk lie in objects. May turn false at any time. */
 bool seen_covers(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len);
 
 /* Read them from there. Returns 1; 0 when some do not lie in any; -errno. */
 MUST_CHECK int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len,
                          void *buf);
+
+/* A region_evicted_fn for a struct fill: forget what lies in @obj. */
+void seen_forget(void *arg, struct object *obj);
 
 /* Forget all. No other call may be under way. */
 void seen_free(struct fill *fill);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The chunks that were decompressed, and where their bytes lie. The lock is
- * held for a look or an addition, never while bytes are read: a piece that was
- * found stays good, and what is covered stays covered (pieces.h).
+ * The chunks of which objects hold bytes, and where they lie. The lock is held
+ * for a look or an addition, never while bytes are read.
+ *
+ * An object that leaves the region takes its pieces along. So that this does
+ * not need a search through all chunks, each object has notes of the chunks
+ * that were placed in it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,11 +13,19 @@
 #include "fill_internal.h"
 #include "pieces.h"
 
-/* A chunk that has been decompressed. */
+/* A chunk of which bytes were placed. */
 struct seen {
 	struct table_node node; /* in fill->seen */
 	struct digest digest;
-	struct pieces pieces; /* of it; none when no object got any */
+	struct pieces pieces; /* of it */
+	uint32_t n_notes;     /* that name it; freed with the last */
+	bool torn;            /* bytes of it have left the region */
+};
+
+/* The chunks that were placed in an object; one may be there several times. */
+struct notes {
+	struct seen **chunk; /* owned */
+	uint32_t n, cap;
 };
 
 /* With fill->lock held. */
@@ -31,19 +42,74 @@ static struct seen *find_seen(const struct fill *fill, const struct digest *dige
 	return NULL;
 }
 
-bool seen_note(struct fill *fill, const struct digest *digest)
+bool seen_whole(struct fill *fill, const struct digest *digest)
 {
-	CLEANUP(free) struct seen *fresh = calloc(1, sizeof(*fresh));
 	struct seen *seen;
+	bool whole;
 
 	(void)pthread_mutex_lock(&fill->lock);
 	seen = find_seen(fill, digest);
-	if (!seen && fresh && table_insert(&fill->seen, &fresh->node, digest_key(digest)) == 0) {
-		fresh->digest = *digest;
-		fresh = NULL;
-	}
+	whole = seen && !seen->torn;
+	if (seen)
+		seen->torn = false; /* its bytes are on their way back */
 	(void)pthread_mutex_unlock(&fill->lock);
-	return seen != NULL;
+	return whole;
+}
+
+/* The entry of the chunk of @digest. With fill->lock held. Returns NULL without memory. */
+static struct seen *find_or_add(struct fill *fill, const struct digest *digest)
+{
+	CLEANUP(free) struct seen *fresh = NULL;
+	struct seen *seen = find_seen(fill, digest);
+
+	if (seen)
+		return seen;
+	fresh = calloc(1, sizeof(*fresh));
+	if (!fresh || table_insert(&fill->seen, &fresh->node, digest_key(digest)) < 0)
+		return NULL;
+	fresh->digest = *digest;
+	return TAKE_PTR(fresh);
+}
+
+static void free_seen(struct fill *fill, struct seen *seen)
+{
+	table_remove(&fill->seen, &seen->node);
+	pieces_release(&seen->pieces);
+	free(seen);
+}
+
+static bool make_room(struct notes *notes)
+{
+	uint32_t cap = notes->cap > 0 ? notes->cap * 2 : 1;
+	struct seen **more;
+
+	if (notes->n < notes->cap)
+		return true;
+	more = reallocarray(notes->chunk, cap, sizeof(*more));
+	if (!more)
+		return false;
+	notes->chunk = more;
+	notes->cap = cap;
+	return true;
+}
+
+/* Note that @obj has bytes of @seen. With fill->lock held. Returns false without memory. */
+static bool note(struct object *obj, struct seen *seen)
+{
+	void **slot = object_notes(obj);
+	struct notes *notes = *slot;
+
+	if (!notes)
+		*slot = notes = calloc(1, sizeof(*notes));
+	if (!notes)
+		return false;
+	if (notes->n > 0 && notes->chunk[notes->n - 1] == seen)
+		return true;
+	if (!make_room(notes))
+		return false;
+	notes->chunk[notes->n++] = seen;
+	seen->n_notes++;
+	return true;
 }
 
 void seen_add(struct fill *fill, const struct extent *x, struct object *obj)
@@ -55,10 +121,34 @@ void seen_add(struct fill *fill, const struct extent *x, struct object *obj)
 	struct seen *seen;
 
 	(void)pthread_mutex_lock(&fill->lock);
-	seen = find_seen(fill, &x->chunk.digest);
-	if (seen)
+	seen = find_or_add(fill, &x->chunk.digest);
+	if (seen && note(obj, seen))
 		pieces_add(&seen->pieces, &piece);
+	else if (seen && seen->n_notes == 0)
+		free_seen(fill, seen);
 	(void)pthread_mutex_unlock(&fill->lock);
+}
+
+void seen_forget(void *arg, struct object *obj)
+{
+	struct fill *fill = arg;
+	struct notes *notes;
+
+	(void)pthread_mutex_lock(&fill->lock);
+	notes = *object_notes(obj);
+	*object_notes(obj) = NULL;
+	for (uint32_t i = 0; notes && i < notes->n; i++) {
+		struct seen *seen = notes->chunk[i];
+
+		pieces_drop(&seen->pieces, obj);
+		seen->torn = true;
+		if (--seen->n_notes == 0)
+			free_seen(fill, seen);
+	}
+	(void)pthread_mutex_unlock(&fill->lock);
+	if (notes)
+		free(notes->chunk);
+	free(notes);
 }
 
 bool seen_covers(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len)
@@ -73,15 +163,25 @@ bool seen_covers(struct fill *fill, const struct chunk *chunk, uint32_t off, uin
 	return covers;
 }
 
-/* The piece of @chunk that reaches furthest from byte @pos, which pieces hold. */
-static struct piece piece_at(struct fill *fill, const struct chunk *chunk, uint32_t pos)
+/*
+ * Find the piece of @chunk that reaches furthest from byte @pos. Returns true and
+ * references its object, or false when there is none, or its object is going.
+ */
+static bool piece_at(struct fill *fill, const struct chunk *chunk, uint32_t pos, struct piece *ret)
 {
-	struct piece piece;
+	const struct piece *piece = NULL;
+	const struct seen *seen;
+	bool got;
 
 	(void)pthread_mutex_lock(&fill->lock);
-	piece = *pieces_at(&find_seen(fill, &chunk->digest)->pieces, pos);
+	seen = find_seen(fill, &chunk->digest);
+	if (seen)
+		piece = pieces_at(&seen->pieces, pos);
+	got = piece && object_try_ref(piece->obj);
+	if (got)
+		*ret = *piece;
 	(void)pthread_mutex_unlock(&fill->lock);
-	return piece;
+	return got;
 }
 
 int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len, void *buf)
@@ -92,11 +192,16 @@ int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32
 	if (!seen_covers(fill, chunk, off, len))
 		return 0;
 	while (off < end) {
-		const struct piece piece = piece_at(fill, chunk, off);
-		uint32_t skip = off - piece.chunk_off;
-		uint32_t n = piece.len - skip < end - off ? piece.len - skip : end - off;
-		int r = object_read(piece.obj, to, n, piece.off + skip);
+		struct piece piece;
+		uint32_t skip, n;
+		int r;
 
+		if (!piece_at(fill, chunk, off, &piece))
+			return 0;
+		skip = off - piece.chunk_off;
+		n = piece.len - skip < end - off ? piece.len - skip : end - off;
+		r = object_read(piece.obj, to, n, piece.off + skip);
+		object_unref(piece.obj);
 		if (r < 0)
 			return r;
 		to += n;
@@ -107,14 +212,7 @@ int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32
 
 void seen_free(struct fill *fill)
 {
-	struct table_node *n;
-
-	while ((n = table_walk(&fill->seen, NULL)) != NULL) {
-		struct seen *seen = TABLE_ENTRY(n, struct seen, node);
-
-		table_remove(&fill->seen, n);
-		pieces_release(&seen->pieces);
-		free(seen);
-	}
+	region_forget_all(fill->region);
+	region_set_evicted(fill->region, NULL, NULL);
 	table_release(&fill->seen);
 }

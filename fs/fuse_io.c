@@ -22,8 +22,6 @@ enum { STACK_DEPTH = 1 };
 
 /* Id to put into the OPEN reply that this thread is sending; 0 for none. */
 static _Thread_local int32_t reply_backing_id;
-/* /dev/fuse descriptor of the session that this thread serves. */
-static _Thread_local int thread_dev_fd = -1;
 
 static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 {
@@ -32,7 +30,6 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 	struct wire_in_header head;
 	struct wire_init_in init;
 
-	thread_dev_fd = fd;
 	if (n < (ssize_t)sizeof(head))
 		return n;
 	memcpy(&head, buf, sizeof(head));
@@ -89,22 +86,6 @@ void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
 	(void)conn;
 }
 
-static int backing_open(fuse_req_t req, int fd)
-{
-	struct wire_backing_map map = { .fd = fd };
-
-	(void)req;
-	return ioctl(thread_dev_fd, WIRE_BACKING_OPEN, &map);
-}
-
-static void backing_close(fuse_req_t req, int backing_id)
-{
-	uint32_t id = (uint32_t)backing_id;
-
-	(void)req;
-	(void)ioctl(thread_dev_fd, WIRE_BACKING_CLOSE, &id);
-}
-
 int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id)
 {
 	int r;
@@ -139,16 +120,6 @@ void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
 	__atomic_store_n(&io->passthrough, true, __ATOMIC_RELEASE);
 }
 
-static int backing_open(fuse_req_t req, int fd)
-{
-	return fuse_passthrough_open(req, fd);
-}
-
-static void backing_close(fuse_req_t req, int backing_id)
-{
-	(void)fuse_passthrough_close(req, backing_id);
-}
-
 int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id)
 {
 	fi->backing_id = backing_id;
@@ -159,11 +130,12 @@ int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id
 
 #endif
 
-int fuse_io_attach(struct fuse_session *se, int dev_fd, struct err *err)
+int fuse_io_attach(struct fuse_io *io, struct fuse_session *se, int dev_fd, struct err *err)
 {
-	static const struct fuse_custom_io io = { .read = read_request, .writev = write_reply };
-	int r = fuse_session_custom_io(se, &io, dev_fd);
+	static const struct fuse_custom_io calls = { .read = read_request, .writev = write_reply };
+	int r = fuse_session_custom_io(se, &calls, dev_fd);
 
+	io->dev_fd = dev_fd;
 	return r < 0 ? err_set(err, r, "libfuse refused the session: %s", strerrordesc_np(-r)) : 0;
 }
 
@@ -179,9 +151,10 @@ static bool refuses_all(int code)
 	       code == EOPNOTSUPP || code == ELOOP;
 }
 
-int fuse_io_backing_open(struct fuse_io *io, fuse_req_t req, int fd)
+int fuse_io_backing_open(struct fuse_io *io, int fd)
 {
-	int id = backing_open(req, fd);
+	struct wire_backing_map map = { .fd = fd };
+	int id = ioctl(io->dev_fd, WIRE_BACKING_OPEN, &map);
 	int code = errno;
 
 	if (id > 0)
@@ -195,7 +168,9 @@ int fuse_io_backing_open(struct fuse_io *io, fuse_req_t req, int fd)
 	return -code;
 }
 
-void fuse_io_backing_close(fuse_req_t req, int backing_id)
+void fuse_io_backing_close(const struct fuse_io *io, int backing_id)
 {
-	backing_close(req, backing_id);
+	uint32_t id = (uint32_t)backing_id;
+
+	(void)ioctl(io->dev_fd, WIRE_BACKING_CLOSE, &id);
 }

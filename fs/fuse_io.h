@@ -21,13 +21,15 @@
 
 /* One of these is the first member of the session's user data. */
 struct fuse_io {
+	int dev_fd;           /* borrowed; of /dev/fuse */
 	uint64_t init_unique; /* of the INIT request while it is being answered; one thread then */
 	uint32_t kernel_flags2; /* what the kernel offered in INIT */
 	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
 };
 
-/* Make @se, whose user data begins with a struct fuse_io, serve the descriptor @dev_fd of /dev/fuse. */
-MUST_CHECK int fuse_io_attach(struct fuse_session *se, int dev_fd, struct err *err);
+/* Make @se, whose user data begins with @io, serve the descriptor @dev_fd of /dev/fuse. */
+MUST_CHECK int fuse_io_attach(struct fuse_io *io, struct fuse_session *se, int dev_fd,
+                              struct err *err);
 
 /* In the init operation: ask for passthrough and for large reads. */
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn);
@@ -41,8 +43,8 @@ bool fuse_io_passthrough(const struct fuse_io *io);
  * the kernel will refuse every other file as well, passthrough is switched off
  * for the session.
  */
-MUST_CHECK int fuse_io_backing_open(struct fuse_io *io, fuse_req_t req, int fd);
-void fuse_io_backing_close(fuse_req_t req, int backing_id);
+MUST_CHECK int fuse_io_backing_open(struct fuse_io *io, int fd);
+void fuse_io_backing_close(const struct fuse_io *io, int backing_id);
 
 /* As fuse_reply_open(), in passthrough mode onto @backing_id when it is above 0. */
 MUST_CHECK int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id);

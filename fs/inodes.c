@@ -9,8 +9,11 @@
 #include "base/table.h"
 
 struct inodes {
-	struct image *img;     /* borrowed; constant */
-	struct region *region; /* borrowed; constant */
+	/* constant */
+	struct image *img;     /* borrowed */
+	struct region *region; /* borrowed */
+	backing_close_fn close_backing;
+	void *close_arg;
 
 	pthread_mutex_t lock;
 	/* under lock */
@@ -24,16 +27,26 @@ struct inode {
 	struct inodes *inodes;
 	struct content content;
 
+	struct object_holder holder; /* its links belong to the region */
+
 	/* under inodes->lock */
-	struct object *obj;     /* owned reference, or NULL */
-	struct extent_map *map; /* owned reference, or NULL */
+	uint32_t refs;
+	struct object *open_obj; /* owned reference while it is open; NULL without room */
+	struct extent_map *map;  /* owned reference, or NULL */
 	uint32_t n_cached;
 	uint32_t n_passthrough;
 	int backing_id; /* above 0 when there is one */
+	bool held;      /* the holder is one of an object */
 	bool filling;
 };
 
-struct inodes *inodes_new(struct image *img, struct region *region)
+static struct inode *inode_of(struct table_node *node)
+{
+	return TABLE_ENTRY(node, struct inode, node);
+}
+
+struct inodes *inodes_new(struct image *img, struct region *region, backing_close_fn close,
+                          void *arg)
 {
 	struct inodes *inodes = calloc(1, sizeof(*inodes));
 
@@ -41,27 +54,74 @@ struct inodes *inodes_new(struct image *img, struct region *region)
 		return NULL;
 	inodes->img = img;
 	inodes->region = region;
+	inodes->close_backing = close;
+	inodes->close_arg = arg;
 	(void)pthread_mutex_init(&inodes->lock, NULL);
 	return inodes;
 }
 
-void inodes_free(struct inodes *inodes)
+/* Some inode of the table as a reference; NULL when it is empty. */
+static struct inode *any(struct inodes *inodes)
 {
 	struct table_node *n;
 
+	(void)pthread_mutex_lock(&inodes->lock);
+	n = table_walk(&inodes->table, NULL);
+	if (n)
+		inode_of(n)->refs++;
+	(void)pthread_mutex_unlock(&inodes->lock);
+	return n ? inode_of(n) : NULL;
+}
+
+/* With inodes->lock held. */
+static void free_inode(struct inode *inode)
+{
+	table_remove(&inode->inodes->table, &inode->node);
+	object_unref(inode->open_obj);
+	extent_map_unref(inode->map);
+	free(inode);
+}
+
+void inodes_free(struct inodes *inodes)
+{
+	struct inode *inode;
+
 	if (!inodes)
 		return;
-	while ((n = table_walk(&inodes->table, NULL)) != NULL) {
-		struct inode *inode = TABLE_ENTRY(n, struct inode, node);
-
-		table_remove(&inodes->table, n);
-		object_unref(inode->obj);
-		extent_map_unref(inode->map);
-		free(inode);
+	while ((inode = any(inodes)) != NULL) {
+		object_unhold(inodes->region, &inode->holder);
+		(void)pthread_mutex_lock(&inodes->lock);
+		free_inode(inode);
+		(void)pthread_mutex_unlock(&inodes->lock);
 	}
 	table_release(&inodes->table);
 	(void)pthread_mutex_destroy(&inodes->lock);
 	free(inodes);
+}
+
+/* Whether nobody needs the inode. With inodes->lock held. */
+static bool is_unused(const struct inode *inode)
+{
+	return inode->refs == 0 && inode->n_cached + inode->n_passthrough == 0 && !inode->held;
+}
+
+/* The region needs the object's room. */
+static void let_go(struct object_holder *holder)
+{
+	struct inode *inode = TABLE_ENTRY(holder, struct inode, holder);
+	struct inodes *inodes = inode->inodes;
+	int id;
+
+	(void)pthread_mutex_lock(&inodes->lock);
+	id = inode->backing_id;
+	inode->backing_id = 0;
+	inode->held = false;
+	object_let_go(holder);
+	if (is_unused(inode))
+		free_inode(inode);
+	(void)pthread_mutex_unlock(&inodes->lock);
+	if (id > 0)
+		inodes->close_backing(inodes->close_arg, id);
 }
 
 static struct inode *find(struct inodes *inodes, uint64_t ino)
@@ -70,8 +130,10 @@ static struct inode *find(struct inodes *inodes, uint64_t ino)
 
 	(void)pthread_mutex_lock(&inodes->lock);
 	n = table_first(&inodes->table, ino);
+	if (n)
+		inode_of(n)->refs++;
 	(void)pthread_mutex_unlock(&inodes->lock);
-	return n ? TABLE_ENTRY(n, struct inode, node) : NULL;
+	return n ? inode_of(n) : NULL;
 }
 
 /* Enter @fresh, unless another thread has entered that inode meanwhile. */
@@ -86,10 +148,12 @@ static int insert(struct inodes *inodes, uint64_t ino, struct inode *fresh, stru
 		n = &fresh->node;
 		r = table_insert(&inodes->table, n, ino);
 	}
+	if (r == 0)
+		inode_of(n)->refs++;
 	(void)pthread_mutex_unlock(&inodes->lock);
 	if (r < 0)
 		return r;
-	*ret = TABLE_ENTRY(n, struct inode, node);
+	*ret = inode_of(n);
 	return 0;
 }
 
@@ -115,6 +179,7 @@ int inodes_get(struct inodes *inodes, uint64_t ino, struct inode **ret, struct e
 	if (!fresh)
 		return err_set(err, -ENOMEM, "out of memory");
 	fresh->inodes = inodes;
+	fresh->holder.let_go = let_go;
 	r = index_content(image_index(inodes->img), node.content, &fresh->content, err);
 	if (r < 0)
 		return r;
@@ -125,6 +190,28 @@ int inodes_get(struct inodes *inodes, uint64_t ino, struct inode **ret, struct e
 		fresh = NULL;
 	*ret = inode;
 	return 1;
+}
+
+struct inode *inode_ref(struct inode *inode)
+{
+	(void)pthread_mutex_lock(&inode->inodes->lock);
+	inode->refs++;
+	(void)pthread_mutex_unlock(&inode->inodes->lock);
+	return inode;
+}
+
+void inode_put(struct inode *inode)
+{
+	struct inodes *inodes;
+
+	if (!inode)
+		return;
+	inodes = inode->inodes;
+	(void)pthread_mutex_lock(&inodes->lock);
+	inode->refs--;
+	if (is_unused(inode))
+		free_inode(inode);
+	(void)pthread_mutex_unlock(&inodes->lock);
 }
 
 uint64_t inodes_open_files(struct inodes *inodes)
@@ -144,20 +231,17 @@ const struct content *inode_content(const struct inode *inode)
 
 struct object *inode_object(struct inode *inode)
 {
-	CLEANUP(object_unref) struct object *fresh = NULL;
-	struct object *obj;
+	struct inodes *inodes = inode->inodes;
+	struct object *obj = object_of_holder(inodes->region, &inode->holder);
 
-	(void)pthread_mutex_lock(&inode->inodes->lock);
-	obj = inode->obj;
-	(void)pthread_mutex_unlock(&inode->inodes->lock);
-	if (obj || region_get(inode->inodes->region, &inode->content.digest, inode->content.size,
-	                      &fresh) < 0)
+	if (obj ||
+	    region_get(inodes->region, &inode->content.digest, inode->content.size, &obj) < 0)
 		return obj;
-	(void)pthread_mutex_lock(&inode->inodes->lock);
-	if (!inode->obj)
-		inode->obj = TAKE_PTR(fresh);
-	obj = inode->obj;
-	(void)pthread_mutex_unlock(&inode->inodes->lock);
+	(void)pthread_mutex_lock(&inodes->lock);
+	if (!inode->held)
+		object_hold(obj, &inode->holder);
+	inode->held = true;
+	(void)pthread_mutex_unlock(&inodes->lock);
 	return obj;
 }
 
@@ -207,7 +291,7 @@ bool inode_set_backing(struct inode *inode, int id)
 	return first;
 }
 
-enum open_mode inode_enter(struct inode *inode, int *ret_backing)
+enum open_mode inode_enter(struct inode *inode, struct object *obj, int *ret_backing)
 {
 	enum open_mode mode = OPEN_PASSTHROUGH;
 
@@ -218,6 +302,8 @@ enum open_mode inode_enter(struct inode *inode, int *ret_backing)
 		inode->n_passthrough++;
 	else
 		inode->n_cached++;
+	if (!inode->open_obj && obj)
+		inode->open_obj = object_ref(obj);
 	*ret_backing = mode == OPEN_PASSTHROUGH ? inode->backing_id : 0;
 	inode->inodes->n_open++;
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
@@ -226,7 +312,8 @@ enum open_mode inode_enter(struct inode *inode, int *ret_backing)
 
 bool inode_leave(struct inode *inode, enum open_mode mode)
 {
-	struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 	bool last_cached = false;
 
 	(void)pthread_mutex_lock(&inode->inodes->lock);
@@ -234,13 +321,15 @@ bool inode_leave(struct inode *inode, enum open_mode mode)
 		inode->n_passthrough--;
 	} else {
 		inode->n_cached--;
-		last_cached = inode->n_cached == 0 && inode->obj && object_complete(inode->obj);
+		last_cached = inode->n_cached == 0 && inode->open_obj &&
+		              object_complete(inode->open_obj);
 		if (inode->n_cached == 0)
 			map = TAKE_PTR(inode->map);
 	}
+	if (inode->n_cached + inode->n_passthrough == 0)
+		obj = TAKE_PTR(inode->open_obj);
 	inode->inodes->n_open--;
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
-	extent_map_unref(map);
 	return last_cached;
 }
 
@@ -255,13 +344,13 @@ bool inode_fill_begin(struct inode *inode)
 	return begun;
 }
 
-bool inode_fill_end(struct inode *inode)
+bool inode_fill_end(struct inode *inode, const struct object *obj)
 {
 	bool unused;
 
 	(void)pthread_mutex_lock(&inode->inodes->lock);
 	inode->filling = false;
-	unused = inode->n_cached == 0 && inode->obj && object_complete(inode->obj);
+	unused = inode->n_cached == 0 && obj && object_complete(obj);
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
 	return unused;
 }

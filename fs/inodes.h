@@ -13,7 +13,10 @@
  *	none                  complete     passthrough, if there is a backing id
  *	none                  incomplete   cached
  *
- * An inode stays in the table until the session ends. Functions may be called
+ * While a file is open its object is referenced and does not leave the region.
+ * Afterwards the inode keeps the object and the backing id as a holder
+ * (region.h), and lets both go when the region needs the room. An inode
+ * without opens, object and user leaves the table. Functions may be called
  * from any thread.
  */
 #pragma once
@@ -35,19 +38,29 @@ enum open_mode {
 struct inodes;
 struct inode;
 
+/* Called to take backing id @id back from the kernel; nothing has it open. */
+typedef void (*backing_close_fn)(void *arg, int id);
+
 /* An empty table for @img and @region (both borrowed). Returns NULL when memory runs out. */
-struct inodes *inodes_new(struct image *img, struct region *region);
+struct inodes *inodes_new(struct image *img, struct region *region, backing_close_fn close,
+                          void *arg);
 
 /* Accepts NULL. The connection must be gone: its backing ids went with it. */
 void inodes_free(struct inodes *inodes);
 DEFINE_CLEANUP(struct inodes *, inodes_free)
 
 /*
- * Find the regular file @ino, reading it from the index the first time. Returns
- * 1 and sets *@ret, borrowed until inodes_free(); 0 when it is an empty file;
- * -ENOENT; or an error of the index.
+ * Find the regular file @ino, reading it from the index when it is not in the table. Returns
+ * 1 and sets *@ret, which inode_put() gives back before inodes_free(); 0 when it
+ * is an empty file; -ENOENT; or an error of the index.
  */
 MUST_CHECK int inodes_get(struct inodes *inodes, uint64_t ino, struct inode **ret, struct err *err);
+
+struct inode *inode_ref(struct inode *inode);
+
+/* Accepts NULL. */
+void inode_put(struct inode *inode);
+DEFINE_CLEANUP(struct inode *, inode_put)
 
 /* Number of opens now. */
 uint64_t inodes_open_files(struct inodes *inodes);
@@ -55,20 +68,23 @@ uint64_t inodes_open_files(struct inodes *inodes);
 /* Constant. */
 const struct content *inode_content(const struct inode *inode);
 
-/* The object of the content, borrowed; NULL while the region has no room for it. */
+/* The object of the content as a reference; NULL while the region has no room for it. */
 struct object *inode_object(struct inode *inode);
 
 /* Where the content's bytes come from, as a reference; kept loaded while it is open in cached mode. */
 MUST_CHECK int inode_extents(struct inode *inode, struct extent_map **ret, struct err *err);
 
-/* Whether the inode has a backing id. */
+/* Whether the inode has a backing id, of the object that is referenced by the caller. */
 bool inode_has_backing(struct inode *inode);
 
 /* Give the inode backing id @id. Returns false when it has one already: @id is the caller's to close. */
 MUST_CHECK bool inode_set_backing(struct inode *inode, int id);
 
-/* Decide the mode of a new open and count it. Sets *@ret_backing to the backing id, or to 0. */
-enum open_mode inode_enter(struct inode *inode, int *ret_backing);
+/*
+ * Decide the mode of a new open and count it. @obj is what inode_object() gave; while
+ * the file is open, it stays. Sets *@ret_backing to the backing id, or to 0.
+ */
+enum open_mode inode_enter(struct inode *inode, struct object *obj, int *ret_backing);
 
 /* Uncount an open. Returns true when it was the last one in cached mode and the object is complete. */
 bool inode_leave(struct inode *inode, enum open_mode mode);
@@ -76,5 +92,5 @@ bool inode_leave(struct inode *inode, enum open_mode mode);
 /* Say that background fill begins. Returns false when it is under way. */
 bool inode_fill_begin(struct inode *inode);
 
-/* Say that it has ended. Returns true when the object is complete and no open in cached mode is left. */
-bool inode_fill_end(struct inode *inode);
+/* Say that it has ended. Returns true when @obj is complete and no open in cached mode is left. */
+bool inode_fill_end(struct inode *inode, const struct object *obj);

@@ -27,7 +27,7 @@ static void drop_pages(struct session *s, fuse_ino_t ino)
 /* What the end of a background fill needs to know. */
 struct background_fill {
 	struct session *session;
-	struct inode *inode;
+	struct inode *inode; /* owned reference */
 	fuse_ino_t ino;
 };
 
@@ -35,9 +35,9 @@ static void background_fill_ended(void *arg, struct object *obj)
 {
 	CLEANUP(free) struct background_fill *bf = arg;
 
-	(void)obj;
-	if (inode_fill_end(bf->inode))
+	if (inode_fill_end(bf->inode, obj))
 		drop_pages(bf->session, bf->ino);
+	inode_put(bf->inode);
 }
 
 static int fill_in_background(struct session *s, struct inode *inode, fuse_ino_t ino,
@@ -48,10 +48,12 @@ static int fill_in_background(struct session *s, struct inode *inode, fuse_ino_t
 
 	if (!bf)
 		return -ENOMEM;
-	*bf = (struct background_fill){ .session = s, .inode = inode, .ino = ino };
+	*bf = (struct background_fill){ .session = s, .inode = inode_ref(inode), .ino = ino };
 	r = fill_later(s->engine->fill, map, obj, background_fill_ended, bf);
 	if (r == 0)
 		bf = NULL;
+	else
+		inode_put(inode);
 	return r;
 }
 
@@ -85,14 +87,13 @@ static void begin_fill(struct session *s, struct inode *inode, fuse_ino_t ino, s
 	if (r < 0) {
 		log_fill_failure(s, ino, &err);
 		if (!small)
-			(void)inode_fill_end(inode);
+			(void)inode_fill_end(inode, obj);
 	}
 }
 
 /* Let the kernel know the object's file, unless it does. Without success files open in cached mode. */
-static void prepare_passthrough(fuse_req_t req, struct inode *inode, struct object *obj)
+static void prepare_passthrough(struct fuse_io *io, struct inode *inode, struct object *obj)
 {
-	struct fuse_io *io = &session_of(req)->io;
 	CLEANUP(close) int fd = -1;
 	int id;
 
@@ -101,17 +102,18 @@ static void prepare_passthrough(fuse_req_t req, struct inode *inode, struct obje
 	fd = object_open(obj);
 	if (fd < 0)
 		return;
-	id = fuse_io_backing_open(io, req, fd);
+	id = fuse_io_backing_open(io, fd);
 	if (id > 0 && !inode_set_backing(inode, id))
-		fuse_io_backing_close(req, id);
+		fuse_io_backing_close(io, id);
 }
 
 /* Count, decide the mode, reply. */
-static void enter(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
+static void enter(fuse_req_t req, struct inode *inode, struct object *obj,
+                  struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
 	int backing_id;
-	enum open_mode mode = inode_enter(inode, &backing_id);
+	enum open_mode mode = inode_enter(inode, obj, &backing_id);
 
 	fi->fh = mode;
 	fi->keep_cache = 1;
@@ -123,34 +125,42 @@ static void enter(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi
 		(void)inode_leave(inode, mode);
 }
 
-void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* Open a file that is not empty. */
+static void open_inode(fuse_req_t req, fuse_ino_t ino, struct inode *inode,
+                       struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
+	CLEANUP(object_unref) struct object *obj = inode_object(inode);
+
+	users_note(s->users, (int)fuse_req_ctx(req)->pid, inode_content(inode)->id,
+	           inode_content(inode)->size);
+	if (obj) {
+		object_touch(obj);
+		if (object_complete(obj))
+			stats_add(&s->engine->stats, STAT_OPEN_HITS, 1);
+		else
+			begin_fill(s, inode, ino, obj);
+		if (object_complete(obj))
+			prepare_passthrough(&s->io, inode, obj);
+	}
+	enter(req, inode, obj, fi);
+}
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	CLEANUP(inode_put) struct inode *inode = NULL;
 	struct err err = ERR_INIT;
-	struct inode *inode;
-	struct object *obj;
-	int r = inodes_get(s->inodes, ino, &inode, &err);
+	int r = inodes_get(session_of(req)->inodes, ino, &inode, &err);
 
 	if (r < 0) {
 		reply_failure(req, "open", ino, &err);
-		return;
-	}
-	if (r == 0) {
+	} else if (r > 0) {
+		open_inode(req, ino, inode, fi);
+	} else {
 		fi->fh = OPEN_EMPTY;
 		fi->keep_cache = 1;
 		(void)fuse_reply_open(req, fi);
-		return;
 	}
-	users_note(s->users, (int)fuse_req_ctx(req)->pid, inode_content(inode)->id,
-	           inode_content(inode)->size);
-	obj = inode_object(inode);
-	if (obj && object_complete(obj))
-		stats_add(&s->engine->stats, STAT_OPEN_HITS, 1);
-	else if (obj)
-		begin_fill(s, inode, ino, obj);
-	if (obj && object_complete(obj))
-		prepare_passthrough(req, inode, obj);
-	enter(req, inode, fi);
 }
 
 /* Put the @len bytes at @off into @buf: by way of the region, or past it when it is full. */
@@ -158,7 +168,7 @@ static int read_content(struct session *s, struct inode *inode, uint64_t off, si
                         struct err *err)
 {
 	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
-	struct object *obj = inode_object(inode);
+	CLEANUP(object_unref) struct object *obj = inode_object(inode);
 	int r;
 
 	if (!obj || !object_covers(obj, off, len)) {
@@ -183,9 +193,9 @@ static int read_content(struct session *s, struct inode *inode, uint64_t off, si
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
+	CLEANUP(inode_put) struct inode *inode = NULL;
 	CLEANUP(free) void *buf = NULL;
 	struct err err = ERR_INIT;
-	struct inode *inode;
 	uint64_t left;
 	int r = inodes_get(s->inodes, ino, &inode, &err);
 
@@ -210,7 +220,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
 	enum open_mode mode = (enum open_mode)fi->fh;
-	struct inode *inode;
+	CLEANUP(inode_put) struct inode *inode = NULL;
 	bool drop = false;
 
 	if (mode != OPEN_EMPTY && inodes_get(s->inodes, ino, &inode, NULL) > 0)

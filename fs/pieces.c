@@ -131,3 +131,14 @@ void pieces_add(struct pieces *set, const struct piece *piece)
 	set->n = set->n - (end - first) + 1;
 	set->piece[first] = fresh;
 }
+
+void pieces_drop(struct pieces *set, const struct object *obj)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < set->n; i++) {
+		if (set->piece[i].obj != obj)
+			set->piece[n++] = set->piece[i];
+	}
+	set->n = n;
+}

@@ -10,11 +10,11 @@
  *    starts at or before a byte reaches furthest from it.
  * 2. Two pieces that lie alike in one object neither touch nor overlap: they
  *    would be one.
- * 3. What is covered stays covered. Merging widens pieces; only what is not in
- *    the set yet is dropped when it has no room.
+ * 3. What is covered stays covered while its object lives. Merging widens pieces;
+ *    only what is not in the set yet is dropped when it has no room.
  *
- * No locking: the owner serialises. Objects are borrowed: none goes away while
- * the region lives.
+ * No locking: the owner serialises. Objects are borrowed: the owner drops the
+ * pieces of one that goes.
  */
 #pragma once
 
@@ -54,3 +54,6 @@ const struct piece *pieces_at(const struct pieces *set, uint32_t pos);
 
 /* Whether pieces hold all of the @len bytes at @chunk_off of the chunk. */
 bool pieces_cover(const struct pieces *set, uint32_t chunk_off, uint32_t len);
+
+/* Forget what lies in @obj. */
+void pieces_drop(struct pieces *set, const struct object *obj);

@@ -5,91 +5,57 @@
  * opened anew for each placement, which costs 2 % of decompressing a chunk and
  * keeps the number of descriptors independent of the number of objects.
  */
-#include "region.h"
-
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/table.h"
-#include "ranges.h"
+#include "region_internal.h"
 
-#define PAGE_BYTES ((uint64_t)4096)
-
-struct region {
-	/* constant after region_open() */
-	int root; /* owned; root directory of the tmpfs */
-	uint64_t size;
-
-	pthread_mutex_t lock;
-	/* under lock */
-	struct table objects; /* struct object, by digest */
-	uint64_t reserved;    /* sum of the objects' sizes, in whole pages */
-};
-
-struct object {
-	/* constant */
-	struct table_node node;
-	struct region *region;
-	struct digest digest;
-	uint64_t size;
-
-	/* atomic */
-	uint32_t refs;
-	bool complete;
-	bool sized; /* the file exists and has its size */
-
-	/* under region->lock */
-	struct ranges placed; /* empty again once complete */
-};
-
-/* A tmpfs that is attached to no directory: nobody can reach it but through our descriptor. */
-static int mount_tmpfs(uint64_t size, struct err *err)
-{
-	CLEANUP(close) int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	char text[32];
-	int root;
-
-	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", text, 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "0", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0)
-		return err_set_errno(err, "no tmpfs for the region");
-	/* A kernel without transparent huge pages refuses the option: pages of 4 KiB do, only slower. */
-	(void)fsconfig(fs, FSCONFIG_SET_STRING, "huge", "within_size", 0);
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return err_set_errno(err, "no tmpfs for the region");
-	root = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	if (root < 0)
-		return err_set_errno(err, "the region's tmpfs could not be mounted");
-	return root;
-}
-
-int region_open(uint64_t size, struct region **ret, struct err *err)
+int region_open(const struct region_config *config, struct region **ret, struct err *err)
 {
 	CLEANUP(free) struct region *region = calloc(1, sizeof(*region));
 
 	if (!region)
 		return err_set(err, -ENOMEM, "out of memory");
-	region->root = mount_tmpfs(size, err);
+	region->root = config->directory ? region_root_on_disk(config->directory, err)
+	                                 : region_root_in_memory(config->size, err);
 	if (region->root < 0)
 		return region->root;
-	region->size = size;
+	region->in_memory = !config->directory;
+	region->size = config->size;
+	region->stats = config->stats;
+	(void)pthread_mutex_init(&region->evict_lock, NULL);
 	(void)pthread_mutex_init(&region->lock, NULL);
+	(void)pthread_cond_init(&region->settled, NULL);
 	*ret = TAKE_PTR(region);
 	return 0;
+}
+
+void region_set_guard(struct region *region, region_guard_fn fn, void *arg)
+{
+	region->guard = fn;
+	region->guard_arg = arg;
+}
+
+void region_set_evicted(struct region *region, region_evicted_fn fn, void *arg)
+{
+	region->evicted = fn;
+	region->evicted_arg = arg;
 }
 
 static struct object *object_of(struct table_node *node)
 {
 	return TABLE_ENTRY(node, struct object, node);
+}
+
+void region_forget_all(struct region *region)
+{
+	for (struct table_node *n = NULL; (n = table_walk(&region->objects, n)) != NULL;) {
+		if (region->evicted)
+			region->evicted(region->evicted_arg, object_of(n));
+	}
 }
 
 void region_close(struct region *region)
@@ -106,40 +72,82 @@ void region_close(struct region *region)
 		free(obj);
 	}
 	table_release(&region->objects);
+	(void)pthread_cond_destroy(&region->settled);
 	(void)pthread_mutex_destroy(&region->lock);
+	(void)pthread_mutex_destroy(&region->evict_lock);
 	(void)close(region->root);
 	free(region);
 }
 
 void region_usage(struct region *region, struct region_usage *ret)
 {
-	struct statfs st = { 0 };
-	uint64_t objects = 0;
+	uint64_t size = 0;
+	uint64_t used = 0;
 
-	(void)fstatfs(region->root, &st);
+	if (region->in_memory)
+		region_root_usage(region->root, &size, &used);
+	*ret = (struct region_usage){ .in_memory = region->in_memory };
 	(void)pthread_mutex_lock(&region->lock);
 	for (struct table_node *n = NULL; (n = table_walk(&region->objects, n)) != NULL;)
-		objects += object_of(n)->complete || object_of(n)->placed.n > 0;
+		ret->objects += has_bytes(object_of(n));
+	ret->size = region->size;
+	ret->used = region->in_memory ? used : region->reserved;
 	(void)pthread_mutex_unlock(&region->lock);
-	*ret = (struct region_usage){
-		.size = region->size,
-		.used = (uint64_t)(st.f_blocks - st.f_bfree) * (uint64_t)st.f_bsize,
-		.objects = objects,
-	};
 }
 
-/* With region->lock held. */
-static struct object *find_locked(const struct region *region, const struct digest *digest)
+/* With region->lock held, which is given up while it is not known whether the object stays. */
+static struct object *find_locked(struct region *region, const struct digest *digest)
 {
 	struct table_node *n = table_first(&region->objects, digest_key(digest));
 
-	for (; n; n = table_next(n)) {
-		if (digest_equal(&object_of(n)->digest, digest))
-			return object_ref(object_of(n));
+	while (n) {
+		struct object *obj = object_of(n);
+
+		if (!digest_equal(&obj->digest, digest)) {
+			n = table_next(n);
+		} else if (obj->leaving) {
+			(void)pthread_cond_wait(&region->settled, &region->lock);
+			n = table_first(&region->objects, digest_key(digest));
+		} else {
+			return object_ref(obj);
+		}
 	}
 	return NULL;
 }
 
+/* With region->lock held: enter @fresh, unless objects would take more than @limit then. */
+static int insert_locked(struct region *region, struct object *fresh, uint64_t limit)
+{
+	int r;
+
+	if (region->reserved > limit || room_of(fresh->size) > limit - region->reserved)
+		return -ENOSPC;
+	r = table_insert(&region->objects, &fresh->node, digest_key(&fresh->digest));
+	if (r < 0)
+		return r;
+	ring_add(region, fresh);
+	region->reserved += room_of(fresh->size);
+	return 0;
+}
+
+/* Find the object of the digest of *@fresh, or enter that one and take it. */
+static int find_or_insert(struct region *region, struct object **fresh, bool spare,
+                          struct object **ret)
+{
+	int r = 0;
+
+	(void)pthread_mutex_lock(&region->lock);
+	*ret = find_locked(region, &(*fresh)->digest);
+	if (!*ret) {
+		r = insert_locked(region, *fresh, spare ? region->size / 2 : region->size);
+		if (r == 0)
+			*ret = TAKE_PTR(*fresh);
+	}
+	(void)pthread_mutex_unlock(&region->lock);
+	return r;
+}
+
+/* The object of @digest, referenced, or NULL. */
 static struct object *find(struct region *region, const struct digest *digest)
 {
 	struct object *obj;
@@ -150,66 +158,44 @@ static struct object *find(struct region *region, const struct digest *digest)
 	return obj;
 }
 
-static uint64_t pages(uint64_t size)
-{
-	return (size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
-}
-
-/* With region->lock held: enter @fresh, unless objects would take more than @limit then. */
-static int insert_locked(struct region *region, struct object *fresh, uint64_t limit)
-{
-	int r;
-
-	if (region->reserved > limit || pages(fresh->size) > limit - region->reserved)
-		return -ENOSPC;
-	r = table_insert(&region->objects, &fresh->node, digest_key(&fresh->digest));
-	if (r < 0)
-		return r;
-	region->reserved += pages(fresh->size);
-	return 0;
-}
-
-/* Find an object, or make it unless objects would take more than @limit bytes then. */
-static int get(struct region *region, const struct digest *digest, uint64_t size, uint64_t limit,
+static int get(struct region *region, const struct digest *digest, uint64_t size, bool spare,
                struct object **ret)
 {
 	CLEANUP(free) struct object *fresh = NULL;
 	struct object *obj = find(region, digest);
-	int r = 0;
+	int r;
 
-	if (!obj) {
-		fresh = calloc(1, sizeof(*fresh));
-		if (!fresh)
-			return -ENOMEM;
-		fresh->region = region;
-		fresh->digest = *digest;
-		fresh->size = size;
-		fresh->refs = 1;
-		(void)pthread_mutex_lock(&region->lock);
-		obj = find_locked(region, digest);
-		if (!obj) {
-			r = insert_locked(region, fresh, limit);
-			if (r == 0)
-				obj = TAKE_PTR(fresh);
-		}
-		(void)pthread_mutex_unlock(&region->lock);
+	if (obj) {
+		*ret = obj;
+		return 0;
 	}
-	if (r < 0)
-		return r;
-	*ret = obj;
-	return 0;
+	fresh = calloc(1, sizeof(*fresh));
+	if (!fresh)
+		return -ENOMEM;
+	fresh->region = region;
+	fresh->digest = *digest;
+	fresh->size = size;
+	fresh->refs = 1;
+	while ((r = find_or_insert(region, &fresh, spare, ret)) == -ENOSPC && !spare) {
+		r = region_make_room(region, room_of(size));
+		if (r == -ENOSPC)
+			stats_add(region->stats, STAT_REGION_FULL, 1);
+		if (r < 0)
+			return -ENOSPC;
+	}
+	return r;
 }
 
 int region_get(struct region *region, const struct digest *digest, uint64_t size,
                struct object **ret)
 {
-	return get(region, digest, size, region->size, ret);
+	return get(region, digest, size, /* spare= */ false, ret);
 }
 
 int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
                      struct object **ret)
 {
-	return get(region, digest, size, region->size / 2, ret);
+	return get(region, digest, size, /* spare= */ true, ret);
 }
 
 struct object *object_ref(struct object *obj)
@@ -218,10 +204,27 @@ struct object *object_ref(struct object *obj)
 	return obj;
 }
 
+bool object_try_ref(struct object *obj)
+{
+	bool got;
+
+	(void)pthread_mutex_lock(&obj->region->lock);
+	got = !obj->leaving;
+	if (got)
+		(void)object_ref(obj);
+	(void)pthread_mutex_unlock(&obj->region->lock);
+	return got;
+}
+
 void object_unref(struct object *obj)
 {
 	if (obj)
-		(void)__atomic_fetch_sub(&obj->refs, 1, __ATOMIC_RELAXED);
+		(void)__atomic_fetch_sub(&obj->refs, 1, __ATOMIC_RELEASE);
+}
+
+void **object_notes(struct object *obj)
+{
+	return &obj->notes;
 }
 
 const struct digest *object_digest(const struct object *obj)
@@ -251,29 +254,43 @@ bool object_covers(struct object *obj, uint64_t off, uint64_t len)
 	return covered;
 }
 
-uint64_t object_placed_bytes(struct object *obj)
+uint64_t placed_bytes(const struct object *obj)
 {
-	uint64_t bytes;
-
-	(void)pthread_mutex_lock(&obj->region->lock);
-	bytes = obj->complete ? obj->size : ranges_bytes(&obj->placed);
-	(void)pthread_mutex_unlock(&obj->region->lock);
-	return bytes;
+	return obj->complete ? obj->size : ranges_bytes(&obj->placed);
 }
 
-/* Two threads may size a new file at once: both set the same size, which drops nothing. */
+/*
+ * Give the file its size. On disk it gets its room with it: a reader that maps a
+ * hole could not be told of a full disk. Two threads may do it at once: both
+ * do the same, which drops nothing.
+ */
+static int size_file(const struct object *obj, int fd)
+{
+	int r = 0;
+
+	if (!obj->region->in_memory && fallocate(fd, 0, 0, (off_t)obj->size) < 0)
+		r = errno == EOPNOTSUPP ? 0 : -errno;
+	if (r == 0 && ftruncate(fd, (off_t)obj->size) < 0)
+		r = -errno;
+	return r;
+}
+
 static int open_to_fill(struct object *obj)
 {
 	char name[DIGEST_HEX_SIZE];
 	CLEANUP(close)
 	int fd = openat(obj->region->root, digest_hex(&obj->digest, name),
 	                O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r = 0;
 
 	if (fd < 0)
 		return -errno;
 	if (!__atomic_load_n(&obj->sized, __ATOMIC_ACQUIRE)) {
-		if (ftruncate(fd, (off_t)obj->size) < 0)
-			return -errno;
+		r = size_file(obj, fd);
+		if (r == -ENOSPC && region_give_up(obj->region, room_of(obj->size)) == 0)
+			r = size_file(obj, fd);
+		if (r < 0)
+			return r;
 		__atomic_store_n(&obj->sized, true, __ATOMIC_RELEASE);
 	}
 	return TAKE_FD(fd);
@@ -303,9 +320,11 @@ int object_place(struct object *obj, const void *data, size_t len, uint64_t off)
 	if (fd < 0)
 		return fd;
 	r = io_pwrite(fd, data, len, off);
-	if (r < 0)
-		return r;
-	return mark_placed(obj, off, len);
+	if (r == -ENOSPC && region_give_up(obj->region, room_of(len)) == 0)
+		r = io_pwrite(fd, data, len, off);
+	if (r == -ENOSPC)
+		stats_add(obj->region->stats, STAT_REGION_FULL, 1);
+	return r < 0 ? r : mark_placed(obj, off, len);
 }
 
 int object_place_hole(struct object *obj, uint64_t off, uint64_t len)
@@ -330,24 +349,29 @@ int object_read(struct object *obj, void *buf, size_t len, uint64_t off)
 	return fd < 0 ? fd : io_pread(fd, buf, len, off);
 }
 
+struct object_state {
+	struct digest digest;
+	uint64_t placed_bytes;
+};
+
 int region_each(struct region *region, region_object_fn fn, void *arg)
 {
-	CLEANUP(free) struct object **list = NULL;
+	CLEANUP(free) struct object_state *list = NULL;
 	size_t n = 0;
 
 	(void)pthread_mutex_lock(&region->lock);
-	list = calloc(region->objects.n + 1, sizeof(struct object *));
+	list = calloc(region->objects.n + 1, sizeof(*list));
 	for (struct table_node *node = NULL;
 	     list && (node = table_walk(&region->objects, node)) != NULL;) {
-		if (object_of(node)->complete || object_of(node)->placed.n > 0)
-			list[n++] = object_ref(object_of(node));
+		const struct object *obj = object_of(node);
+
+		if (has_bytes(obj))
+			list[n++] = (struct object_state){ obj->digest, placed_bytes(obj) };
 	}
 	(void)pthread_mutex_unlock(&region->lock);
 	if (!list)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		fn(arg, list[i]);
-		object_unref(list[i]);
-	}
+	for (size_t i = 0; i < n; i++)
+		fn(arg, &list[i].digest, list[i].placed_bytes);
 	return 0;
 }

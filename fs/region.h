@@ -2,20 +2,28 @@
 /*
  * The region: plain bytes, held once for the whole node.
  *
- * An object is a file on a private tmpfs: the bytes of one content, named by
- * its digest, whatever images and mounts use it. The tmpfs is mounted nowhere;
- * it exists as long as the region, or a file that somebody still has open.
+ * An object is a file: the bytes of one content, named by its digest, whatever
+ * images and mounts use it. The files are on a tmpfs of our own, mounted
+ * nowhere, that exists as long as the region or a file that somebody still has
+ * open; or in a directory on disk.
+ *
+ * Room is made by letting objects go, whole, those that were opened longest ago
+ * first; never one that is referenced, open or mapped.
  *
  * Invariants
  * 1. An object's file has the content's size before its first byte is
  *    written, so that tmpfs puts it on huge pages in whatever order it is filled.
- * 2. Only verified bytes are written to an object.
+ * 2. Only verified bytes are marked placed.
  * 3. The set of placed ranges grows only after the bytes are in the file; a
- *    complete object never changes again.
+ *    complete object never changes again. Its file is unlinked when it goes,
+ *    never cut or punched: who still has it sees no change.
  * 4. The sizes of all objects, rounded up to pages, never exceed the region's
  *    size: a hole that a reader maps still has room.
+ * 5. A referenced object does not go.
  *
- * All functions may be called from any thread.
+ * All functions may be called from any thread. Locks, in the order in which
+ * they may be taken: the region's of eviction; those of holders, guard and
+ * evicted functions; the region's own.
  */
 #pragma once
 
@@ -23,14 +31,25 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "stats.h"
 
 struct region;
 struct object;
 
-/* Create a region in memory of at most @size bytes. Returns 0, -EPERM or -errno. */
-MUST_CHECK int region_open(uint64_t size, struct region **ret, struct err *err);
+struct region_config {
+	uint64_t size;         /* most bytes of all objects */
+	const char *directory; /* on disk, absolute; NULL: in memory */
+	struct stats *stats;   /* borrowed; outlives the region */
+};
 
-/* Accepts NULL. No object may be referenced any more. */
+/*
+ * Create an empty region. What an earlier one has left in the directory is removed.
+ * Returns 0; -EBUSY when another region has the directory; -EPERM or -errno.
+ */
+MUST_CHECK int region_open(const struct region_config *config, struct region **ret,
+                           struct err *err);
+
+/* Accepts NULL. No object may be referenced or held any more. */
 void region_close(struct region *region);
 DEFINE_CLEANUP(struct region *, region_close)
 
@@ -39,16 +58,37 @@ uint64_t region_default_size(void);
 
 struct region_usage {
 	uint64_t size;    /* bytes allowed */
-	uint64_t used;    /* bytes of memory in use */
+	uint64_t used;    /* bytes of memory, or of disk, in use */
 	uint64_t objects; /* number of objects with at least one placed byte */
+	bool in_memory;
 };
 
 void region_usage(struct region *region, struct region_usage *ret);
 
 /*
+ * Called before an object goes, with no lock of the region but that of
+ * eviction. Returns whether it has to stay.
+ */
+typedef bool (*region_guard_fn)(void *arg, const struct digest *digest, uint64_t size);
+
+/* Called when an object has been let go: its bytes are nowhere any more. Locks as above. */
+typedef void (*region_evicted_fn)(void *arg, struct object *obj);
+
+/* Set who has a say. Before the first object is made. */
+void region_set_guard(struct region *region, region_guard_fn fn, void *arg);
+void region_set_evicted(struct region *region, region_evicted_fn fn, void *arg);
+
+/*
+ * Call the evicted function for all objects, which stay: for its owner, when it ends
+ * before the region does. No other call may be under way.
+ */
+void region_forget_all(struct region *region);
+
+/*
  * Get the object for the content of @digest and @size bytes, empty when it is
- * new. Returns 0 and a reference that object_unref() gives back; -ENOSPC when
- * the region is full; -ENOMEM.
+ * new; others are let go when it needs their room. Returns 0 and a reference that
+ * object_unref() gives back; -ENOSPC when there is no room, or not at once, so
+ * that it is worth asking again; -ENOMEM.
  */
 MUST_CHECK int region_get(struct region *region, const struct digest *digest, uint64_t size,
                           struct object **ret);
@@ -62,9 +102,39 @@ MUST_CHECK int region_get_spare(struct region *region, const struct digest *dige
 
 struct object *object_ref(struct object *obj);
 
-/* Accepts NULL. The object stays in the region. */
+/* Reference an object that another lock keeps from being freed. Returns false when it is going. */
+MUST_CHECK bool object_try_ref(struct object *obj);
+
+/* Accepts NULL. The object stays in the region until its room is needed. */
 void object_unref(struct object *obj);
 DEFINE_CLEANUP(struct object *, object_unref)
+
+/* Note that the object, which is referenced, is being opened: it goes after all others. */
+void object_touch(struct object *obj);
+
+/*
+ * A holder remembers an object without a reference, and may have what keeps its
+ * file open, such as a backing id of the kernel. It is told to let go
+ * when the object is to leave, and drops both. Zeroed at first.
+ */
+struct object_holder {
+	struct object *obj; /* NULL: of none. This and the links belong to the region. */
+	struct object_holder *next, *prev;
+	/* Must call object_let_go(). Nobody has a reference to the object then, and no new one comes. */
+	void (*let_go)(struct object_holder *holder);
+};
+
+/* Make @holder one of @obj, which is referenced. It is of none yet. */
+void object_hold(struct object *obj, struct object_holder *holder);
+
+/* The object of @holder with a new reference, or NULL when there is none or it is going. */
+struct object *object_of_holder(struct region *region, struct object_holder *holder);
+
+/* In a let_go function only. */
+void object_let_go(struct object_holder *holder);
+
+/* Make @holder one of none, waiting for an object that is going. Not with a lock that let_go takes. */
+void object_unhold(struct region *region, struct object_holder *holder);
 
 const struct digest *object_digest(const struct object *obj);
 uint64_t object_size(const struct object *obj);
@@ -74,9 +144,6 @@ bool object_complete(const struct object *obj);
 
 /* Whether the @len bytes at @off are placed. */
 bool object_covers(struct object *obj, uint64_t off, uint64_t len);
-
-/* Number of placed bytes. */
-uint64_t object_placed_bytes(struct object *obj);
 
 /*
  * Write @len verified bytes at @off and mark them placed. Returns 0, -ENOSPC,
@@ -96,6 +163,9 @@ MUST_CHECK int object_open(struct object *obj);
 /* Read exactly @len placed bytes at @off. Returns 0 or -errno. */
 MUST_CHECK int object_read(struct object *obj, void *buf, size_t len, uint64_t off);
 
-/* Visit every object that has a placed byte, with a reference for the time of the call. */
-typedef void (*region_object_fn)(void *arg, struct object *obj);
+/* What the fill layer keeps with an object; NULL at first. Serialised by that layer. */
+void **object_notes(struct object *obj);
+
+/* Visit every object that has a placed byte, as it was when the call began. */
+typedef void (*region_object_fn)(void *arg, const struct digest *digest, uint64_t placed_bytes);
 MUST_CHECK int region_each(struct region *region, region_object_fn fn, void *arg);

@@ -100,12 +100,13 @@ static json_t *cache_json(const struct report_source *src)
 	json_int_t requests = stat(src, STAT_CHUNK_REQUESTS);
 	json_int_t hits = stat(src, STAT_CHUNK_HITS);
 
-	return json_pack("{sI sI sI sI sI sI sI sI so so}", "opens_total", opens, "open_hits_total",
-	                 open_hits, "chunk_requests_total", requests, "chunk_hits_total", hits,
-	                 "chunks_decompressed_total", stat(src, STAT_CHUNKS_DECOMPRESSED),
-	                 "chunks_decompressed_again_total",
+	return json_pack("{sI sI sI sI sI sI sI sI sI so so}", "opens_total", opens,
+	                 "open_hits_total", open_hits, "chunk_requests_total", requests,
+	                 "chunk_hits_total", hits, "chunks_decompressed_total",
+	                 stat(src, STAT_CHUNKS_DECOMPRESSED), "chunks_decompressed_again_total",
 	                 stat(src, STAT_CHUNKS_DECOMPRESSED_AGAIN), "chunks_copied_total",
-	                 stat(src, STAT_CHUNKS_COPIED), "bytes_decompressed_total",
+	                 stat(src, STAT_CHUNKS_COPIED), "chunks_past_region_total",
+	                 stat(src, STAT_CHUNKS_PAST_REGION), "bytes_decompressed_total",
 	                 stat(src, STAT_BYTES_DECOMPRESSED), "open_hit_rate",
 	                 rate_json(open_hits, opens), "chunk_hit_rate", rate_json(hits, requests));
 }
@@ -115,9 +116,11 @@ static json_t *region_json(const struct report_source *src)
 	struct region_usage usage;
 
 	region_usage(src->engine->region, &usage);
-	return json_pack("{ss sI sI sI}", "kind", "memory", "size_bytes", (json_int_t)usage.size,
-	                 "used_bytes", (json_int_t)usage.used, "objects",
-	                 (json_int_t)usage.objects);
+	return json_pack("{ss sI sI sI sI sI sI}", "kind", usage.in_memory ? "memory" : "disk",
+	                 "size_bytes", (json_int_t)usage.size, "used_bytes", (json_int_t)usage.used,
+	                 "objects", (json_int_t)usage.objects, "evictions_total",
+	                 stat(src, STAT_EVICTIONS), "bytes_evicted_total",
+	                 stat(src, STAT_BYTES_EVICTED), "full_total", stat(src, STAT_REGION_FULL));
 }
 
 static json_t *sharing_json(const struct report_source *src)
@@ -140,13 +143,13 @@ struct resident {
 	uint64_t bytes;
 };
 
-static void add_resident(void *arg, struct object *obj)
+static void add_resident(void *arg, const struct digest *digest, uint64_t placed_bytes)
 {
 	struct resident *resident = arg;
 	struct content content;
 
-	if (index_find_content(resident->idx, object_digest(obj), &content, NULL) == 1)
-		resident->bytes += object_placed_bytes(obj);
+	if (index_find_content(resident->idx, digest, &content, NULL) == 1)
+		resident->bytes += placed_bytes;
 }
 
 static json_t *image_stats_json(const struct report_source *src, struct session *s,

@@ -104,6 +104,13 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+static void close_backing(void *arg, int id)
+{
+	const struct session *s = arg;
+
+	fuse_io_backing_close(&s->io, id);
+}
+
 /* Make the parts that need neither kernel nor libfuse. */
 static struct session *session_new(const struct session_config *config, struct image *img)
 {
@@ -117,7 +124,7 @@ static struct session *session_new(const struct session_config *config, struct i
 	s->ended_arg = config->arg;
 	s->name = strdup(config->name);
 	s->users = users_new(index_info(s->idx)->n_contents);
-	s->inodes = inodes_new(img, config->engine->region);
+	s->inodes = inodes_new(img, config->engine->region, close_backing, s);
 	if (!s->name || !s->users || !s->inodes) {
 		session_free(s);
 		return NULL;
@@ -137,7 +144,7 @@ static int attach_libfuse(struct session *s, int *dev_fd, struct err *err)
 	fuse_opt_free_args(&args);
 	if (!s->se)
 		return err_set(err, -ENOMEM, "libfuse made no session");
-	r = fuse_io_attach(s->se, *dev_fd, err);
+	r = fuse_io_attach(&s->io, s->se, *dev_fd, err);
 	if (r == 0)
 		(void)TAKE_FD(*dev_fd);
 	return r;
@@ -181,9 +188,10 @@ void session_free(struct session *s)
 		(void)pthread_join(s->thread, NULL);
 	if (s->img)
 		fill_cancel(s->engine->fill, s->img);
+	/* Before the descriptor is closed, through which backing ids are taken back. */
+	inodes_free(s->inodes);
 	if (s->se)
 		fuse_session_destroy(s->se);
-	inodes_free(s->inodes);
 	users_free(s->users);
 	image_close(s->img);
 	free(s->name);

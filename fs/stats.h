@@ -13,9 +13,13 @@ enum stat_counter {
 	STAT_CHUNK_REQUESTS,            /* extents that an open, a read or background fill needed */
 	STAT_CHUNK_HITS,                /* of these: answered without decompressing */
 	STAT_CHUNKS_DECOMPRESSED,       /* chunks decompressed and verified */
-	STAT_CHUNKS_DECOMPRESSED_AGAIN, /* of these: not for the first time */
+	STAT_CHUNKS_DECOMPRESSED_AGAIN, /* of these: bytes of it were in the region already */
 	STAT_CHUNKS_COPIED,             /* extents placed by copying what was placed before */
 	STAT_BYTES_DECOMPRESSED,        /* plain bytes */
+	STAT_CHUNKS_PAST_REGION, /* chunks decompressed for a read because the region had no room */
+	STAT_EVICTIONS,          /* objects that left the region to make room */
+	STAT_BYTES_EVICTED,      /* placed bytes of these */
+	STAT_REGION_FULL,        /* times that nothing more could leave: an alarm */
 	STAT_COUNTERS,
 };
 

@@ -13,8 +13,27 @@ for i in {1..400}; do
 	head -c $((i * 501)) <(seq "$i" 1000000) >"$src/small-$i"
 done
 "$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
-start_daemon --region-size 24M
+region_options=(--region-size 24M)
+if [[ ${1:-} == disk ]]; then
+	region_options+=(--region "$T/region")
+fi
+start_daemon "${region_options[@]}"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
+
+note "a file that stays mapped although it was closed"
+mkdir "$T/mapped"
+cp "$src/small-400" "$T/mapped/"
+holder_of_one() {
+	"$READER" --hold --ways shared "$MNT" "$T/mapped"
+}
+mkfifo "$T/hold"
+holder_of_one <"$T/hold" >"$T/holder" &
+holder=$!
+exec {hold_fd}>"$T/hold"
+holder_done() {
+	grep -q '^done ' "$T/holder"
+}
+wait_for holder_done || fail "the holder does not read: $(cat "$T/holder")"
 
 note "8 readers"
 pids=()
@@ -29,5 +48,8 @@ done
 check_eq "size of the region" "$("$FSSTAT" --json | jq .region.size_bytes)" 25165824
 (($("$FSSTAT" --json | jq .region.used_bytes) <= 25165824)) || fail "the region has outgrown its limit"
 (($("$FSSTAT" --json | jq '.images[0].resident_bytes') > 0)) || fail "the region is not used"
+(($("$FSSTAT" --json | jq '.region.evictions_total') > 400)) || fail "hardly anything has left the region"
+exec {hold_fd}>&-
+wait "$holder" || fail "the mapped file has changed: $(cat "$T/holder")"
 check_eq "errors" "$("$FSSTAT" --json | jq '.images[0].errors_total')" 0
 "$ASSETFS" umount "$MNT"

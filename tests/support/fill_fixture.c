@@ -50,12 +50,13 @@ static int make_files(struct fill_fixture *f)
 
 static int make_daemon(struct fill_fixture *f, uint64_t region_size, struct err *err)
 {
+	const struct region_config config = { .size = region_size, .stats = &f->stats };
 	int r;
 
 	*f = (struct fill_fixture){ .dir = "/tmp/fill-XXXXXX" };
 	if (!mkdtemp(f->dir))
 		return err_set_errno(err, "mkdtemp");
-	r = region_open(region_size, &f->region, err);
+	r = region_open(&config, &f->region, err);
 	return r < 0 ? r : fill_new(f->region, &f->stats, 2, &f->fill, err);
 }
 

@@ -11,6 +11,14 @@ enum { BIG_INO = 2 };
 static struct fill_fixture fixture;
 static struct inodes *inodes;
 static struct inode *inode;
+static struct object *obj;
+static int closed_backing;
+
+static void note_closed(void *arg, int id)
+{
+	(void)arg;
+	closed_backing = id;
+}
 
 static void set_up(void)
 {
@@ -20,13 +28,22 @@ static void set_up(void)
 	if (r == -EPERM)
 		cr_skip_test("no region here: it needs root");
 	cr_assert_eq(r, 0, "%s", err.msg);
-	inodes = inodes_new(fixture.img, fixture.region);
+	inodes = inodes_new(fixture.img, fixture.region, note_closed, NULL);
 	cr_assert_not_null(inodes);
 	cr_assert_eq(inodes_get(inodes, BIG_INO, &inode, &err), 1, "%s", err.msg);
+	obj = inode_object(inode);
+	cr_assert_not_null(obj);
+}
+
+static void put_both(void)
+{
+	object_unref(obj);
+	inode_put(inode);
 }
 
 static void tear_down(void)
 {
+	put_both();
 	inodes_free(inodes);
 	fill_fixture_release(&fixture);
 }
@@ -39,14 +56,14 @@ static void complete_object(void)
 	struct err err = ERR_INIT;
 
 	cr_assert_eq(inode_extents(inode, &map, &err), 0, "%s", err.msg);
-	cr_assert_eq(fill_object(fixture.fill, map, inode_object(inode), &err), 0, "%s", err.msg);
+	cr_assert_eq(fill_object(fixture.fill, map, obj, &err), 0, "%s", err.msg);
 }
 
 static void expect_open(enum open_mode mode, int backing)
 {
 	int got;
 
-	cr_assert_eq(inode_enter(inode, &got), mode);
+	cr_assert_eq(inode_enter(inode, obj, &got), mode);
 	cr_assert_eq(got, backing);
 }
 
@@ -56,6 +73,7 @@ Test(inodes, an_inode_is_loaded_once)
 
 	cr_assert_eq(inodes_get(inodes, BIG_INO, &again, NULL), 1);
 	cr_assert_eq(again, inode);
+	inode_put(again);
 	cr_assert_eq(inode_content(inode)->size, FIXTURE_BIG);
 }
 
@@ -113,7 +131,7 @@ Test(inodes, background_fill_runs_once_at_a_time)
 {
 	cr_assert(inode_fill_begin(inode));
 	cr_assert_not(inode_fill_begin(inode));
-	cr_assert_not(inode_fill_end(inode));
+	cr_assert_not(inode_fill_end(inode, obj));
 	cr_assert(inode_fill_begin(inode));
 }
 
@@ -122,8 +140,8 @@ Test(inodes, end_of_background_fill_tells_whether_pages_are_in_use)
 	expect_open(OPEN_CACHED, 0);
 	cr_assert(inode_fill_begin(inode));
 	complete_object();
-	cr_assert_not(inode_fill_end(inode));
+	cr_assert_not(inode_fill_end(inode, obj));
 	cr_assert(inode_leave(inode, OPEN_CACHED));
 	cr_assert(inode_fill_begin(inode));
-	cr_assert(inode_fill_end(inode));
+	cr_assert(inode_fill_end(inode, obj));
 }

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What region.c, region_evict.c and region_files.c share. */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/table.h"
+#include "ranges.h"
+#include "region.h"
+
+#define PAGE_BYTES ((uint64_t)4096)
+
+struct region {
+	/* constant after the first object was made */
+	int root; /* owned; directory of the objects' files */
+	bool in_memory;
+	struct stats *stats; /* borrowed */
+	region_guard_fn guard;
+	void *guard_arg;
+	region_evicted_fn evicted;
+	void *evicted_arg;
+
+	pthread_mutex_t evict_lock; /* one object goes at a time */
+	/* under evict_lock */
+	size_t n_stayed; /* objects looked at since one went */
+
+	pthread_mutex_t lock;
+	pthread_cond_t settled; /* an object that was leaving has gone, or stays */
+	/* under lock */
+	uint64_t size;
+	struct table objects;  /* struct object, by digest */
+	struct object *oldest; /* ring of all objects, by when they were last opened */
+	uint64_t reserved;     /* sum of the objects' sizes, in whole pages */
+};
+
+struct object {
+	/* constant */
+	struct table_node node;
+	struct region *region;
+	struct digest digest;
+	uint64_t size;
+
+	/* atomic */
+	uint32_t refs; /* raised from 0 only under region->lock */
+	bool complete;
+	bool sized; /* the file exists and has its size */
+
+	/* under region->lock */
+	struct ranges placed;         /* empty again once complete */
+	struct object *newer, *older; /* in the ring */
+	struct object_holder *holders;
+	bool leaving; /* found by nobody until it is decided whether it goes */
+
+	void *notes; /* object_notes() */
+};
+
+/* Bytes that a content of @size takes in the region. */
+static inline uint64_t room_of(uint64_t size)
+{
+	return (size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+}
+
+/* Whether the object has a placed byte. With region->lock held. */
+static inline bool has_bytes(const struct object *obj)
+{
+	return obj->complete || obj->placed.n > 0;
+}
+
+/* Number of placed bytes. With region->lock held. */
+uint64_t placed_bytes(const struct object *obj);
+
+/* The directory for objects' files: of a new tmpfs of @size bytes, or of the empty @directory. */
+MUST_CHECK int region_root_in_memory(uint64_t size, struct err *err);
+MUST_CHECK int region_root_on_disk(const char *directory, struct err *err);
+
+/* Bytes that the file system under the region allows in all, and those in use. */
+void region_root_usage(int root, uint64_t *ret_size, uint64_t *ret_used);
+
+/* Enter @obj at the new end of the ring; take it out. With region->lock held. */
+void ring_add(struct region *region, struct object *obj);
+void ring_remove(struct region *region, struct object *obj);
+
+/*
+ * Let objects go until the region has @bytes of room, for as long as an open may
+ * wait. Returns 0; -ENOSPC when nothing more may go; -EAGAIN when there is more to do.
+ */
+MUST_CHECK int region_make_room(struct region *region, uint64_t bytes);
+
+/*
+ * The file system was full before the region was. Let at least @bytes go, and
+ * take its size for the region's when it is the region's own. Errors as above.
+ */
+MUST_CHECK int region_give_up(struct region *region, uint64_t bytes);
