@@ -209,6 +209,8 @@ static int copy_placed(struct fill *fill, struct object *obj, const struct exten
 		return 0;
 	plain = malloc(x->len);
 	r = plain ? seen_read(fill, &x->chunk, x->chunk_off, x->len, plain) : -ENOMEM;
+	if (r == 0)
+		return 0; /* they have left the region meanwhile */
 	if (r > 0)
 		r = object_place(obj, plain, x->len, x->off);
 	if (r < 0)
