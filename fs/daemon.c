@@ -8,10 +8,9 @@
  * one of them. Only the main thread frees sessions, and joins clients' threads:
  * none may be left when exit(3) takes apart what libraries keep for each thread.
  */
-#include "daemon.h"
+#include "daemon_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -28,9 +27,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "control.h"
+#include "mountinfo.h"
 #include "notify.h"
-#include "report.h"
-#include "store.h"
 
 enum {
 	REQUEST_MAX = 64 << 10, /* two paths */
@@ -38,234 +36,11 @@ enum {
 	END_TIMEOUT_MS = 1000,
 };
 
-struct daemon {
-	/* constant while clients are served */
-	const struct daemon_config *config;
-	struct store *store; /* owned */
-	struct engine engine;
-	int listen_fd; /* owned */
-	int signal_fd; /* owned */
-	int event_fd;  /* owned; written to when a session or a client has ended */
-	struct timespec started;
-
-	/* the main thread's */
-	struct client *clients; /* owned; those that are served */
-	bool had_client;
-
-	pthread_mutex_t sessions_lock;
-	/* under sessions_lock */
-	struct session **sessions; /* owned */
-	size_t n_sessions, cap_sessions;
-};
-
-static void wake(void *arg)
+void daemon_wake(void *arg)
 {
 	const struct daemon *d = arg;
 
 	(void)eventfd_write(d->event_fd, 1);
-}
-
-static uint64_t uptime(const struct daemon *d)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)(now.tv_sec - d->started.tv_sec);
-}
-
-/* A further mount of a session that serves @digest already, or -1. With sessions_lock held. */
-static int clone_mount(const struct daemon *d, const struct digest *digest, dev_t *ret_device)
-{
-	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
-
-	if (mount_points_load(&points, NULL) < 0)
-		return -1;
-	for (size_t i = 0; i < d->n_sessions; i++) {
-		const struct manifest *m = image_manifest(session_image(d->sessions[i]));
-		dev_t device = session_device(d->sessions[i]);
-		const struct mount_point *point = mount_points_of(&points, device);
-		int fd;
-
-		if (!point || session_ended(d->sessions[i]) ||
-		    !digest_equal(&m->self.digest, digest))
-			continue;
-		fd = open_tree(AT_FDCWD, point->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-		if (fd >= 0)
-			*ret_device = device;
-		return fd;
-	}
-	return -1;
-}
-
-/* With sessions_lock held. */
-static int add_session(struct daemon *d, struct session *s)
-{
-	if (d->n_sessions == d->cap_sessions) {
-		size_t cap = d->cap_sessions > 0 ? d->cap_sessions * 2 : 16;
-		struct session **grown = reallocarray(d->sessions, cap, sizeof(struct session *));
-
-		if (!grown)
-			return -ENOMEM;
-		d->sessions = grown;
-		d->cap_sessions = cap;
-	}
-	d->sessions[d->n_sessions++] = s;
-	return 0;
-}
-
-/* Serve @img by a new session. Takes @img. Returns the descriptor of its mount, or -errno. */
-static int start_session(struct daemon *d, struct image *img, const char *name, dev_t *ret_device,
-                         struct err *err)
-{
-	struct session_config config = { .engine = &d->engine,
-		                         .name = name,
-		                         .ended = wake,
-		                         .arg = d };
-	CLEANUP(close) int mount = -1;
-	struct session *s;
-	int r = session_open(&config, img, &s, &mount, err);
-
-	if (r < 0) {
-		image_close(img);
-		return r;
-	}
-	*ret_device = session_device(s);
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	r = add_session(d, s);
-	(void)pthread_mutex_unlock(&d->sessions_lock);
-	if (r < 0) {
-		(void)close(TAKE_FD(mount)); /* ends the session */
-		session_free(s);
-		return err_set(err, r, "out of memory");
-	}
-	return TAKE_FD(mount);
-}
-
-/* What a mount request names. */
-struct mount_request {
-	const char *image;    /* borrowed from the message */
-	const char *platform; /* NULL: this machine's */
-};
-
-static int find_manifest(const struct mount_request *request, struct layout **ret_layout,
-                         struct image_set *ret_set, const struct manifest **ret, struct err *err)
-{
-	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	struct platform platform = platform_of_host();
-	int r = image_ref_parse(request->image, &ref, err);
-
-	if (r == 0 && request->platform)
-		r = platform_parse(request->platform, &platform, err);
-	if (r == 0)
-		r = layout_open(ref.layout, &layout, err);
-	if (r == 0)
-		r = layout_images(layout, ref.tag, ret_set, err);
-	if (r < 0)
-		return r;
-	*ret = image_set_find(ret_set, &platform, err);
-	if (!*ret)
-		return -ENOENT;
-	*ret_layout = TAKE_PTR(layout);
-	return 0;
-}
-
-/* Returns the descriptor of a detached mount of the image, or -errno. */
-static int mount_image(struct daemon *d, const struct mount_request *request, dev_t *ret_device,
-                       struct err *err)
-{
-	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	const struct manifest *manifest;
-	struct image *img;
-	struct err bad = ERR_INIT;
-	uint32_t n_bad;
-	int mount;
-	int r = find_manifest(request, &layout, &set, &manifest, err);
-
-	if (r < 0)
-		return r;
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	mount = clone_mount(d, &manifest->self.digest, ret_device);
-	(void)pthread_mutex_unlock(&d->sessions_lock);
-	if (mount >= 0)
-		return mount;
-	r = store_open_image(d->store, layout, manifest, &img, err);
-	if (r < 0)
-		return r;
-	n_bad = image_check_packs(img, &bad);
-	if (n_bad > 0)
-		log_err("%s: %u of %u packs cannot be used; files in them will fail: %s",
-		        request->image, n_bad, manifest->n_packs, bad.msg);
-	return start_session(d, img, request->image, ret_device, err);
-}
-
-static json_t *answer_mount(struct daemon *d, const json_t *message, int *ret_mount,
-                            struct err *err)
-{
-	struct mount_request request = {
-		.image = json_string_value(json_object_get(message, "image")),
-		.platform = json_string_value(json_object_get(message, "platform")),
-	};
-	const char *directory = json_string_value(json_object_get(message, "directory"));
-	char device_buf[32];
-	dev_t device = 0;
-	int mount;
-
-	if (!request.image || !directory) {
-		(void)err_set(err, -EPROTO, "mount needs an image and a directory");
-		return NULL;
-	}
-	mount = mount_image(d, &request, &device, err);
-	if (mount < 0) {
-		log_warn("mount of %s at '%s' refused: %s", request.image, directory, err->msg);
-		return NULL;
-	}
-	log_info("mount of %s for '%s'", request.image, directory);
-	*ret_mount = mount;
-	return json_pack("{si sb ss}", "version", CONTROL_VERSION, "ok", 1, "device",
-	                 device_text(device, device_buf));
-}
-
-/* An answer made of the sessions' state. */
-static json_t *answer_report(struct daemon *d, const json_t *message, bool stats, struct err *err)
-{
-	struct report_source src = {
-		.engine = &d->engine,
-		.store = store_path(d->store),
-		.uptime_seconds = uptime(d),
-	};
-	const char *target = json_string_value(json_object_get(message, "target"));
-	json_t *report = NULL;
-
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	src.sessions = d->sessions;
-	src.n_sessions = d->n_sessions;
-	if (!stats)
-		report = report_status(&src);
-	else if (report_stats(&src, target, &report, err) < 0)
-		report = NULL;
-	(void)pthread_mutex_unlock(&d->sessions_lock);
-	return report;
-}
-
-/* Answer @message. Returns NULL and @err filled when it is refused. */
-static json_t *answer(struct daemon *d, const json_t *message, int *ret_mount, struct err *err)
-{
-	const char *command = json_string_value(json_object_get(message, "command"));
-	json_t *reply = NULL;
-
-	if (command && strcmp(command, "mount") == 0)
-		reply = answer_mount(d, message, ret_mount, err);
-	else if (command && strcmp(command, "status") == 0)
-		reply = answer_report(d, message, /* stats= */ false, err);
-	else if (command && strcmp(command, "stats") == 0)
-		reply = answer_report(d, message, /* stats= */ true, err);
-	else
-		(void)err_set(err, -EPROTO, "unknown command '%s'", command ? command : "");
-	if (!reply && err->code == 0)
-		(void)err_set(err, -ENOMEM, "out of memory");
-	return reply;
 }
 
 static void serve_client(struct daemon *d, int fd)
@@ -273,20 +48,24 @@ static void serve_client(struct daemon *d, int fd)
 	struct timeval timeout = { .tv_sec = CLIENT_TIMEOUT_SECONDS };
 	CLEANUP(json_decref) json_t *message = NULL;
 	CLEANUP(json_decref) json_t *reply = NULL;
-	CLEANUP(close) int mount = -1;
+	struct request request = { .answer_fd = -1 };
 	struct err err = ERR_INIT;
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	if (!control_peer_allowed(fd))
+	if (!control_peer_allowed(fd)) {
 		(void)err_set(&err, -EPERM, "only root and the daemon's group may talk to it");
-	else if (control_receive(fd, REQUEST_MAX, &message, NULL, &err) == 0)
-		reply = answer(d, message, &mount, &err);
+	} else if (control_receive(fd, REQUEST_MAX, &message, NULL, &err) == 0) {
+		request.message = message;
+		reply = request_answer(d, &request, &err);
+	}
 	if (!reply)
 		reply = json_pack("{si sb si so}", "version", CONTROL_VERSION, "ok", 0, "code",
 		                  -err.code, "error", control_text(err.msg));
-	if (reply && control_send(fd, reply, mount) < 0)
+	if (reply && control_send(fd, reply, request.answer_fd) < 0)
 		log_debug("a client of the control socket went away");
+	if (request.answer_fd >= 0)
+		(void)close(request.answer_fd);
 }
 
 struct client {
@@ -304,7 +83,7 @@ static void *client_thread(void *arg)
 	serve_client(client->d, client->fd);
 	(void)close(client->fd);
 	__atomic_store_n(&client->ended, true, __ATOMIC_RELEASE);
-	wake(client->d);
+	daemon_wake(client->d);
 	return NULL;
 }
 

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files that make up the daemon share. */
+#pragma once
+
+#include <jansson.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "daemon.h"
+#include "session.h"
+#include "store.h"
+
+struct daemon {
+	/* constant while clients are served */
+	const struct daemon_config *config;
+	struct store *store; /* owned */
+	struct engine engine;
+	int listen_fd; /* owned */
+	int signal_fd; /* owned */
+	int event_fd;  /* owned; written to when a session or a client has ended */
+	struct timespec started;
+
+	/* the main thread's */
+	struct client *clients; /* owned; those that are served */
+	bool had_client;
+
+	pthread_mutex_t sessions_lock;
+	/* under sessions_lock */
+	struct session **sessions; /* owned */
+	size_t n_sessions, cap_sessions;
+};
+
+/* Wake the main thread: a session or a client has ended. @arg is the daemon. Any thread. */
+void daemon_wake(void *arg);
+
+/* What a mount request names. */
+struct mount_request {
+	const char *image;    /* borrowed from the message */
+	const char *platform; /* NULL: this machine's */
+};
+
+/* Returns the descriptor of a detached mount of the image, which the caller closes, or -errno. */
+MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *request,
+                            dev_t *ret_device, struct err *err);
+
+/* A client's request. */
+struct request {
+	const json_t *message; /* borrowed */
+	int answer_fd;         /* owned; goes with the answer. -1: none */
+};
+
+/*
+ * Do what @request asks for. Returns the answer, which the caller gives back, or
+ * NULL with @err filled. On the thread of the client.
+ */
+json_t *request_answer(struct daemon *d, struct request *request, struct err *err);

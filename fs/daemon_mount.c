@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the name of an image to a session that serves it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "daemon_internal.h"
+#include "mountinfo.h"
+
+/* A further mount of a session that serves @digest already, or -1. With sessions_lock held. */
+static int clone_mount(const struct daemon *d, const struct digest *digest, dev_t *ret_device)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+
+	if (mount_points_load(&points, NULL) < 0)
+		return -1;
+	for (size_t i = 0; i < d->n_sessions; i++) {
+		const struct manifest *m = image_manifest(session_image(d->sessions[i]));
+		dev_t device = session_device(d->sessions[i]);
+		const struct mount_point *point = mount_points_of(&points, device);
+		int fd;
+
+		if (!point || session_ended(d->sessions[i]) ||
+		    !digest_equal(&m->self.digest, digest))
+			continue;
+		fd = open_tree(AT_FDCWD, point->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		if (fd >= 0)
+			*ret_device = device;
+		return fd;
+	}
+	return -1;
+}
+
+/* With sessions_lock held. */
+static int add_session(struct daemon *d, struct session *s)
+{
+	if (d->n_sessions == d->cap_sessions) {
+		size_t cap = d->cap_sessions > 0 ? d->cap_sessions * 2 : 16;
+		struct session **grown = reallocarray(d->sessions, cap, sizeof(struct session *));
+
+		if (!grown)
+			return -ENOMEM;
+		d->sessions = grown;
+		d->cap_sessions = cap;
+	}
+	d->sessions[d->n_sessions++] = s;
+	return 0;
+}
+
+/* Serve @img by a new session. Takes @img. Returns the descriptor of its mount, or -errno. */
+static int start_session(struct daemon *d, struct image *img, const char *name, dev_t *ret_device,
+                         struct err *err)
+{
+	struct session_config config = { .engine = &d->engine,
+		                         .name = name,
+		                         .ended = daemon_wake,
+		                         .arg = d };
+	CLEANUP(close) int mount = -1;
+	struct session *s;
+	int r = session_open(&config, img, &s, &mount, err);
+
+	if (r < 0) {
+		image_close(img);
+		return r;
+	}
+	*ret_device = session_device(s);
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	r = add_session(d, s);
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	if (r < 0) {
+		(void)close(TAKE_FD(mount)); /* ends the session */
+		session_free(s);
+		return err_set(err, r, "out of memory");
+	}
+	return TAKE_FD(mount);
+}
+
+static int find_manifest(const struct mount_request *request, struct layout **ret_layout,
+                         struct image_set *ret_set, const struct manifest **ret, struct err *err)
+{
+	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	struct platform platform = platform_of_host();
+	int r = image_ref_parse(request->image, &ref, err);
+
+	if (r == 0 && request->platform)
+		r = platform_parse(request->platform, &platform, err);
+	if (r == 0)
+		r = layout_open(ref.layout, &layout, err);
+	if (r == 0)
+		r = layout_images(layout, ref.tag, ret_set, err);
+	if (r < 0)
+		return r;
+	*ret = image_set_find(ret_set, &platform, err);
+	if (!*ret)
+		return -ENOENT;
+	*ret_layout = TAKE_PTR(layout);
+	return 0;
+}
+
+int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *ret_device,
+                 struct err *err)
+{
+	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	const struct manifest *manifest;
+	struct image *img;
+	struct err bad = ERR_INIT;
+	uint32_t n_bad;
+	int mount;
+	int r = find_manifest(request, &layout, &set, &manifest, err);
+
+	if (r < 0)
+		return r;
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	mount = clone_mount(d, &manifest->self.digest, ret_device);
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	if (mount >= 0)
+		return mount;
+	r = store_open_image(d->store, layout, manifest, &img, err);
+	if (r < 0)
+		return r;
+	n_bad = image_check_packs(img, &bad);
+	if (n_bad > 0)
+		log_err("%s: %u of %u packs cannot be used; files in them will fail: %s",
+		        request->image, n_bad, manifest->n_packs, bad.msg);
+	return start_session(d, img, request->image, ret_device, err);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What clients of the control socket can ask for: control.h lists it. */
+#include <errno.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "base/log.h"
+#include "control.h"
+#include "daemon_internal.h"
+#include "report.h"
+
+static uint64_t uptime(const struct daemon *d)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)(now.tv_sec - d->started.tv_sec);
+}
+
+static json_t *answer_mount(struct daemon *d, struct request *request, struct err *err)
+{
+	const json_t *message = request->message;
+	struct mount_request what = {
+		.image = json_string_value(json_object_get(message, "image")),
+		.platform = json_string_value(json_object_get(message, "platform")),
+	};
+	const char *directory = json_string_value(json_object_get(message, "directory"));
+	char device_buf[32];
+	dev_t device = 0;
+	int mount;
+
+	if (!what.image || !directory) {
+		(void)err_set(err, -EPROTO, "mount needs an image and a directory");
+		return NULL;
+	}
+	mount = daemon_mount(d, &what, &device, err);
+	if (mount < 0) {
+		log_warn("mount of %s at '%s' refused: %s", what.image, directory, err->msg);
+		return NULL;
+	}
+	log_info("mount of %s for '%s'", what.image, directory);
+	request->answer_fd = mount;
+	return json_pack("{si sb ss}", "version", CONTROL_VERSION, "ok", 1, "device",
+	                 device_text(device, device_buf));
+}
+
+/* An answer made of the sessions' state. */
+static json_t *answer_report(struct daemon *d, const char *target, bool stats, struct err *err)
+{
+	struct report_source src = {
+		.engine = &d->engine,
+		.store = store_path(d->store),
+		.uptime_seconds = uptime(d),
+	};
+	json_t *report = NULL;
+
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	src.sessions = d->sessions;
+	src.n_sessions = d->n_sessions;
+	if (!stats)
+		report = report_status(&src);
+	else if (report_stats(&src, target, &report, err) < 0)
+		report = NULL;
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	return report;
+}
+
+static json_t *answer_status(struct daemon *d, struct request *request, struct err *err)
+{
+	(void)request;
+	return answer_report(d, NULL, /* stats= */ false, err);
+}
+
+static json_t *answer_stats(struct daemon *d, struct request *request, struct err *err)
+{
+	const json_t *target = json_object_get(request->message, "target");
+
+	return answer_report(d, json_string_value(target), /* stats= */ true, err);
+}
+
+static const struct {
+	const char *name;
+	json_t *(*answer)(struct daemon *d, struct request *request, struct err *err);
+} commands[] = {
+	{ "mount", answer_mount },
+	{ "stats", answer_stats },
+	{ "status", answer_status },
+};
+
+json_t *request_answer(struct daemon *d, struct request *request, struct err *err)
+{
+	const char *name = json_string_value(json_object_get(request->message, "command"));
+	json_t *answer = NULL;
+	size_t n = sizeof(commands) / sizeof(commands[0]);
+	size_t i = 0;
+
+	while (i < n && strcmp(commands[i].name, name ? name : "") != 0)
+		i++;
+	if (i < n)
+		answer = commands[i].answer(d, request, err);
+	else
+		(void)err_set(err, -EPROTO, "unknown command '%s'", name ? name : "");
+	if (!answer && err->code == 0)
+		(void)err_set(err, -ENOMEM, "out of memory");
+	return answer;
+}
