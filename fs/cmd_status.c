@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/text.h"
 #include "client.h"
 #include "commands.h"
 #include "control.h"
@@ -42,10 +43,26 @@ static void print_mount(const json_t *mount)
 		(void)printf("  mounted at  %s\n", json_string_value(point));
 }
 
+static void print_pin(const json_t *pin)
+{
+	const json_t *floor = json_object_get(pin, "floor_bytes");
+	const json_t *left = json_object_get(pin, "seconds_left");
+	char size[TEXT_SIZE_MAX];
+
+	(void)printf("pinned       %s", client_text(pin, "image"));
+	if (floor)
+		(void)printf(", at least %s of it",
+		             text_size((uint64_t)json_integer_value(floor), size));
+	if (left)
+		(void)printf(", for %lld s more", (long long)json_integer_value(left));
+	(void)putchar('\n');
+}
+
 static void print_status(const json_t *status)
 {
 	char uptime[DURATION_MAX];
 	const json_t *mount;
+	const json_t *pin;
 	size_t i;
 
 	(void)printf("daemon       pid %lld, up %s\n",
@@ -55,6 +72,8 @@ static void print_status(const json_t *status)
 	                             uptime));
 	(void)printf("store        %s\n", client_text(status, "store"));
 	(void)printf("passthrough  %s\n", yes_or_no(json_object_get(status, "passthrough")));
+	json_array_foreach(json_object_get(status, "pins"), i, pin)
+		print_pin(pin);
 	json_array_foreach(json_object_get(status, "mounts"), i, mount)
 		print_mount(mount);
 }

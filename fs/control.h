@@ -9,8 +9,10 @@
  *
  *	command  request                        answer
  *	mount    image, directory, [platform]   "device" (major:minor); a detached mount
- *	status   -                              report_status()
+ *	pin      image, [platform], [floor_bytes], [seconds]
+ *	status   -                              report_status(), "pins"
  *	stats    [target]                       report_stats()
+ *	unpin    image
  *
  * Only root and the daemon's group may talk to it. Any thread.
  */

@@ -250,6 +250,10 @@ static int start(struct daemon *d, struct err *err)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)
 		r = region_open(&region, &d->engine.region, err);
+	if (r == 0) {
+		d->pins = pins_new(d->engine.region);
+		r = d->pins ? 0 : err_set(err, -ENOMEM, "out of memory");
+	}
 	if (r == 0)
 		r = fill_new(d->engine.region, &d->engine.stats, cores > 0 ? (unsigned)cores : 1,
 		             &d->engine.fill, err);
@@ -263,6 +267,7 @@ static int start(struct daemon *d, struct err *err)
 static void stop(struct daemon *d)
 {
 	fill_free(d->engine.fill);
+	pins_free(d->pins);
 	region_close(d->engine.region);
 	if (d->listen_fd >= 0)
 		(void)close(d->listen_fd);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "daemon.h"
+#include "pins.h"
 #include "session.h"
 #include "store.h"
 
@@ -15,9 +16,10 @@ struct daemon {
 	const struct daemon_config *config;
 	struct store *store; /* owned */
 	struct engine engine;
-	int listen_fd; /* owned */
-	int signal_fd; /* owned */
-	int event_fd;  /* owned; written to when a session or a client has ended */
+	struct pins *pins; /* owned */
+	int listen_fd;     /* owned */
+	int signal_fd;     /* owned */
+	int event_fd;      /* owned; written to when a session or a client has ended */
 	struct timespec started;
 
 	/* the main thread's */
@@ -33,11 +35,15 @@ struct daemon {
 /* Wake the main thread: a session or a client has ended. @arg is the daemon. Any thread. */
 void daemon_wake(void *arg);
 
-/* What a mount request names. */
+/* What a request for an image names. */
 struct mount_request {
 	const char *image;    /* borrowed from the message */
 	const char *platform; /* NULL: this machine's */
 };
+
+/* Open the image, which the caller closes. Returns 0 or -errno. */
+MUST_CHECK int daemon_open_image(struct daemon *d, const struct mount_request *request,
+                                 struct image **ret, struct err *err);
 
 /* Returns the descriptor of a detached mount of the image, which the caller closes, or -errno. */
 MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *request,

@@ -102,6 +102,17 @@ static int find_manifest(const struct mount_request *request, struct layout **re
 	return 0;
 }
 
+int daemon_open_image(struct daemon *d, const struct mount_request *request, struct image **ret,
+                      struct err *err)
+{
+	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	const struct manifest *manifest;
+	int r = find_manifest(request, &layout, &set, &manifest, err);
+
+	return r < 0 ? r : store_open_image(d->store, layout, manifest, ret, err);
+}
+
 int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *ret_device,
                  struct err *err)
 {

@@ -8,6 +8,8 @@ static const struct cli_command commands[] = {
 	{ "serve", "[OPTION]...", "run the node daemon", cmd_serve },
 	{ "mount", "IMAGE DIR", "mount an image", cmd_mount },
 	{ "umount", "DIR", "unmount it", cmd_umount },
+	{ "pin", "[OPTION]... IMAGE", "keep what the region has of an image", cmd_pin },
+	{ "unpin", "IMAGE", "no longer keep it", cmd_unpin },
 	{ "status", "[--json]", "show the daemon and its mounts", cmd_status },
 };
 

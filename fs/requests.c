@@ -67,8 +67,12 @@ static json_t *answer_report(struct daemon *d, const char *target, bool stats, s
 
 static json_t *answer_status(struct daemon *d, struct request *request, struct err *err)
 {
+	json_t *answer = answer_report(d, NULL, /* stats= */ false, err);
+
 	(void)request;
-	return answer_report(d, NULL, /* stats= */ false, err);
+	if (answer)
+		(void)json_object_set_new(answer, "pins", pins_json(d->pins));
+	return answer;
 }
 
 static json_t *answer_stats(struct daemon *d, struct request *request, struct err *err)
@@ -78,13 +82,68 @@ static json_t *answer_stats(struct daemon *d, struct request *request, struct er
 	return answer_report(d, json_string_value(target), /* stats= */ true, err);
 }
 
+/* Nothing more is to be said. */
+static json_t *answer_ok(void)
+{
+	return json_pack("{si sb}", "version", CONTROL_VERSION, "ok", 1);
+}
+
+/* The bytes or seconds @key of a message; @absent when it has none. Returns 0 or -EPROTO. */
+static int get_number(const json_t *message, const char *key, uint64_t absent, uint64_t *ret,
+                      struct err *err)
+{
+	const json_t *value = json_object_get(message, key);
+
+	*ret = value ? (uint64_t)json_integer_value(value) : absent;
+	if (value && (!json_is_integer(value) || json_integer_value(value) < 0))
+		return err_set(err, -EPROTO, "'%s' is no number", key);
+	return 0;
+}
+
+static json_t *answer_pin(struct daemon *d, struct request *request, struct err *err)
+{
+	const json_t *message = request->message;
+	struct mount_request what = {
+		.image = json_string_value(json_object_get(message, "image")),
+		.platform = json_string_value(json_object_get(message, "platform")),
+	};
+	struct pin_request pin = { .name = what.image };
+	struct image *img;
+
+	if (!what.image) {
+		(void)err_set(err, -EPROTO, "pin needs an image");
+		return NULL;
+	}
+	if (get_number(message, "floor_bytes", PIN_ALL, &pin.floor, err) < 0 ||
+	    get_number(message, "seconds", 0, &pin.seconds, err) < 0 ||
+	    daemon_open_image(d, &what, &img, err) < 0)
+		return NULL;
+	if (pins_add(d->pins, &pin, img) < 0) {
+		image_close(img);
+		return NULL;
+	}
+	log_info("pin of %s", what.image);
+	return answer_ok();
+}
+
+static json_t *answer_unpin(struct daemon *d, struct request *request, struct err *err)
+{
+	const char *image = json_string_value(json_object_get(request->message, "image"));
+
+	if (!image || pins_remove(d->pins, image) < 0) {
+		(void)err_set(err, -ENOENT, "'%s' is not pinned", image ? image : "");
+		return NULL;
+	}
+	log_info("unpin of %s", image);
+	return answer_ok();
+}
+
 static const struct {
 	const char *name;
 	json_t *(*answer)(struct daemon *d, struct request *request, struct err *err);
 } commands[] = {
-	{ "mount", answer_mount },
-	{ "stats", answer_stats },
-	{ "status", answer_status },
+	{ "mount", answer_mount },   { "pin", answer_pin },     { "stats", answer_stats },
+	{ "status", answer_status }, { "unpin", answer_unpin },
 };
 
 json_t *request_answer(struct daemon *d, struct request *request, struct err *err)
