@@ -251,6 +251,16 @@ bool object_covers(struct object *obj, uint64_t off, uint64_t len)
 	return covered;
 }
 
+bool object_touches(struct object *obj, uint64_t off, uint64_t len)
+{
+	bool touches;
+
+	(void)pthread_mutex_lock(&obj->region->lock);
+	touches = obj->complete || ranges_touch(&obj->placed, off, off + len);
+	(void)pthread_mutex_unlock(&obj->region->lock);
+	return touches;
+}
+
 uint64_t object_placed_bytes(struct object *obj)
 {
 	uint64_t bytes;
@@ -262,7 +272,7 @@ uint64_t object_placed_bytes(struct object *obj)
 }
 
 /* Two threads may size a new file at once: both set the same size, which drops nothing. */
-static int open_to_fill(struct object *obj)
+int object_open_to_fill(struct object *obj)
 {
 	char name[DIGEST_HEX_SIZE];
 	CLEANUP(close)
@@ -279,7 +289,7 @@ static int open_to_fill(struct object *obj)
 	return TAKE_FD(fd);
 }
 
-static int mark_placed(struct object *obj, uint64_t off, uint64_t len)
+int object_mark_placed(struct object *obj, uint64_t off, uint64_t len)
 {
 	int r = 0;
 
@@ -297,7 +307,7 @@ static int mark_placed(struct object *obj, uint64_t off, uint64_t len)
 
 int object_place(struct object *obj, const void *data, size_t len, uint64_t off)
 {
-	CLEANUP(close) int fd = open_to_fill(obj);
+	CLEANUP(close) int fd = object_open_to_fill(obj);
 	int r;
 
 	if (fd < 0)
@@ -305,14 +315,14 @@ int object_place(struct object *obj, const void *data, size_t len, uint64_t off)
 	r = io_pwrite(fd, data, len, off);
 	if (r < 0)
 		return r;
-	return mark_placed(obj, off, len);
+	return object_mark_placed(obj, off, len);
 }
 
 int object_place_hole(struct object *obj, uint64_t off, uint64_t len)
 {
-	CLEANUP(close) int fd = open_to_fill(obj);
+	CLEANUP(close) int fd = object_open_to_fill(obj);
 
-	return fd < 0 ? fd : mark_placed(obj, off, len);
+	return fd < 0 ? fd : object_mark_placed(obj, off, len);
 }
 
 int object_open(struct object *obj)
