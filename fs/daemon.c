@@ -459,6 +459,7 @@ static int block_signals(struct daemon *d, struct err *err)
 static int start(struct daemon *d, struct err *err)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n_cores = cores > 0 ? (unsigned)cores : 1;
 	int r = block_signals(d, err);
 
 	if (r == 0)
@@ -466,7 +467,8 @@ static int start(struct daemon *d, struct err *err)
 	if (r == 0)
 		r = region_open(d->config->region_size, &d->engine.region, err);
 	if (r == 0)
-		r = fill_new(d->engine.region, &d->engine.stats, cores > 0 ? (unsigned)cores : 1,
+		r = fill_new(d->engine.region, &d->engine.stats, n_cores,
+		             d->config->fill_threads ? d->config->fill_threads : (n_cores + 1) / 2,
 		             &d->engine.fill, err);
 	if (r == 0) {
 		d->listen_fd = control_listen(store_dir(d->store), err);

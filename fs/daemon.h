@@ -12,8 +12,9 @@
 
 struct daemon_config {
 	const char *store;
-	uint64_t region_size; /* bytes */
-	bool auto_exit;       /* end once the last mount is gone */
+	uint64_t region_size;  /* bytes */
+	unsigned fill_threads; /* that do background fill at once; 0: half of the cores */
+	bool auto_exit;        /* end once the last mount is gone */
 };
 
 /*

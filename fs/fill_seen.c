@@ -105,6 +105,24 @@ int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32
 	return 1;
 }
 
+int seen_copy(struct fill *fill, const struct extent *x, struct object *obj)
+{
+	if (!seen_covers(fill, &x->chunk, x->chunk_off, x->len))
+		return 0;
+	for (uint32_t done = 0; done < x->len;) {
+		uint32_t pos = x->chunk_off + done;
+		const struct piece piece = piece_at(fill, &x->chunk, pos);
+		uint32_t skip = pos - piece.chunk_off;
+		uint32_t n = piece.len - skip < x->len - done ? piece.len - skip : x->len - done;
+		int r = copy_between(piece.obj, piece.off + skip, obj, x->off + done, n);
+
+		if (r < 0)
+			return r;
+		done += n;
+	}
+	return 1;
+}
+
 void seen_free(struct fill *fill)
 {
 	struct table_node *n;
