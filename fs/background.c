@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Background fill. All threads work on the oldest task, each taking its next
- * part, so that one large file uses every core; the last one to leave a task
- * ends it. The threads run at the lowest priority that still makes progress:
- * a reader that waits for a chunk is served by its own thread.
+ * Threads that fill whole objects. All work on the most urgent task, each
+ * taking its next part, so that one large file uses every core; the last one to
+ * leave a task ends it.
+ *
+ * Who waits for a fill_object() works on it, too, and has its task first in the
+ * queue. For everything else the threads yield: none takes a part while callers
+ * and threads at work are as many as cores, and for background work they
+ * run at the lowest priority that still makes progress. A caller that
+ * waits for a chunk that such a thread is at work on raises it (background_raise()).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,16 +17,28 @@
 
 #include "fill_internal.h"
 
-enum { BACKGROUND_NICE = 19 };
+enum {
+	BACKGROUND_NICE = 19,
+	JOINED =
+		-1, /* the priority of a task that its caller works on, before every enum fill_priority */
+	JOIN_MIN = 4, /* parts that are worth waking others for */
+};
 
 struct task {
 	struct task *next;
-	struct extent_map *map; /* owned reference */
-	struct object *obj;     /* owned reference */
-	fill_done_fn done;
+	struct extent_map *map; /* owned reference; borrowed when joined */
+	struct object *obj;     /* owned reference; borrowed when joined */
+	int priority;
+	fill_done_fn done; /* NULL when joined */
 	void *arg;
 	uint32_t next_part; /* to be taken; map->n is the last */
 	unsigned n_workers; /* threads at work on it */
+
+	struct target target; /* of the first to work on it; the others' once it is open */
+	bool target_taken, target_open;
+
+	struct err err;    /* of the first part that failed, */
+	uint32_t err_part; /* which is this */
 };
 
 struct background {
@@ -29,31 +46,50 @@ struct background {
 	struct fill *fill; /* borrowed */
 	pthread_t *thread; /* owned */
 	unsigned n_threads;
+	unsigned n_max; /* that do background work at once */
+	int nice;       /* of the process */
 
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a task came, or one was left, or stop was set */
+	pthread_cond_t
+		changed; /* a task came, or one was left, or somebody resumed, or stop was set */
 	/* under lock */
-	struct task *head, *tail;
+	struct task *head;     /* by priority, then age */
+	unsigned n_callers;    /* between background_yield() and background_resume() */
+	unsigned n_helping;    /* threads at work on joined tasks, */
+	unsigned n_background; /* and on others */
 	bool stop;
 };
 
 /* Unlink @task; with bg->lock held. */
-static void unlink_task(struct background *bg, struct task *task)
+static void unlink_task(struct background *bg, const struct task *task)
 {
 	struct task **link = &bg->head;
-	struct task *before = NULL;
 
-	for (; *link != task; link = &(*link)->next)
-		before = *link;
+	while (*link != task)
+		link = &(*link)->next;
 	*link = task->next;
-	if (bg->tail == task)
-		bg->tail = before;
 }
 
-/* What remains when nobody works on @task any more. With bg->lock held, which is given up meanwhile. */
+/* Put @task behind those that are as urgent; with bg->lock held. */
+static void link_task(struct background *bg, struct task *task)
+{
+	struct task **link = &bg->head;
+
+	while (*link && (*link)->priority <= task->priority)
+		link = &(*link)->next;
+	task->next = *link;
+	*link = task;
+	(void)pthread_cond_broadcast(&bg->changed);
+}
+
+/*
+ * What remains when nobody works on @task any more, which is not joined. With bg->lock held,
+ * which is given up meanwhile.
+ */
 static void end_task(struct background *bg, struct task *task)
 {
 	(void)pthread_mutex_unlock(&bg->lock);
+	target_close(&task->target);
 	task->done(task->arg, task->obj);
 	object_unref(task->obj);
 	(void)pthread_mutex_lock(&bg->lock);
@@ -68,33 +104,87 @@ static bool has_work(const struct task *task)
 	return task->next_part <= task->map->n;
 }
 
-/* The oldest task that has something left to do. */
+/* The most urgent task that a thread may work on now. */
 static struct task *pick(const struct background *bg)
 {
 	struct task *task = bg->head;
 
+	if (bg->n_callers + bg->n_helping + bg->n_background >= bg->n_threads)
+		return NULL;
 	while (task && !has_work(task))
 		task = task->next;
+	if (task && task->priority != JOINED && bg->n_background >= bg->n_max)
+		return NULL;
 	return task;
 }
 
 /*
- * Take the next part of @task and fill it. An error shows again when somebody
- * reads there. With bg->lock held, which is given up meanwhile.
+ * The target to fill @task through, for one part. With bg->lock held, which is given up while
+ * the first thread opens it; others do without until then.
  */
+static struct target target_of(struct background *bg, struct task *task)
+{
+	const struct target none = { .obj = task->obj, .fd = -1 };
+
+	if (!task->target_taken) {
+		struct target fresh;
+
+		task->target_taken = true;
+		(void)pthread_mutex_unlock(&bg->lock);
+		target_open(&fresh, task->obj);
+		(void)pthread_mutex_lock(&bg->lock);
+		task->target = fresh;
+		task->target_open = true;
+	}
+	return task->target_open ? task->target : none;
+}
+
+/* With bg->lock held. */
+static void note_failure(struct task *task, uint32_t i, const struct err *err)
+{
+	if (task->err.code == 0 || i < task->err_part) {
+		task->err = *err;
+		task->err_part = i;
+	}
+	/* No room: what follows would find none either. */
+	if (err->code == -ENOSPC)
+		task->next_part = task->map->n + 1;
+}
+
+/* Take the next part of @task and fill it. With bg->lock held, which is given up meanwhile. */
 static void work(struct background *bg, struct task *task)
 {
 	uint32_t i = task->next_part++;
+	struct err err = ERR_INIT;
+	struct target target;
 	int r;
 
 	task->n_workers++;
+	target = target_of(bg, task);
 	(void)pthread_mutex_unlock(&bg->lock);
-	r = fill_part(bg->fill, task->map, task->obj, i, NULL);
+	r = fill_part(bg->fill, task->map, &target, i, &err);
 	(void)pthread_mutex_lock(&bg->lock);
-	/* No room: what follows would find none either. */
-	if (r == -ENOSPC)
-		task->next_part = task->map->n + 1;
-	if (--task->n_workers == 0 && !has_work(task))
+	if (r < 0)
+		note_failure(task, i, &err);
+	task->n_workers--;
+}
+
+/* Work on @task as a thread of ours; with bg->lock held, which is given up meanwhile. */
+static void serve(struct background *bg, struct task *task)
+{
+	unsigned *count = task->priority == JOINED ? &bg->n_helping : &bg->n_background;
+	int nice = task->priority == JOINED ? bg->nice : BACKGROUND_NICE;
+
+	/* Linux gives each thread its own nice value. Somebody may have raised this one. */
+	(void)setpriority(PRIO_PROCESS, 0, nice > bg->nice ? nice : bg->nice);
+	(*count)++;
+	work(bg, task);
+	(*count)--;
+	if (task->n_workers > 0 || has_work(task))
+		return;
+	if (task->priority == JOINED)
+		(void)pthread_cond_broadcast(&bg->changed);
+	else
 		end_task(bg, task);
 }
 
@@ -102,14 +192,12 @@ static void *worker(void *arg)
 {
 	struct background *bg = arg;
 
-	/* Linux gives each thread its own nice value. */
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
 	(void)pthread_mutex_lock(&bg->lock);
 	while (!bg->stop) {
 		struct task *task = pick(bg);
 
 		if (task)
-			work(bg, task);
+			serve(bg, task);
 		else
 			(void)pthread_cond_wait(&bg->changed, &bg->lock);
 	}
@@ -117,7 +205,8 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-int background_new(struct fill *fill, unsigned n_threads, struct background **ret, struct err *err)
+int background_new(struct fill *fill, unsigned n_threads, unsigned n_background,
+                   struct background **ret, struct err *err)
 {
 	struct background *bg = calloc(1, sizeof(*bg));
 	int r = 0;
@@ -125,13 +214,17 @@ int background_new(struct fill *fill, unsigned n_threads, struct background **re
 	if (!bg)
 		return err_set(err, -ENOMEM, "out of memory");
 	bg->fill = fill;
+	bg->n_max = n_background;
+	bg->nice = getpriority(PRIO_PROCESS, 0);
 	(void)pthread_mutex_init(&bg->lock, NULL);
 	(void)pthread_cond_init(&bg->changed, NULL);
 	bg->thread = calloc(n_threads, sizeof(*bg->thread));
+	(void)pthread_mutex_lock(&bg->lock);
 	while (bg->thread && bg->n_threads < n_threads && r == 0) {
 		r = pthread_create(&bg->thread[bg->n_threads], NULL, worker, bg);
 		bg->n_threads += r == 0;
 	}
+	(void)pthread_mutex_unlock(&bg->lock);
 	if (!bg->thread || r > 0) {
 		background_free(bg);
 		return err_set(err, -ENOMEM, "threads for background fill could not be started");
@@ -174,8 +267,53 @@ void background_free(struct background *bg)
 	free(bg);
 }
 
+void background_yield(struct background *bg)
+{
+	(void)pthread_mutex_lock(&bg->lock);
+	bg->n_callers++;
+	(void)pthread_mutex_unlock(&bg->lock);
+}
+
+/* With bg->lock held. */
+static void resume(struct background *bg)
+{
+	bg->n_callers--;
+	if (bg->head)
+		(void)pthread_cond_broadcast(&bg->changed);
+}
+
+void background_resume(struct background *bg)
+{
+	(void)pthread_mutex_lock(&bg->lock);
+	resume(bg);
+	(void)pthread_mutex_unlock(&bg->lock);
+}
+
+int background_join(struct background *bg, struct extent_map *map, struct object *obj,
+                    struct err *err)
+{
+	struct task task = { .map = map, .obj = obj, .priority = JOINED, .target = { .fd = -1 } };
+	bool share = map->n >= JOIN_MIN;
+
+	(void)pthread_mutex_lock(&bg->lock);
+	bg->n_callers++;
+	if (share)
+		link_task(bg, &task);
+	while (has_work(&task))
+		work(bg, &task);
+	while (task.n_workers > 0)
+		(void)pthread_cond_wait(&bg->changed, &bg->lock);
+	if (share)
+		unlink_task(bg, &task);
+	resume(bg);
+	(void)pthread_mutex_unlock(&bg->lock);
+	target_close(&task.target);
+	return task.err.code < 0 ? err_set(err, task.err.code, "%s", task.err.msg) : 0;
+}
+
+/* Seven parameters are those of fill_later(). NOLINTNEXTLINE(readability-function-size) */
 int background_add(struct background *bg, struct extent_map *map, struct object *obj,
-                   fill_done_fn done, void *arg)
+                   enum fill_priority priority, fill_done_fn done, void *arg)
 {
 	struct task *task = calloc(1, sizeof(*task));
 
@@ -183,25 +321,22 @@ int background_add(struct background *bg, struct extent_map *map, struct object 
 		return -ENOMEM;
 	task->map = extent_map_ref(map);
 	task->obj = object_ref(obj);
+	task->priority = (int)priority;
 	task->done = done;
 	task->arg = arg;
+	task->target.fd = -1;
 	(void)pthread_mutex_lock(&bg->lock);
-	if (bg->tail)
-		bg->tail->next = task;
-	else
-		bg->head = task;
-	bg->tail = task;
-	(void)pthread_cond_broadcast(&bg->changed);
+	link_task(bg, task);
 	(void)pthread_mutex_unlock(&bg->lock);
 	return 0;
 }
 
-/* With bg->lock held. */
+/* With bg->lock held. Joined tasks are their callers'. */
 static struct task *find_task(const struct background *bg, const struct image *img)
 {
 	struct task *task = bg->head;
 
-	while (task && task->map->img != img)
+	while (task && (task->priority == JOINED || task->map->img != img))
 		task = task->next;
 	return task;
 }
@@ -216,4 +351,10 @@ void background_cancel(struct background *bg, const struct image *img)
 			(void)pthread_cond_wait(&bg->changed, &bg->lock);
 	}
 	(void)pthread_mutex_unlock(&bg->lock);
+}
+
+void background_raise(const struct background *bg, int tid)
+{
+	if (getpriority(PRIO_PROCESS, (id_t)tid) > bg->nice)
+		(void)setpriority(PRIO_PROCESS, (id_t)tid, bg->nice);
 }

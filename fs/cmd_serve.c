@@ -23,6 +23,8 @@ static const char help[] =
 	"                          absolute directory on disk for nothing else\n"
 	"      --region-size SIZE  most of them, e.g. 4G (default: half of the machine's\n"
 	"                          memory or of the cgroup's limit)\n"
+	"      --fill-threads N    threads that may fill at once what nobody waits for\n"
+	"                          (default: half of the processors)\n"
 	"      --auto-exit         end once the last mount is gone\n"
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
@@ -31,6 +33,7 @@ static const struct option options[] = {
 	{ "store", required_argument, NULL, 's' },
 	{ "region", required_argument, NULL, 'R' },
 	{ "region-size", required_argument, NULL, 'r' },
+	{ "fill-threads", required_argument, NULL, 't' },
 	{ "auto-exit", no_argument, NULL, 'a' },
 	{ "log-level", required_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
@@ -64,6 +67,18 @@ static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
 		log_debug("libfuse: %s", line);
 }
 
+static int parse_threads(const char *text, unsigned *ret)
+{
+	enum { THREADS_MAX = 1024 };
+	uint64_t n;
+	int r = text_parse_uint(text, THREADS_MAX, &n);
+
+	if (r < 0 || n == 0)
+		return -EINVAL;
+	*ret = (unsigned)n;
+	return 0;
+}
+
 /* Returns -1 to go on, or an exit status. */
 static int apply_option(int option, struct daemon_config *config)
 {
@@ -78,6 +93,10 @@ static int apply_option(int option, struct daemon_config *config)
 		return -1;
 	case 'r':
 		if (text_parse_size(optarg, &config->region_size) < 0 || config->region_size == 0)
+			break;
+		return -1;
+	case 't':
+		if (parse_threads(optarg, &config->fill_threads) < 0)
 			break;
 		return -1;
 	case 'a':

@@ -244,6 +244,7 @@ static int start(struct daemon *d, struct err *err)
 		                              .directory = d->config->region_directory,
 		                              .stats = &d->engine.stats };
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n_cores = cores > 0 ? (unsigned)cores : 1;
 	int r = block_signals(d, err);
 
 	if (r == 0)
@@ -255,7 +256,8 @@ static int start(struct daemon *d, struct err *err)
 		r = d->pins ? 0 : err_set(err, -ENOMEM, "out of memory");
 	}
 	if (r == 0)
-		r = fill_new(d->engine.region, &d->engine.stats, cores > 0 ? (unsigned)cores : 1,
+		r = fill_new(d->engine.region, &d->engine.stats, n_cores,
+		             d->config->fill_threads ? d->config->fill_threads : (n_cores + 1) / 2,
 		             &d->engine.fill, err);
 	if (r == 0) {
 		d->listen_fd = control_listen(store_dir(d->store), err);

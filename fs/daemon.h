@@ -14,6 +14,7 @@ struct daemon_config {
 	const char *store;
 	const char *region_directory; /* NULL: in memory */
 	uint64_t region_size;         /* bytes */
+	unsigned fill_threads;        /* that do background fill at once; 0: half of the cores */
 	bool auto_exit;               /* end once the last mount is gone */
 };
 

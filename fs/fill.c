@@ -9,13 +9,15 @@
  * 3. seen has every chunk of which objects hold bytes, and in pieces where: verified
  *    bytes that flights have placed, as far as there was room (pieces.h). Who
  *    reads a piece references its object first.
+ * 4. Bytes that are not verified lie only where nothing is placed, in a range
+ *    that their writer has claimed (fill_place.c).
  */
 #include "fill.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "base/table.h"
 #include "fill_internal.h"
@@ -24,6 +26,7 @@
 struct flight {
 	struct table_node node; /* in fill->flights while it is under way */
 	struct digest digest;
+	pid_t owner; /* thread that flies */
 	/* under fill->lock */
 	unsigned refs;
 	bool done;
@@ -62,13 +65,7 @@ void extent_map_unref(struct extent_map *map)
 	free(map);
 }
 
-/* A reader that waits in the pool of readers; there are as many as threads ever needed at once. */
-struct pooled_reader {
-	struct pooled_reader *next;
-	struct chunk_reader *reader; /* owned */
-};
-
-static struct pooled_reader *borrow_reader(struct fill *fill)
+struct pooled_reader *borrow_reader(struct fill *fill)
 {
 	CLEANUP(free) struct pooled_reader *fresh = NULL;
 	struct pooled_reader *pooled;
@@ -87,7 +84,7 @@ static struct pooled_reader *borrow_reader(struct fill *fill)
 	return fresh->reader ? TAKE_PTR(fresh) : NULL;
 }
 
-static void return_reader(struct fill *fill, struct pooled_reader *pooled)
+void return_reader(struct fill *fill, struct pooled_reader *pooled)
 {
 	(void)pthread_mutex_lock(&fill->lock);
 	pooled->next = fill->readers;
@@ -95,19 +92,22 @@ static void return_reader(struct fill *fill, struct pooled_reader *pooled)
 	(void)pthread_mutex_unlock(&fill->lock);
 }
 
-/* Read and verify @chunk into @reader's buffer and count it. */
-static int decompress(struct fill *fill, struct image *img, struct chunk_reader *reader,
-                      const struct chunk *chunk, const void **ret, struct err *err)
+static void note_decompressed(struct fill *fill, const struct chunk *chunk)
 {
-	int r = image_read_chunk(img, reader, chunk, ret, err);
-
-	if (r < 0)
-		return r;
 	stats_add(fill->stats, STAT_CHUNKS_DECOMPRESSED, 1);
 	stats_add(fill->stats, STAT_BYTES_DECOMPRESSED, chunk->size);
 	if (seen_whole(fill, &chunk->digest))
 		stats_add(fill->stats, STAT_CHUNKS_DECOMPRESSED_AGAIN, 1);
-	return 0;
+}
+
+int decompress(struct fill *fill, struct image *img, struct chunk_reader *reader,
+               const struct chunk *chunk, const void **ret, struct err *err)
+{
+	int r = image_read_chunk(img, reader, chunk, ret, err);
+
+	if (r == 0)
+		note_decompressed(fill, chunk);
+	return r;
 }
 
 /* Placing what a chunk holds beside the extent that was asked for. */
@@ -154,7 +154,7 @@ static int place_sibling(void *arg, const struct content *content, const struct 
 	}
 	/* What lies there already came from another chunk: only the index says it is equal. */
 	if (p->obj && !object_covers(p->obj, x->off, x->len) &&
-	    object_place(p->obj, p->plain + x->chunk_off, x->len, x->off) == 0)
+	    place_bytes(p->fill, p->obj, p->plain + x->chunk_off, x->len, x->off) == 0)
 		seen_add(p->fill, x, p->obj);
 	return 0;
 }
@@ -169,54 +169,55 @@ static void place_siblings(struct fill *fill, struct image *img, const struct ex
 	object_unref(p.obj);
 }
 
-static bool is_whole_chunk(const struct extent *x)
+/* Decompress the chunk of @x to a buffer, and place from there @x and what else the image has of it. */
+static int place_from_buffer(struct fill *fill, struct image *img, struct chunk_reader *reader,
+                             struct object *obj, const struct extent *x, struct err *err)
 {
-	return x->chunk_off == 0 && x->len == x->chunk.size;
+	const void *plain;
+	int r = decompress(fill, img, reader, &x->chunk, &plain, err);
+
+	if (r < 0)
+		return r;
+	r = place_bytes(fill, obj, (const uint8_t *)plain + x->chunk_off, x->len, x->off);
+	if (r < 0)
+		(void)err_set(err, r, "region: %s", strerrordesc_np(-r));
+	else
+		seen_add(fill, x, obj);
+	/* From an object that holds the whole chunk, all others can copy. */
+	if (!is_whole_chunk(x))
+		place_siblings(fill, img, x, plain);
+	return r;
 }
 
-static int decompress_and_place(struct fill *fill, struct image *img, struct object *obj,
+static int decompress_and_place(struct fill *fill, struct image *img, const struct target *t,
                                 const struct extent *x, struct err *err)
 {
 	struct pooled_reader *pooled = borrow_reader(fill);
-	const void *plain;
 	int r;
 
 	if (!pooled)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = decompress(fill, img, pooled->reader, &x->chunk, &plain, err);
-	if (r == 0) {
-		r = object_place(obj, (const uint8_t *)plain + x->chunk_off, x->len, x->off);
-		if (r < 0)
-			(void)err_set(err, r, "region: %s", strerrordesc_np(-r));
-		else
-			seen_add(fill, x, obj);
-		/* From an object that holds the whole chunk, all others can copy. */
-		if (!is_whole_chunk(x))
-			place_siblings(fill, img, x, plain);
+	r = place_direct(fill, img, pooled->reader, t, x, err);
+	if (r > 0) {
+		note_decompressed(fill, &x->chunk);
+		seen_add(fill, x, t->obj);
+	} else if (r == 0) {
+		r = place_from_buffer(fill, img, pooled->reader, t->obj, x, err);
 	}
 	return_reader(fill, pooled);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 /* Place @x from where its bytes lie already. Returns 1; 0 when they lie nowhere; -errno. */
 static int copy_placed(struct fill *fill, struct object *obj, const struct extent *x,
                        struct err *err)
 {
-	CLEANUP(free) void *plain = NULL;
-	int r = 0;
+	int r = place_copy(fill, obj, x);
 
-	if (!seen_covers(fill, &x->chunk, x->chunk_off, x->len))
-		return 0;
-	plain = malloc(x->len);
-	r = plain ? seen_read(fill, &x->chunk, x->chunk_off, x->len, plain) : -ENOMEM;
-	if (r == 0)
-		return 0; /* they have left the region meanwhile */
-	if (r > 0)
-		r = object_place(obj, plain, x->len, x->off);
 	if (r < 0)
 		return err_set(err, r, "region: %s", strerrordesc_np(-r));
-	stats_add(fill->stats, STAT_CHUNKS_COPIED, 1);
-	return 1;
+	stats_add(fill->stats, STAT_CHUNKS_COPIED, (uint64_t)r);
+	return r;
 }
 
 /* With fill->lock held. */
@@ -248,6 +249,7 @@ static struct flight *new_flight(struct fill *fill, const struct chunk *chunk)
 	if (!flight || table_insert(&fill->flights, &flight->node, digest_key(&chunk->digest)) < 0)
 		return NULL;
 	flight->digest = chunk->digest;
+	flight->owner = gettid();
 	flight->refs = 1;
 	return TAKE_PTR(flight);
 }
@@ -258,6 +260,8 @@ static int await(struct fill *fill, struct flight *flight, struct err *err)
 	int r;
 
 	flight->refs++;
+	/* It must not wait behind whatever else the machine does. It lives until the flight has ended. */
+	background_raise(fill->background, flight->owner);
 	while (!flight->done)
 		(void)pthread_cond_wait(&fill->landed, &fill->lock);
 	r = flight->err.code;
@@ -303,25 +307,25 @@ static void flight_end(struct fill *fill, struct flight *flight, const struct er
 }
 
 /* What a flight does. Sets *@ret_hit unless the chunk had to be decompressed. */
-static int fly(struct fill *fill, struct image *img, struct object *obj, const struct extent *x,
+static int fly(struct fill *fill, struct image *img, const struct target *t, const struct extent *x,
                bool *ret_hit, struct err *err)
 {
-	int r = object_covers(obj, x->off, x->len) ? 1 : copy_placed(fill, obj, x, err);
+	int r = object_covers(t->obj, x->off, x->len) ? 1 : copy_placed(fill, t->obj, x, err);
 
 	*ret_hit = r != 0;
 	if (r == 0)
-		return decompress_and_place(fill, img, obj, x, err);
+		return decompress_and_place(fill, img, t, x, err);
 	return r < 0 ? r : 0;
 }
 
-/* Place one extent of @obj, unless it is placed already. Errors as fill_range(). */
-static int fill_extent(struct fill *fill, struct image *img, struct object *obj,
+/* Place one extent of the target, unless it is placed already. Errors as fill_range(). */
+static int fill_extent(struct fill *fill, struct image *img, const struct target *t,
                        const struct extent *x, struct err *err)
 {
 	bool hit = true;
 
 	stats_add(fill->stats, STAT_CHUNK_REQUESTS, 1);
-	while (!object_covers(obj, x->off, x->len)) {
+	while (!object_covers(t->obj, x->off, x->len)) {
 		struct err outcome = ERR_INIT;
 		int r;
 		struct flight *flight = flight_begin(fill, &x->chunk, &r, err);
@@ -330,7 +334,7 @@ static int fill_extent(struct fill *fill, struct image *img, struct object *obj,
 			return r;
 		if (!flight)
 			continue;
-		r = fly(fill, img, obj, x, &hit, &outcome);
+		r = fly(fill, img, t, x, &hit, &outcome);
 		flight_end(fill, flight, &outcome);
 		if (r < 0)
 			return err_set(err, r, "%s", outcome.msg);
@@ -342,29 +346,29 @@ static int fill_extent(struct fill *fill, struct image *img, struct object *obj,
 }
 
 /* Mark what lies between extent @i of @map, or the end, and the one before it as placed. */
-static int fill_hole(const struct extent_map *map, struct object *obj, uint32_t i, struct err *err)
+static int fill_hole(struct fill *fill, const struct extent_map *map, struct object *obj,
+                     uint32_t i, struct err *err)
 {
 	uint64_t start = i > 0 ? map->extent[i - 1].off + map->extent[i - 1].len : 0;
 	uint64_t end = i < map->n ? map->extent[i].off : map->content.size;
 	int r = 0;
 
 	if (start < end && !object_covers(obj, start, end - start))
-		r = object_place_hole(obj, start, end - start);
+		r = place_hole(fill, obj, start, end - start);
 	return r < 0 ? err_set(err, r, "region: %s", strerrordesc_np(-r)) : 0;
 }
 
-int fill_part(struct fill *fill, const struct extent_map *map, struct object *obj, uint32_t i,
+int fill_part(struct fill *fill, const struct extent_map *map, const struct target *t, uint32_t i,
               struct err *err)
 {
-	int r = fill_hole(map, obj, i, err);
+	int r = fill_hole(fill, map, t->obj, i, err);
 
 	if (r < 0 || i == map->n)
 		return r;
-	return fill_extent(fill, map->img, obj, &map->extent[i], err);
+	return fill_extent(fill, map->img, t, &map->extent[i], err);
 }
 
-/* The first extent that ends after @off. */
-static uint32_t first_extent(const struct extent_map *map, uint64_t off)
+uint32_t first_extent(const struct extent_map *map, uint64_t off)
 {
 	uint32_t lo = 0;
 	uint32_t hi = map->n;
@@ -383,135 +387,28 @@ static uint32_t first_extent(const struct extent_map *map, uint64_t off)
 int fill_range(struct fill *fill, struct extent_map *map, struct object *obj, uint64_t off,
                uint64_t len, struct err *err)
 {
+	/* A few chunks at most: no mapping pays. */
+	const struct target t = { .obj = obj, .fd = -1 };
 	uint32_t i = first_extent(map, off);
 	int r = 0;
 
+	background_yield(fill->background);
 	for (; r == 0 && i < map->n && map->extent[i].off < off + len; i++)
-		r = fill_part(fill, map, obj, i, err);
+		r = fill_part(fill, map, &t, i, err);
 	/* The range may end in a hole. */
-	return r < 0 ? r : fill_hole(map, obj, i, err);
+	if (r == 0)
+		r = fill_hole(fill, map, obj, i, err);
+	background_resume(fill->background);
+	return r;
 }
 
 int fill_object(struct fill *fill, struct extent_map *map, struct object *obj, struct err *err)
 {
-	int first = 0;
-
-	for (uint32_t i = 0; i <= map->n; i++) {
-		struct err later = ERR_INIT;
-		int r = fill_part(fill, map, obj, i, first < 0 ? &later : err);
-
-		if (r < 0 && first == 0)
-			first = r;
-	}
-	return first;
+	return background_join(fill->background, map, obj, err);
 }
 
-/* A read past the region: the @len bytes at @off of a content. */
-struct reading {
-	struct fill *fill;
-	struct image *img;
-	struct pooled_reader *pooled;
-	uint64_t off;
-	size_t len;
-	uint8_t *buf;         /* borrowed; for these bytes */
-	const uint8_t *plain; /* the chunk at hand; NULL when it was not decompressed */
-};
-
-/*
- * Put @len bytes at @off of @chunk at @to: from the chunk at hand, from where they are
- * placed, or from the chunk decompressed, which is at hand then. Returns 1
- * when it was not decompressed for that, 0 when it was, -errno.
- */
-static int read_run(struct reading *read, const struct chunk *chunk, uint32_t off, uint32_t len,
-                    uint8_t *to, struct err *err)
-{
-	bool at_hand = read->plain != NULL;
-
-	if (!at_hand) {
-		const void *plain;
-		int r = seen_read(read->fill, chunk, off, len, to);
-
-		if (r < 0)
-			return err_set(err, r, "region: %s", strerrordesc_np(-r));
-		if (r > 0)
-			return 1;
-		r = decompress(read->fill, read->img, read->pooled->reader, chunk, &plain, err);
-		if (r < 0)
-			return r;
-		stats_add(read->fill->stats, STAT_CHUNKS_PAST_REGION, 1);
-		read->plain = plain;
-	}
-	memcpy(to, read->plain + off, len);
-	return at_hand;
-}
-
-/* Read what is wanted of @x. */
-static int read_extent(struct reading *read, const struct extent *x, struct err *err)
-{
-	uint64_t start = x->off > read->off ? x->off : read->off;
-	uint64_t end = x->off + x->len;
-	int r;
-
-	if (end > read->off + read->len)
-		end = read->off + read->len;
-	stats_add(read->fill->stats, STAT_CHUNK_REQUESTS, 1);
-	r = read_run(read, &x->chunk, x->chunk_off + (uint32_t)(start - x->off),
-	             (uint32_t)(end - start), read->buf + (start - read->off), err);
-	if (r > 0)
-		stats_add(read->fill->stats, STAT_CHUNK_HITS, 1);
-	return r < 0 ? r : 0;
-}
-
-static int compare_chunks(const void *a, const void *b)
-{
-	const struct extent *x = *(const struct extent *const *)a;
-	const struct extent *y = *(const struct extent *const *)b;
-
-	if (x->chunk.id != y->chunk.id)
-		return x->chunk.id < y->chunk.id ? -1 : 1;
-	return x->off < y->off ? -1 : x->off > y->off;
-}
-
-/* Read the @n extents at @x, chunk after chunk: one that has several is decompressed once. */
-static int read_extents(struct reading *read, const struct extent *x, uint32_t n, struct err *err)
-{
-	CLEANUP(free) const struct extent **order = calloc(n + (size_t)1, sizeof(struct extent *));
-	int r = 0;
-
-	if (!order)
-		return err_set(err, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < n; i++)
-		order[i] = &x[i];
-	qsort(order, n, sizeof(struct extent *), compare_chunks);
-	for (uint32_t i = 0; i < n && r == 0; i++) {
-		if (i > 0 && order[i]->chunk.id != order[i - 1]->chunk.id)
-			read->plain = NULL;
-		r = read_extent(read, order[i], err);
-	}
-	return r;
-}
-
-int fill_read(struct fill *fill, struct extent_map *map, uint64_t off, size_t len, void *buf,
-              struct err *err)
-{
-	struct reading read = { .fill = fill, .img = map->img, .off = off, .len = len, .buf = buf };
-	uint32_t first = first_extent(map, off);
-	uint32_t end = first;
-	int r;
-
-	read.pooled = borrow_reader(fill);
-	if (!read.pooled)
-		return err_set(err, -ENOMEM, "out of memory");
-	while (end < map->n && map->extent[end].off < off + len)
-		end++;
-	memset(buf, 0, len); /* holes */
-	r = read_extents(&read, &map->extent[first], end - first, err);
-	return_reader(fill, read.pooled);
-	return r;
-}
-
-int fill_new(struct region *region, struct stats *stats, unsigned n_threads, struct fill **ret,
-             struct err *err)
+int fill_new(struct region *region, struct stats *stats, unsigned n_threads, unsigned n_background,
+             struct fill **ret, struct err *err)
 {
 	CLEANUP(fill_free) struct fill *fill = calloc(1, sizeof(*fill));
 	int r;
@@ -522,8 +419,9 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, str
 	fill->stats = stats;
 	(void)pthread_mutex_init(&fill->lock, NULL);
 	(void)pthread_cond_init(&fill->landed, NULL);
+	(void)pthread_cond_init(&fill->unclaimed, NULL);
 	region_set_evicted(region, seen_forget, fill);
-	r = background_new(fill, n_threads, &fill->background, err);
+	r = background_new(fill, n_threads, n_background, &fill->background, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(fill);
@@ -545,14 +443,15 @@ void fill_free(struct fill *fill)
 		free(pooled);
 	}
 	(void)pthread_cond_destroy(&fill->landed);
+	(void)pthread_cond_destroy(&fill->unclaimed);
 	(void)pthread_mutex_destroy(&fill->lock);
 	free(fill);
 }
 
-int fill_later(struct fill *fill, struct extent_map *map, struct object *obj, fill_done_fn done,
-               void *arg)
+int fill_later(struct fill *fill, struct extent_map *map, struct object *obj,
+               enum fill_priority priority, fill_done_fn done, void *arg)
 {
-	return background_add(fill->background, map, obj, done, arg);
+	return background_add(fill->background, map, obj, priority, done, arg);
 }
 
 void fill_cancel(struct fill *fill, const struct image *img)

@@ -40,9 +40,12 @@ struct extent_map *extent_map_ref(struct extent_map *map);
 void extent_map_unref(struct extent_map *map);
 DEFINE_CLEANUP(struct extent_map *, extent_map_unref)
 
-/* Start with @n_threads threads for background work. @region and @stats outlive the result. */
+/*
+ * Start with @n_threads threads, one for each core, that help those who wait for a fill_object()
+ * and do background work: at most @n_background of them that. @region and @stats outlive the result.
+ */
 MUST_CHECK int fill_new(struct region *region, struct stats *stats, unsigned n_threads,
-                        struct fill **ret, struct err *err);
+                        unsigned n_background, struct fill **ret, struct err *err);
 
 /* Stop the background threads. Accepts NULL. No other call may be under way. */
 void fill_free(struct fill *fill);
@@ -73,12 +76,22 @@ MUST_CHECK int fill_read(struct fill *fill, struct extent_map *map, uint64_t off
 /* Called by a background thread when it is done with a fill_later(), whatever became of it. */
 typedef void (*fill_done_fn)(void *arg, struct object *obj);
 
+/* Background work, the most urgent first; in order of arrival where it is equal. */
+enum fill_priority {
+	FILL_PREFETCH, /* somebody waits for it, though not in a system call */
+	FILL_OPEN,     /* the file is open */
+	FILL_REST,
+};
+
 /*
  * Fill all of @obj in the background; takes its own references. @done is called
  * once with @arg. Returns 0 or -ENOMEM (@done is not called then).
+ *
+ * Other calls of this module go first: background threads begin no chunk while
+ * these would leave them no core.
  */
 MUST_CHECK int fill_later(struct fill *fill, struct extent_map *map, struct object *obj,
-                          fill_done_fn done, void *arg);
+                          enum fill_priority priority, fill_done_fn done, void *arg);
 
 /* Drop queued background work for @img and wait until none is running: it may be closed then. */
 void fill_cancel(struct fill *fill, const struct image *img);

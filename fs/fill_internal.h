@@ -7,7 +7,7 @@
 #include "base/table.h"
 #include "fill.h"
 
-struct pooled_reader;
+struct claim;
 struct background;
 
 struct fill {
@@ -17,12 +17,36 @@ struct fill {
 	struct background *background; /* owned */
 
 	pthread_mutex_t lock;
-	pthread_cond_t landed; /* a flight has ended */
+	pthread_cond_t landed;    /* a flight has ended */
+	pthread_cond_t unclaimed; /* a claim has */
 	/* under lock */
 	struct table flights; /* struct flight, by chunk digest */
 	struct table seen;    /* struct seen, by chunk digest */
 	struct pooled_reader *readers;
+	struct claim *claims;
 };
+
+/* A reader that waits in the pool of readers; there are as many as threads ever needed at once. */
+struct pooled_reader {
+	struct pooled_reader *next;
+	struct chunk_reader *reader; /* owned */
+};
+
+/* Borrow a reader until return_reader(). NULL when memory runs out. */
+struct pooled_reader *borrow_reader(struct fill *fill);
+void return_reader(struct fill *fill, struct pooled_reader *pooled);
+
+/* As image_read_chunk(), with what is to be remembered and counted. */
+MUST_CHECK int decompress(struct fill *fill, struct image *img, struct chunk_reader *reader,
+                          const struct chunk *chunk, const void **ret, struct err *err);
+
+/* The first extent of @map that ends after @off. */
+uint32_t first_extent(const struct extent_map *map, uint64_t off);
+
+static inline bool is_whole_chunk(const struct extent *x)
+{
+	return x->chunk_off == 0 && x->len == x->chunk.size;
+}
 
 /* Whether objects hold bytes of the chunk of @digest, none of which has left the region since. */
 bool seen_whole(struct fill *fill, const struct digest *digest);
@@ -40,27 +64,76 @@ bool seen_covers(struct fill *fill, const struct chunk *chunk, uint32_t off, uin
 MUST_CHECK int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len,
                          void *buf);
 
+/* Copy what @x wants of its chunk from there to x->off of @obj. Returns as seen_read(). */
+MUST_CHECK int seen_copy(struct fill *fill, const struct extent *x, struct object *obj);
 /* A region_evicted_fn for a struct fill: forget what lies in @obj. */
 void seen_forget(void *arg, struct object *obj);
 
 /* Forget all. No other call may be under way. */
 void seen_free(struct fill *fill);
 
+/* An object that is being filled, with a mapping of its file where that is the faster way. */
+struct target {
+	struct object *obj; /* borrowed */
+	int fd;             /* owned; -1 without a mapping */
+	uint8_t *base;      /* owned; NULL without one */
+	uint64_t mapped;    /* bytes, from the start */
+};
+
+/* Never fails: there is no mapping then. */
+void target_open(struct target *t, struct object *obj);
+void target_close(struct target *t);
+
 /*
- * Fill part @i of @obj: extent @i of @map and the hole before it; part
+ * Write verified bytes, or a hole, or a copy of bytes that lie in objects (returns 1; 0 when they
+ * do not), and mark them placed, when nobody else writes there. Errors as object_place().
+ */
+MUST_CHECK int place_bytes(struct fill *fill, struct object *obj, const void *data, size_t len,
+                           uint64_t off);
+MUST_CHECK int place_hole(struct fill *fill, struct object *obj, uint64_t off, uint64_t len);
+MUST_CHECK int place_copy(struct fill *fill, struct object *obj, const struct extent *x);
+
+/*
+ * Decompress the chunk of @x where it is to lie, verify it and mark it placed. Returns 1; 0 when
+ * it has to go through a buffer; -ENOSPC, or what image_read_chunk() returns.
+ */
+MUST_CHECK int place_direct(struct fill *fill, struct image *img, struct chunk_reader *reader,
+                            const struct target *t, const struct extent *x, struct err *err);
+
+/* Copy placed bytes from one object's file to another's, in the kernel if it can. 0 or -errno. */
+MUST_CHECK int copy_between(struct object *from, uint64_t from_off, struct object *to,
+                            uint64_t to_off, size_t len);
+
+/*
+ * Fill part @i of the target: extent @i of @map and the hole before it; part
  * map->n is the hole at the end. Errors as fill_range().
  */
-MUST_CHECK int fill_part(struct fill *fill, const struct extent_map *map, struct object *obj,
+MUST_CHECK int fill_part(struct fill *fill, const struct extent_map *map, const struct target *t,
                          uint32_t i, struct err *err);
 
-/* Threads that fill whole objects, one object after another, all on the same one. */
-MUST_CHECK int background_new(struct fill *fill, unsigned n_threads, struct background **ret,
-                              struct err *err);
+/*
+ * @n_threads threads that fill whole objects, one object after another. They and the
+ * callers that fill are never more than @n_threads together, as far as it depends on them: they
+ * begin nothing else then. At most @n_background of them do what nobody waits for.
+ */
+MUST_CHECK int background_new(struct fill *fill, unsigned n_threads, unsigned n_background,
+                              struct background **ret, struct err *err);
 
 /* Accepts NULL. Drops what is queued, calling its done functions, and ends the threads. */
 void background_free(struct background *bg);
 
+/* A caller begins to fill, or has ended. */
+void background_yield(struct background *bg);
+void background_resume(struct background *bg);
+
+/* Contract: fill_object(). Threads that have nothing else to do help. */
+MUST_CHECK int background_join(struct background *bg, struct extent_map *map, struct object *obj,
+                               struct err *err);
+
 /* Contracts: fill_later(), fill_cancel(). */
 MUST_CHECK int background_add(struct background *bg, struct extent_map *map, struct object *obj,
-                              fill_done_fn done, void *arg);
+                              enum fill_priority priority, fill_done_fn done, void *arg);
 void background_cancel(struct background *bg, const struct image *img);
+
+/* Give thread @tid back the priority that this process began with, if a background thread has lowered it. */
+void background_raise(const struct background *bg, int tid);

@@ -163,11 +163,19 @@ bool seen_covers(struct fill *fill, const struct chunk *chunk, uint32_t off, uin
 	return covers;
 }
 
+/* A run of a chunk's bytes in an object. */
+struct run {
+	struct object *obj; /* owned reference */
+	uint64_t off;       /* in the object */
+	uint32_t len;
+};
+
 /*
- * Find the piece of @chunk that reaches furthest from byte @pos. Returns true and
- * references its object, or false when there is none, or its object is going.
+ * Find the longest run that begins at byte @pos of @chunk, and at most @len bytes of it.
+ * Returns false when there is none, or its object is going.
  */
-static bool piece_at(struct fill *fill, const struct chunk *chunk, uint32_t pos, struct piece *ret)
+static bool run_at(struct fill *fill, const struct chunk *chunk, uint32_t pos, uint32_t len,
+                   struct run *ret)
 {
 	const struct piece *piece = NULL;
 	const struct seen *seen;
@@ -178,34 +186,50 @@ static bool piece_at(struct fill *fill, const struct chunk *chunk, uint32_t pos,
 	if (seen)
 		piece = pieces_at(&seen->pieces, pos);
 	got = piece && object_try_ref(piece->obj);
-	if (got)
-		*ret = *piece;
+	if (got) {
+		uint32_t skip = pos - piece->chunk_off;
+
+		*ret = (struct run){ .obj = piece->obj, .off = piece->off + skip, .len = len };
+		if (len > piece->len - skip)
+			ret->len = piece->len - skip;
+	}
 	(void)pthread_mutex_unlock(&fill->lock);
 	return got;
 }
 
 int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len, void *buf)
 {
-	const uint32_t end = off + len;
 	uint8_t *to = buf;
+	struct run run;
+	int r;
 
 	if (!seen_covers(fill, chunk, off, len))
 		return 0;
-	while (off < end) {
-		struct piece piece;
-		uint32_t skip, n;
-		int r;
-
-		if (!piece_at(fill, chunk, off, &piece))
+	for (uint32_t done = 0; done < len; done += run.len) {
+		if (!run_at(fill, chunk, off + done, len - done, &run))
 			return 0;
-		skip = off - piece.chunk_off;
-		n = piece.len - skip < end - off ? piece.len - skip : end - off;
-		r = object_read(piece.obj, to, n, piece.off + skip);
-		object_unref(piece.obj);
+		r = object_read(run.obj, to + done, run.len, run.off);
+		object_unref(run.obj);
 		if (r < 0)
 			return r;
-		to += n;
-		off += n;
+	}
+	return 1;
+}
+
+int seen_copy(struct fill *fill, const struct extent *x, struct object *obj)
+{
+	struct run run;
+	int r;
+
+	if (!seen_covers(fill, &x->chunk, x->chunk_off, x->len))
+		return 0;
+	for (uint32_t done = 0; done < x->len; done += run.len) {
+		if (!run_at(fill, &x->chunk, x->chunk_off + done, x->len - done, &run))
+			return 0;
+		r = copy_between(run.obj, run.off, obj, x->off + done, run.len);
+		object_unref(run.obj);
+		if (r < 0)
+			return r;
 	}
 	return 1;
 }

@@ -49,7 +49,7 @@ static int fill_in_background(struct session *s, struct inode *inode, fuse_ino_t
 	if (!bf)
 		return -ENOMEM;
 	*bf = (struct background_fill){ .session = s, .inode = inode_ref(inode), .ino = ino };
-	r = fill_later(s->engine->fill, map, obj, background_fill_ended, bf);
+	r = fill_later(s->engine->fill, map, obj, FILL_OPEN, background_fill_ended, bf);
 	if (r == 0)
 		bf = NULL;
 	else

@@ -83,6 +83,13 @@ bool ranges_cover(const struct ranges *set, uint64_t start, uint64_t end)
 	return i < set->n && set->range[i].start <= start && set->range[i].end >= end;
 }
 
+bool ranges_touch(const struct ranges *set, uint64_t start, uint64_t end)
+{
+	size_t i = find(set, start + 1);
+
+	return start < end && i < set->n && set->range[i].start < end;
+}
+
 uint64_t ranges_bytes(const struct ranges *set)
 {
 	uint64_t bytes = 0;

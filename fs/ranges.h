@@ -31,5 +31,8 @@ MUST_CHECK int ranges_add(struct ranges *set, uint64_t start, uint64_t end);
 /* Whether every byte of [@start, @end) is in the set; the empty range always is. */
 bool ranges_cover(const struct ranges *set, uint64_t start, uint64_t end);
 
+/* Whether any byte of [@start, @end) is in the set. */
+bool ranges_touch(const struct ranges *set, uint64_t start, uint64_t end);
+
 /* Bytes in the set. */
 uint64_t ranges_bytes(const struct ranges *set);

@@ -254,6 +254,16 @@ bool object_covers(struct object *obj, uint64_t off, uint64_t len)
 	return covered;
 }
 
+bool object_touches(struct object *obj, uint64_t off, uint64_t len)
+{
+	bool touches;
+
+	(void)pthread_mutex_lock(&obj->region->lock);
+	touches = obj->complete || ranges_touch(&obj->placed, off, off + len);
+	(void)pthread_mutex_unlock(&obj->region->lock);
+	return touches;
+}
+
 uint64_t placed_bytes(const struct object *obj)
 {
 	return obj->complete ? obj->size : ranges_bytes(&obj->placed);
@@ -275,7 +285,16 @@ static int size_file(const struct object *obj, int fd)
 	return r;
 }
 
-static int open_to_fill(struct object *obj)
+bool object_give_room(struct object *obj, uint64_t len)
+{
+	int r = region_give_up(obj->region, room_of(len));
+
+	if (r == -ENOSPC)
+		stats_add(obj->region->stats, STAT_REGION_FULL, 1);
+	return r == 0;
+}
+
+int object_open_to_fill(struct object *obj)
 {
 	char name[DIGEST_HEX_SIZE];
 	CLEANUP(close)
@@ -287,7 +306,7 @@ static int open_to_fill(struct object *obj)
 		return -errno;
 	if (!__atomic_load_n(&obj->sized, __ATOMIC_ACQUIRE)) {
 		r = size_file(obj, fd);
-		if (r == -ENOSPC && region_give_up(obj->region, room_of(obj->size)) == 0)
+		if (r == -ENOSPC && object_give_room(obj, obj->size))
 			r = size_file(obj, fd);
 		if (r < 0)
 			return r;
@@ -296,7 +315,7 @@ static int open_to_fill(struct object *obj)
 	return TAKE_FD(fd);
 }
 
-static int mark_placed(struct object *obj, uint64_t off, uint64_t len)
+int object_mark_placed(struct object *obj, uint64_t off, uint64_t len)
 {
 	int r = 0;
 
@@ -314,24 +333,22 @@ static int mark_placed(struct object *obj, uint64_t off, uint64_t len)
 
 int object_place(struct object *obj, const void *data, size_t len, uint64_t off)
 {
-	CLEANUP(close) int fd = open_to_fill(obj);
+	CLEANUP(close) int fd = object_open_to_fill(obj);
 	int r;
 
 	if (fd < 0)
 		return fd;
 	r = io_pwrite(fd, data, len, off);
-	if (r == -ENOSPC && region_give_up(obj->region, room_of(len)) == 0)
+	if (r == -ENOSPC && object_give_room(obj, len))
 		r = io_pwrite(fd, data, len, off);
-	if (r == -ENOSPC)
-		stats_add(obj->region->stats, STAT_REGION_FULL, 1);
-	return r < 0 ? r : mark_placed(obj, off, len);
+	return r < 0 ? r : object_mark_placed(obj, off, len);
 }
 
 int object_place_hole(struct object *obj, uint64_t off, uint64_t len)
 {
-	CLEANUP(close) int fd = open_to_fill(obj);
+	CLEANUP(close) int fd = object_open_to_fill(obj);
 
-	return fd < 0 ? fd : mark_placed(obj, off, len);
+	return fd < 0 ? fd : object_mark_placed(obj, off, len);
 }
 
 int object_open(struct object *obj)

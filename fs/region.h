@@ -13,7 +13,7 @@
  * Invariants
  * 1. An object's file has the content's size before its first byte is
  *    written, so that tmpfs puts it on huge pages in whatever order it is filled.
- * 2. Only verified bytes are marked placed.
+ * 2. Placed bytes are verified. What lies beyond them is undefined.
  * 3. The set of placed ranges grows only after the bytes are in the file; a
  *    complete object never changes again. Its file is unlinked when it goes,
  *    never cut or punched: who still has it sees no change.
@@ -145,14 +145,32 @@ bool object_complete(const struct object *obj);
 /* Whether the @len bytes at @off are placed. */
 bool object_covers(struct object *obj, uint64_t off, uint64_t len);
 
+/* Whether any of the @len bytes at @off is placed. */
+bool object_touches(struct object *obj, uint64_t off, uint64_t len);
+
 /*
  * Write @len verified bytes at @off and mark them placed. Returns 0, -ENOSPC,
  * -ENOMEM or -errno; after a failure the range is not marked.
  */
 MUST_CHECK int object_place(struct object *obj, const void *data, size_t len, uint64_t off);
 
+/*
+ * Open the file of an object, made and sized if need be, to write what is not placed. Returns a
+ * descriptor that the caller closes, or -errno.
+ */
+MUST_CHECK int object_open_to_fill(struct object *obj);
+
+/* Mark @len bytes at @off placed that lie in the file and are verified. Returns 0 or -ENOMEM. */
+MUST_CHECK int object_mark_placed(struct object *obj, uint64_t off, uint64_t len);
+
 /* Mark @len bytes at @off, which the content defines as zero, placed. Returns 0 or -errno. */
 MUST_CHECK int object_place_hole(struct object *obj, uint64_t off, uint64_t len);
+
+/*
+ * The file system had no room for @len bytes of the object: let others go. Returns whether it is
+ * worth another try; else the alarm is counted.
+ */
+bool object_give_room(struct object *obj, uint64_t len);
 
 /*
  * Open the file of an object that has a placed byte, for reading. Returns a

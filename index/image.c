@@ -383,13 +383,24 @@ static int read_without_pack(const struct image *img, struct chunk_reader *reade
 	return err_set(err, r == -ENOMEM ? r : -ENOENT, "%s; %s", missing.msg, why.msg);
 }
 
+int image_read_chunk_to(struct image *img, struct chunk_reader *reader, const struct chunk *chunk,
+                        void *plain, struct err *err)
+{
+	int r = image_read_packed(img, reader, chunk, plain, err);
+
+	if (r != -ENOENT || img->manifest.n_deltas == 0)
+		return r;
+	r = read_without_pack(img, reader, chunk, err);
+	if (r == 0 && plain != reader->plain)
+		memcpy(plain, reader->plain, chunk->size);
+	return r;
+}
+
 int image_read_chunk(struct image *img, struct chunk_reader *reader, const struct chunk *chunk,
                      const void **ret, struct err *err)
 {
-	int r = image_read_packed(img, reader, chunk, reader->plain, err);
+	int r = image_read_chunk_to(img, reader, chunk, reader->plain, err);
 
-	if (r == -ENOENT && img->manifest.n_deltas > 0)
-		r = read_without_pack(img, reader, chunk, err);
 	if (r < 0)
 		return r;
 	*ret = reader->plain;

@@ -88,6 +88,13 @@ MUST_CHECK int image_read_chunk(struct image *img, struct chunk_reader *reader,
                                 const struct chunk *chunk, const void **ret, struct err *err);
 
 /*
+ * As image_read_chunk(), to chunk->size bytes at @plain. They have undefined content after a
+ * failure, and until success no byte of them is verified.
+ */
+MUST_CHECK int image_read_chunk_to(struct image *img, struct chunk_reader *reader,
+                                   const struct chunk *chunk, void *plain, struct err *err);
+
+/*
  * The table of the manifest's delta layer @i, borrowed until image_close(). Returns 0; -ENOENT
  * when the blob is missing; -EBADMSG when it is damaged; -errno.
  */

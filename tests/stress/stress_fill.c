@@ -81,7 +81,8 @@ static int step(struct fill_fixture *f, unsigned *seed)
 		return -1;
 	}
 	if (obj && rand_r(seed) % 8 == 0 &&
-	    fill_later(f->fill, map, obj, fill_fixture_count_done, f) < 0)
+	    fill_later(f->fill, map, obj, (enum fill_priority)(i % 3), fill_fixture_count_done, f) <
+	            0)
 		return -1;
 	return check_range(f, i, map, obj, seed);
 }

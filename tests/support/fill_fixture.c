@@ -57,7 +57,7 @@ static int make_daemon(struct fill_fixture *f, uint64_t region_size, struct err 
 	if (!mkdtemp(f->dir))
 		return err_set_errno(err, "mkdtemp");
 	r = region_open(&config, &f->region, err);
-	return r < 0 ? r : fill_new(f->region, &f->stats, 2, &f->fill, err);
+	return r < 0 ? r : fill_new(f->region, &f->stats, FIXTURE_THREADS, 2, &f->fill, err);
 }
 
 int fill_fixture_init(struct fill_fixture *f, uint64_t region_size, struct err *err)

@@ -19,6 +19,7 @@ enum {
 	FIXTURE_SMALL = 700,
 	FIXTURE_SMALLS = 20,
 	FIXTURE_FILES = FIXTURE_SMALLS + 2,
+	FIXTURE_THREADS = 4,   /* of the fill; 2 of them do background work */
 	RELEASE_FILES = 10,    /* in each of the two */
 	RELEASE_CHUNKS = 4,    /* that both are made of */
 	RELEASE_CHUNK = 12000, /* bytes of each */

@@ -132,7 +132,7 @@ Test(fill, background_completes_an_object)
 
 	set_up(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0);
-	cr_assert_eq(fill_later(f.fill, map, obj, fill_fixture_count_done, &f), 0);
+	cr_assert_eq(fill_later(f.fill, map, obj, FILL_OPEN, fill_fixture_count_done, &f), 0);
 	while (__atomic_load_n(&f.n_done, __ATOMIC_ACQUIRE) == 0)
 		(void)sched_yield();
 	expect_bytes(&f, 0, obj);
@@ -150,7 +150,9 @@ Test(fill, cancel_ends_background_work_and_calls_done)
 		CLEANUP(object_unref) struct object *obj = NULL;
 
 		cr_assert_eq(fill_fixture_open(&f, i % FIXTURE_FILES, &map, &obj, &err), 0);
-		cr_assert_eq(fill_later(f.fill, map, obj, fill_fixture_count_done, &f), 0);
+		cr_assert_eq(fill_later(f.fill, map, obj, (enum fill_priority)(i % 3),
+		                        fill_fixture_count_done, &f),
+		             0);
 	}
 	fill_cancel(f.fill, f.img);
 	cr_assert_eq(__atomic_load_n(&f.n_done, __ATOMIC_ACQUIRE), TASKS);
