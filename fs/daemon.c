@@ -5,7 +5,8 @@
  * while; each session has its own threads (session.h).
  *
  * Who looks at the list of sessions holds sessions_lock for as long as it uses
- * one of them. Only the main thread frees sessions.
+ * one of them. Only the main thread frees sessions, and joins clients' threads:
+ * none may be left when exit(3) takes apart what libraries keep for each thread.
  */
 #include "daemon.h"
 
@@ -47,12 +48,14 @@ struct daemon {
 	int event_fd;  /* owned; written to when a session or a client has ended */
 	struct timespec started;
 
+	/* the main thread's */
+	struct client *clients; /* owned; those that are served */
+	bool had_client;
+
 	pthread_mutex_t sessions_lock;
 	/* under sessions_lock */
 	struct session **sessions; /* owned */
 	size_t n_sessions, cap_sessions;
-	unsigned n_clients;
-	bool had_client;
 };
 
 static void wake(void *arg)
@@ -287,23 +290,21 @@ static void serve_client(struct daemon *d, int fd)
 }
 
 struct client {
+	struct client *next;
 	struct daemon *d;
-	int fd; /* owned */
+	pthread_t thread;
+	int fd;     /* owned */
+	bool ended; /* atomic; its thread has nothing left to do */
 };
 
 static void *client_thread(void *arg)
 {
-	CLEANUP(free) struct client *client = arg;
-	struct daemon *d = client->d;
+	struct client *client = arg;
 
-	serve_client(d, client->fd);
+	serve_client(client->d, client->fd);
 	(void)close(client->fd);
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	d->n_clients--;
-	d->had_client = true;
-	/* Under the lock: the daemon may be gone as soon as it is given up. */
-	wake(d);
-	(void)pthread_mutex_unlock(&d->sessions_lock);
+	__atomic_store_n(&client->ended, true, __ATOMIC_RELEASE);
+	wake(client->d);
 	return NULL;
 }
 
@@ -311,26 +312,32 @@ static void accept_client(struct daemon *d)
 {
 	CLEANUP(close) int fd = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	CLEANUP(free) struct client *client = malloc(sizeof(*client));
-	pthread_attr_t detached;
-	pthread_t thread;
 
 	if (fd < 0 || !client)
 		return;
-	*client = (struct client){ .d = d, .fd = fd };
-	(void)pthread_attr_init(&detached);
-	(void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	d->n_clients++;
-	(void)pthread_mutex_unlock(&d->sessions_lock);
-	if (pthread_create(&thread, &detached, client_thread, client) == 0) {
-		(void)TAKE_FD(fd);
-		client = NULL;
-	} else {
-		(void)pthread_mutex_lock(&d->sessions_lock);
-		d->n_clients--;
-		(void)pthread_mutex_unlock(&d->sessions_lock);
+	*client = (struct client){ .next = d->clients, .d = d, .fd = fd };
+	if (pthread_create(&client->thread, NULL, client_thread, client) != 0)
+		return;
+	(void)TAKE_FD(fd);
+	d->clients = TAKE_PTR(client);
+}
+
+static void join_clients(struct daemon *d)
+{
+	struct client **link = &d->clients;
+
+	while (*link) {
+		struct client *client = *link;
+
+		if (!__atomic_load_n(&client->ended, __ATOMIC_ACQUIRE)) {
+			link = &client->next;
+			continue;
+		}
+		*link = client->next;
+		(void)pthread_join(client->thread, NULL);
+		free(client);
+		d->had_client = true;
 	}
-	(void)pthread_attr_destroy(&detached);
 }
 
 /* Take an ended session out of the list. Returns NULL when there is none. */
@@ -357,6 +364,7 @@ static void free_ended(struct daemon *d)
 		log_info("the session of %s has ended", session_name(s));
 		session_free(s);
 	}
+	join_clients(d);
 }
 
 static bool is_quiet(struct daemon *d)
@@ -364,20 +372,15 @@ static bool is_quiet(struct daemon *d)
 	bool quiet;
 
 	(void)pthread_mutex_lock(&d->sessions_lock);
-	quiet = d->n_sessions == 0 && d->n_clients == 0;
+	quiet = d->n_sessions == 0;
 	(void)pthread_mutex_unlock(&d->sessions_lock);
-	return quiet;
+	return quiet && !d->clients;
 }
 
 /* Whether a client has come and all that it wanted is over. */
 static bool is_idle(struct daemon *d)
 {
-	bool had_client;
-
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	had_client = d->had_client;
-	(void)pthread_mutex_unlock(&d->sessions_lock);
-	return had_client && is_quiet(d);
+	return d->had_client && is_quiet(d);
 }
 
 /* Returns 0 after a signal that ends the daemon or when it is idle and should end. */
