@@ -125,7 +125,9 @@ claim_tebibyte() {
 	{
 		head -c "$offset" "$file"
 		printf '\x28\xb5\x2f\xfd\xc4\x60\x00\x00\x00\x00\x00\x01\x00\x00'
-		tail -c +$((offset + header + 1)) "$file" | head -c $((table + 8 + 8 * number - offset - header))
+		# A pipe to head(1) would now and then end tail(1) by SIGPIPE.
+		dd if="$file" bs=64K iflag=skip_bytes,count_bytes,fullblock status=none \
+			skip=$((offset + header)) count=$((table + 8 + 8 * number - offset - header))
 		le32 $((size + grown))
 		tail -c +$((table + 8 + 8 * number + 5)) "$file"
 	} >"$work/pack"
