@@ -21,6 +21,8 @@
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,6 +75,22 @@ static uint64_t uptime(const struct daemon *d)
 	return (uint64_t)(now.tv_sec - d->started.tv_sec);
 }
 
+/*
+ * A copy of the mount of @device at @path, or -1. What is found there may be something else by now.
+ */
+static int copy_mount(const char *path, dev_t device)
+{
+	CLEANUP(close) int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct statx st;
+
+	/* DONT_SYNC: answered from the kernel's memory, not by this daemon. */
+	if (fd < 0 ||
+	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st) < 0 ||
+	    makedev(st.stx_dev_major, st.stx_dev_minor) != device)
+		return -1;
+	return TAKE_FD(fd);
+}
+
 /* A further mount of a session that serves @digest already, or -1. With sessions_lock held. */
 static int clone_mount(const struct daemon *d, const struct digest *digest, dev_t *ret_device)
 {
@@ -89,7 +107,7 @@ static int clone_mount(const struct daemon *d, const struct digest *digest, dev_
 		if (!point || session_ended(d->sessions[i]) ||
 		    !digest_equal(&m->self.digest, digest))
 			continue;
-		fd = open_tree(AT_FDCWD, point->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		fd = copy_mount(point->path, device);
 		if (fd >= 0)
 			*ret_device = device;
 		return fd;
@@ -482,9 +500,9 @@ static void stop(struct daemon *d)
 {
 	fill_free(d->engine.fill);
 	region_close(d->engine.region);
+	store_close(d->store); /* before listen_fd: see there */
 	if (d->listen_fd >= 0)
 		(void)close(d->listen_fd);
-	store_close(d->store);
 	if (d->signal_fd >= 0)
 		(void)close(d->signal_fd);
 	if (d->event_fd >= 0)
@@ -507,6 +525,8 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 		         text_size(config->region_size, size));
 		notify_ready();
 		r = event_loop(&d, err);
+	} else {
+		notify_failed(r);
 	}
 	if (d.store)
 		detach_mounts(&d);
