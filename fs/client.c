@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -16,7 +17,9 @@
 #include "store.h"
 
 enum {
-	STARTS = 3, /* a daemon that is about to end may have taken the first calls */
+	/* The daemon that has the store may be about to end, or not yet listening. */
+	CALLS = 500,
+	PAUSE_NS = 20000000,
 	LOG_TAIL = 512,
 };
 
@@ -76,19 +79,23 @@ static int start_daemon(const char *store, struct err *err)
 int client_call_or_start(const char *store, const json_t *request, json_t **ret, int *ret_fd,
                          struct err *err)
 {
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+	struct err start_err = ERR_INIT;
 	int started = 0;
 	int r = 0;
 
-	for (int i = 0; i < STARTS; i++) {
+	for (int i = 0; i < CALLS; i++) {
 		r = control_call(store, request, ret, ret_fd, err);
-		if (r != -ENOTCONN && r != -ECONNRESET)
+		if (r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
 			return r;
-		if (started < 0)
-			return err_set(err, started, "%s", err->msg);
+		if (started < 0 && started != -EBUSY)
+			return err_set(err, started, "%s", start_err.msg);
+		if (started == -EBUSY)
+			(void)nanosleep(&pause, NULL);
 		/* It fails when another one was faster, whose daemon then answers. */
-		started = start_daemon(store, err);
+		started = start_daemon(store, &start_err);
 	}
-	return started < 0 ? started : r;
+	return r;
 }
 
 int client_image_name(const char *text, char **ret, struct err *err)

@@ -207,6 +207,21 @@ static void settle(const char *store, dev_t device)
 		(void)nanosleep(&pause, NULL);
 }
 
+/* Somebody who only looks, such as the daemon that copies the mount, keeps it busy for a moment. */
+static int unmount(const char *dir, bool lazy)
+{
+	enum { TRIES = 10 };
+	struct timespec pause = { .tv_nsec = 20000000 };
+	int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
+	int r = umount2(dir, flags);
+
+	for (int i = 1; r < 0 && errno == EBUSY && i < TRIES; i++) {
+		(void)nanosleep(&pause, NULL);
+		r = umount2(dir, flags);
+	}
+	return r;
+}
+
 static int do_umount(const struct mount_args *args, struct err *err)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
@@ -221,7 +236,7 @@ static int do_umount(const struct mount_args *args, struct err *err)
 	point = mount_points_at(&points, dir);
 	if (!point)
 		return err_set(err, -EINVAL, "'%s' is no mount point of assetfs", dir);
-	if (umount2(dir, UMOUNT_NOFOLLOW | (args->lazy ? MNT_DETACH : 0)) < 0)
+	if (unmount(dir, args->lazy) < 0)
 		return err_set_errno(err, "'%s'", dir);
 	if (!args->lazy)
 		settle(args->store, point->device);

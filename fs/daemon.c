@@ -20,6 +20,8 @@
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -271,9 +273,9 @@ static void stop(struct daemon *d)
 	fill_free(d->engine.fill);
 	pins_free(d->pins);
 	region_close(d->engine.region);
+	store_close(d->store); /* before listen_fd: see there */
 	if (d->listen_fd >= 0)
 		(void)close(d->listen_fd);
-	store_close(d->store);
 	if (d->signal_fd >= 0)
 		(void)close(d->signal_fd);
 	if (d->event_fd >= 0)
@@ -297,6 +299,8 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 		         config->region_directory ? config->region_directory : "in memory");
 		notify_ready();
 		r = event_loop(&d, err);
+	} else {
+		notify_failed(r);
 	}
 	if (d.store)
 		detach_mounts(&d);

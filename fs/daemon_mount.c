@@ -4,12 +4,30 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
 #include "daemon_internal.h"
 #include "mountinfo.h"
+
+/*
+ * A copy of the mount of @device at @path, or -1. What is found there may be something else by now.
+ */
+static int copy_mount(const char *path, dev_t device)
+{
+	CLEANUP(close) int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct statx st;
+
+	/* DONT_SYNC: answered from the kernel's memory, not by this daemon. */
+	if (fd < 0 ||
+	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st) < 0 ||
+	    makedev(st.stx_dev_major, st.stx_dev_minor) != device)
+		return -1;
+	return TAKE_FD(fd);
+}
 
 /* A further mount of a session that serves @digest already, or -1. With sessions_lock held. */
 static int clone_mount(const struct daemon *d, const struct digest *digest, dev_t *ret_device)
@@ -27,7 +45,7 @@ static int clone_mount(const struct daemon *d, const struct digest *digest, dev_
 		if (!point || session_ended(d->sessions[i]) ||
 		    !digest_equal(&m->self.digest, digest))
 			continue;
-		fd = open_tree(AT_FDCWD, point->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		fd = copy_mount(point->path, device);
 		if (fd >= 0)
 			*ret_device = device;
 		return fd;

@@ -30,9 +30,8 @@ static socklen_t notify_address(const char *name, struct sockaddr_un *ret)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-void notify_ready(void)
+static void notify(const char *message)
 {
-	static const char message[] = "READY=1";
 	/* Nothing in this program changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	const char *name = getenv("NOTIFY_SOCKET");
 	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -40,8 +39,21 @@ void notify_ready(void)
 	socklen_t len = name ? notify_address(name, &addr) : 0;
 
 	if (fd >= 0 && len > 0)
-		(void)sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL,
+		(void)sendto(fd, message, strlen(message), MSG_NOSIGNAL,
 		             (const struct sockaddr *)&addr, len);
+}
+
+void notify_ready(void)
+{
+	notify("READY=1");
+}
+
+void notify_failed(int code)
+{
+	char message[32];
+
+	(void)snprintf(message, sizeof(message), "ERRNO=%d", -code);
+	notify(message);
 }
 
 /* A datagram socket under a name that the kernel chooses; the name goes to @ret. */
@@ -74,6 +86,22 @@ static void become_daemon(char *const argv[], int log_fd, const char *socket_nam
 	_exit(127);
 }
 
+/* What the daemon has said: 0 when it is ready, or why it is not, as -errno. */
+static int receive(int fd)
+{
+	char message[64];
+	ssize_t n = recv(fd, message, sizeof(message) - 1, MSG_DONTWAIT);
+	long code;
+
+	if (n <= 0)
+		return -ECHILD;
+	message[n] = '\0';
+	if (strncmp(message, "ERRNO=", 6) != 0)
+		return 0;
+	code = strtol(message + 6, NULL, 10);
+	return code > 0 && code < 4096 ? -(int)code : -ECHILD;
+}
+
 int notify_spawn(char *const argv[], int log_fd, struct err *err)
 {
 	char name[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
@@ -94,14 +122,17 @@ int notify_spawn(char *const argv[], int log_fd, struct err *err)
 	for (;;) {
 		struct pollfd fds[] = { { .fd = ready, .events = POLLIN },
 			                { .fd = pidfd, .events = POLLIN } };
+		int r = -ECHILD;
 
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return err_set_errno(err, "poll");
 		if (fds[0].revents)
+			r = receive(ready);
+		if (r == 0)
 			return 0;
-		if (fds[1].revents) {
+		if (fds[0].revents || fds[1].revents) {
 			(void)waitpid(pid, NULL, 0);
-			return err_set(err, -ECHILD, "the daemon ended before it was ready");
+			return err_set(err, r, "the daemon ended before it was ready");
 		}
 	}
 }

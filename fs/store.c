@@ -10,8 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control.h"
-
 struct store {
 	char *path;  /* owned */
 	int dir;     /* owned */
@@ -74,11 +72,8 @@ void store_close(struct store *store)
 {
 	if (!store)
 		return;
-	/* Only who has the lock has made the rest. */
-	if (store->indexes >= 0) {
-		(void)unlinkat(store->dir, CONTROL_SOCKET, 0);
+	if (store->indexes >= 0)
 		(void)close(store->indexes);
-	}
 	if (store->lock >= 0)
 		(void)close(store->lock);
 	if (store->dir >= 0)

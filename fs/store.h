@@ -22,7 +22,10 @@ struct store;
  */
 MUST_CHECK int store_open(const char *path, struct store **ret, struct err *err);
 
-/* Accepts NULL. Removes the socket and unlocks. */
+/*
+ * Accepts NULL. Unlocks; the daemon closes its socket only then, so that whoever finds
+ * nobody listening can start a daemon. The socket's name stays: it may be the next one's.
+ */
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
