@@ -28,6 +28,7 @@
 #include "base/text.h"
 #include "control.h"
 #include "notify.h"
+#include "ops_small.h"
 #include "report.h"
 #include "store.h"
 
@@ -70,8 +71,27 @@ static uint64_t uptime(const struct daemon *d)
 	return (uint64_t)(now.tv_sec - d->started.tv_sec);
 }
 
+/* What a mount request names. */
+struct mount_request {
+	const char *image;       /* borrowed from the message */
+	const char *platform;    /* NULL: this machine's */
+	const char *small_files; /* "on", "off"; "auto" or NULL: as the image is */
+};
+
+static bool is_word(const char *text, const char *word)
+{
+	return text && strcmp(text, word) == 0;
+}
+
+/* Whether @s is a session as @request wants it. */
+static bool suits(const struct session *s, const struct mount_request *request)
+{
+	return !is_word(request->small_files, session_small_files(s) ? "off" : "on");
+}
+
 /* A further mount of a session that serves @digest already, or -1. With sessions_lock held. */
-static int clone_mount(const struct daemon *d, const struct digest *digest, dev_t *ret_device)
+static int clone_mount(const struct daemon *d, const struct mount_request *request,
+                       const struct digest *digest, dev_t *ret_device)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 
@@ -83,7 +103,7 @@ static int clone_mount(const struct daemon *d, const struct digest *digest, dev_
 		const struct mount_point *point = mount_points_of(&points, device);
 		int fd;
 
-		if (!point || session_ended(d->sessions[i]) ||
+		if (!point || session_ended(d->sessions[i]) || !suits(d->sessions[i], request) ||
 		    !digest_equal(&m->self.digest, digest))
 			continue;
 		fd = open_tree(AT_FDCWD, point->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -111,11 +131,15 @@ static int add_session(struct daemon *d, struct session *s)
 }
 
 /* Serve @img by a new session. Takes @img. Returns the descriptor of its mount, or -errno. */
-static int start_session(struct daemon *d, struct image *img, const char *name, dev_t *ret_device,
-                         struct err *err)
+static int start_session(struct daemon *d, struct image *img, const struct mount_request *request,
+                         dev_t *ret_device, struct err *err)
 {
+	bool small_files =
+		is_word(request->small_files, "on") ||
+		(!is_word(request->small_files, "off") && small_files_image(image_index(img)));
 	struct session_config config = { .engine = &d->engine,
-		                         .name = name,
+		                         .name = request->image,
+		                         .small_files = small_files,
 		                         .ended = wake,
 		                         .arg = d };
 	CLEANUP(close) int mount = -1;
@@ -137,12 +161,6 @@ static int start_session(struct daemon *d, struct image *img, const char *name, 
 	}
 	return TAKE_FD(mount);
 }
-
-/* What a mount request names. */
-struct mount_request {
-	const char *image;    /* borrowed from the message */
-	const char *platform; /* NULL: this machine's */
-};
 
 static int find_manifest(const struct mount_request *request, struct layout **ret_layout,
                          struct image_set *ret_set, const struct manifest **ret, struct err *err)
@@ -183,7 +201,7 @@ static int mount_image(struct daemon *d, const struct mount_request *request, de
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&d->sessions_lock);
-	mount = clone_mount(d, &manifest->self.digest, ret_device);
+	mount = clone_mount(d, request, &manifest->self.digest, ret_device);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	if (mount >= 0)
 		return mount;
@@ -194,7 +212,7 @@ static int mount_image(struct daemon *d, const struct mount_request *request, de
 	if (n_bad > 0)
 		log_err("%s: %u of %u packs cannot be used; files in them will fail: %s",
 		        request->image, n_bad, manifest->n_packs, bad.msg);
-	return start_session(d, img, request->image, ret_device, err);
+	return start_session(d, img, request, ret_device, err);
 }
 
 static json_t *answer_mount(struct daemon *d, const json_t *message, int *ret_mount,
@@ -203,6 +221,7 @@ static json_t *answer_mount(struct daemon *d, const json_t *message, int *ret_mo
 	struct mount_request request = {
 		.image = json_string_value(json_object_get(message, "image")),
 		.platform = json_string_value(json_object_get(message, "platform")),
+		.small_files = json_string_value(json_object_get(message, "small_files")),
 	};
 	const char *directory = json_string_value(json_object_get(message, "directory"));
 	char device_buf[32];
@@ -211,6 +230,12 @@ static json_t *answer_mount(struct daemon *d, const json_t *message, int *ret_mo
 
 	if (!request.image || !directory) {
 		(void)err_set(err, -EPROTO, "mount needs an image and a directory");
+		return NULL;
+	}
+	if (request.small_files && !is_word(request.small_files, "auto") &&
+	    !is_word(request.small_files, "on") && !is_word(request.small_files, "off")) {
+		(void)err_set(err, -EINVAL, "small files are auto, on or off, not '%s'",
+		              request.small_files);
 		return NULL;
 	}
 	mount = mount_image(d, &request, &device, err);

@@ -45,6 +45,7 @@ struct object {
 	uint32_t refs;
 	bool complete;
 	bool sized; /* the file exists and has its size */
+	bool discarded;
 
 	/* under region->lock */
 	struct ranges placed; /* empty again once complete */
@@ -140,7 +141,7 @@ static struct object *find_locked(const struct region *region, const struct dige
 	return NULL;
 }
 
-static struct object *find(struct region *region, const struct digest *digest)
+struct object *region_find(struct region *region, const struct digest *digest)
 {
 	struct object *obj;
 
@@ -174,7 +175,7 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
                struct object **ret)
 {
 	CLEANUP(free) struct object *fresh = NULL;
-	struct object *obj = find(region, digest);
+	struct object *obj = region_find(region, digest);
 	int r = 0;
 
 	if (!obj) {
@@ -328,6 +329,11 @@ int object_read(struct object *obj, void *buf, size_t len, uint64_t off)
 	CLEANUP(close) int fd = object_open(obj);
 
 	return fd < 0 ? fd : io_pread(fd, buf, len, off);
+}
+
+void object_discard(struct object *obj)
+{
+	__atomic_store_n(&obj->discarded, true, __ATOMIC_RELAXED);
 }
 
 int region_each(struct region *region, region_object_fn fn, void *arg)

@@ -60,6 +60,9 @@ MUST_CHECK int region_get(struct region *region, const struct digest *digest, ui
 MUST_CHECK int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
                                 struct object **ret);
 
+/* The object for the content of @digest, as a reference; NULL when there is none. */
+struct object *region_find(struct region *region, const struct digest *digest);
+
 struct object *object_ref(struct object *obj);
 
 /* Accepts NULL. The object stays in the region. */
@@ -95,6 +98,12 @@ MUST_CHECK int object_open(struct object *obj);
 
 /* Read exactly @len placed bytes at @off. Returns 0 or -errno. */
 MUST_CHECK int object_read(struct object *obj, void *buf, size_t len, uint64_t off);
+
+/*
+ * Say that the bytes of @obj are held elsewhere, too: of all that nobody uses it is the first
+ * to go when room is needed. A hint; the caller's reference stays good.
+ */
+void object_discard(struct object *obj);
 
 /* Visit every object that has a placed byte, with a reference for the time of the call. */
 typedef void (*region_object_fn)(void *arg, struct object *obj);
