@@ -26,6 +26,9 @@ static const char mount_help[] =
 	"Mount IMAGE, a LAYOUT[:TAG], at the directory DIR. Starts a daemon when none\n"
 	"runs; such a daemon ends with its last mount.\n\n"
 	"      --platform OS/ARCH  choose an image (default: of this machine)\n"
+	"      --small-files=WHEN  auto, on or off: let the kernel open files by itself, which\n"
+	"                          is fast but has no passthrough (default: auto, if nearly\n"
+	"                          all bytes are in files up to 1 MiB)\n"
 	"      --store DIR         the daemon's store (default $ASSETFS_STORE, else\n"
 	"                          /var/lib/assetfs)\n"
 	"  -h, --help              show this help\n";
@@ -40,6 +43,7 @@ static const char umount_help[] =
 
 static const struct option options[] = {
 	{ "platform", required_argument, NULL, 'p' },
+	{ "small-files", required_argument, NULL, 'f' },
 	{ "store", required_argument, NULL, 's' },
 	{ "lazy", no_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
@@ -48,7 +52,8 @@ static const struct option options[] = {
 
 struct mount_args {
 	const char *store;
-	const char *platform; /* NULL: of this machine */
+	const char *platform;    /* NULL: of this machine */
+	const char *small_files; /* "auto", "on" or "off"; NULL: auto */
 	bool lazy;
 	char **operand; /* in argv */
 };
@@ -70,6 +75,8 @@ static int parse(int argc, char *argv[], const char *help, int n, struct mount_a
 			ret->store = optarg;
 		else if (option == 'p' && is_mount)
 			ret->platform = optarg;
+		else if (option == 'f' && is_mount)
+			ret->small_files = optarg;
 		else if (option == 'l' && !is_mount)
 			ret->lazy = true;
 		else if (option == '?')
@@ -79,7 +86,7 @@ static int parse(int argc, char *argv[], const char *help, int n, struct mount_a
 	}
 	if (argc - optind != n) {
 		(void)fprintf(stderr, "assetfs: usage: assetfs %s\n",
-		              is_mount ? "mount [--platform OS/ARCH] [--store DIR] IMAGE DIR"
+		              is_mount ? "mount [OPTION]... IMAGE DIR"
 		                       : "umount [--lazy] [--store DIR] DIR");
 		return STATUS_USAGE;
 	}
@@ -124,8 +131,9 @@ static int request_mount(const struct mount_args *args, const char *image, const
 	CLEANUP(json_decref) json_t *answer = NULL;
 	int r;
 
-	request = json_pack("{si ss ss ss ss*}", "version", CONTROL_VERSION, "command", "mount",
-	                    "image", image, "directory", dir, "platform", args->platform);
+	request = json_pack("{si ss ss ss ss* ss*}", "version", CONTROL_VERSION, "command", "mount",
+	                    "image", image, "directory", dir, "platform", args->platform,
+	                    "small_files", args->small_files);
 	if (!request)
 		return err_set(err, -EINVAL, "image and directory must be named in UTF-8");
 	r = client_call_or_start(args->store, request, &answer, ret_mount, err);

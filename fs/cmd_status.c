@@ -37,8 +37,11 @@ static void print_mount(const json_t *mount)
 	(void)printf("\n%s\n", client_text(mount, "image"));
 	(void)printf("  digest      %s\n", client_text(mount, "digest"));
 	(void)printf("  platform    %s\n", client_text(mount, "platform"));
-	(void)printf("  open files  %lld\n",
-	             (long long)json_integer_value(json_object_get(mount, "open_files")));
+	if (json_is_false(json_object_get(mount, "opens_seen")))
+		(void)printf("  open files  not seen: the kernel opens them by itself\n");
+	else
+		(void)printf("  open files  %lld\n",
+		             (long long)json_integer_value(json_object_get(mount, "open_files")));
 	json_array_foreach(json_object_get(mount, "mountpoints"), i, point)
 		(void)printf("  mounted at  %s\n", json_string_value(point));
 }

@@ -8,7 +8,8 @@
  * with N an errno. The answer to "mount" carries a descriptor (SCM_RIGHTS).
  *
  *	command  request                        answer
- *	mount    image, directory, [platform]   "device" (major:minor); a detached mount
+ *	mount    image, directory, [platform],  "device" (major:minor); a detached mount
+ *	         [small_files: auto|on|off]
  *	pin      image, [platform], [floor_bytes], [seconds]
  *	status   -                              report_status(), "pins"
  *	stats    [target]                       report_stats()

@@ -37,8 +37,9 @@ void daemon_wake(void *arg);
 
 /* What a request for an image names. */
 struct mount_request {
-	const char *image;    /* borrowed from the message */
-	const char *platform; /* NULL: this machine's */
+	const char *image;       /* borrowed from the message */
+	const char *platform;    /* NULL: this machine's */
+	const char *small_files; /* "on", "off"; "auto" or NULL: as the image is */
 };
 
 /* Open the image, which the caller closes. Returns 0 or -errno. */

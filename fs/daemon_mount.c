@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -12,6 +13,7 @@
 #include "base/log.h"
 #include "daemon_internal.h"
 #include "mountinfo.h"
+#include "ops_small.h"
 
 /*
  * A copy of the mount of @device at @path, or -1. What is found there may be something else by now.
@@ -29,8 +31,20 @@ static int copy_mount(const char *path, dev_t device)
 	return TAKE_FD(fd);
 }
 
+static bool is_word(const char *text, const char *word)
+{
+	return text && strcmp(text, word) == 0;
+}
+
+/* Whether @s is a session as @request wants it. */
+static bool suits(const struct session *s, const struct mount_request *request)
+{
+	return !is_word(request->small_files, session_small_files(s) ? "off" : "on");
+}
+
 /* A further mount of a session that serves @digest already, or -1. With sessions_lock held. */
-static int clone_mount(const struct daemon *d, const struct digest *digest, dev_t *ret_device)
+static int clone_mount(const struct daemon *d, const struct mount_request *request,
+                       const struct digest *digest, dev_t *ret_device)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 
@@ -42,7 +56,7 @@ static int clone_mount(const struct daemon *d, const struct digest *digest, dev_
 		const struct mount_point *point = mount_points_of(&points, device);
 		int fd;
 
-		if (!point || session_ended(d->sessions[i]) ||
+		if (!point || session_ended(d->sessions[i]) || !suits(d->sessions[i], request) ||
 		    !digest_equal(&m->self.digest, digest))
 			continue;
 		fd = copy_mount(point->path, device);
@@ -70,11 +84,15 @@ static int add_session(struct daemon *d, struct session *s)
 }
 
 /* Serve @img by a new session. Takes @img. Returns the descriptor of its mount, or -errno. */
-static int start_session(struct daemon *d, struct image *img, const char *name, dev_t *ret_device,
-                         struct err *err)
+static int start_session(struct daemon *d, struct image *img, const struct mount_request *request,
+                         dev_t *ret_device, struct err *err)
 {
+	bool small_files =
+		is_word(request->small_files, "on") ||
+		(!is_word(request->small_files, "off") && small_files_image(image_index(img)));
 	struct session_config config = { .engine = &d->engine,
-		                         .name = name,
+		                         .name = request->image,
+		                         .small_files = small_files,
 		                         .ended = daemon_wake,
 		                         .arg = d };
 	CLEANUP(close) int mount = -1;
@@ -131,6 +149,13 @@ int daemon_open_image(struct daemon *d, const struct mount_request *request, str
 	return r < 0 ? r : store_open_image(d->store, layout, manifest, ret, err);
 }
 
+static int check_small_files(const char *word, struct err *err)
+{
+	if (!word || is_word(word, "auto") || is_word(word, "on") || is_word(word, "off"))
+		return 0;
+	return err_set(err, -EINVAL, "small files are auto, on or off, not '%s'", word);
+}
+
 int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *ret_device,
                  struct err *err)
 {
@@ -141,12 +166,14 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 	struct err bad = ERR_INIT;
 	uint32_t n_bad;
 	int mount;
-	int r = find_manifest(request, &layout, &set, &manifest, err);
+	int r = check_small_files(request->small_files, err);
 
+	if (r == 0)
+		r = find_manifest(request, &layout, &set, &manifest, err);
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&d->sessions_lock);
-	mount = clone_mount(d, &manifest->self.digest, ret_device);
+	mount = clone_mount(d, request, &manifest->self.digest, ret_device);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	if (mount >= 0)
 		return mount;
@@ -157,5 +184,5 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 	if (n_bad > 0)
 		log_err("%s: %u of %u packs cannot be used; files in them will fail: %s",
 		        request->image, n_bad, manifest->n_packs, bad.msg);
-	return start_session(d, img, request->image, ret_device, err);
+	return start_session(d, img, request, ret_device, err);
 }

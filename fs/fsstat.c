@@ -101,14 +101,17 @@ static void print_image(const json_t *image)
 {
 	char bytes[TEXT_SIZE_MAX];
 	char resident[TEXT_SIZE_MAX];
+	char opens[24];
 	const json_t *point;
 	size_t i;
 
-	(void)printf("%10llu %10s %10s %10llu %7llu  %s (%s)\n",
+	(void)snprintf(opens, sizeof(opens), "%llu",
+	               (unsigned long long)number(image, "opens_total"));
+	(void)printf("%10llu %10s %10s %10s %7llu  %s (%s)\n",
 	             (unsigned long long)number(image, "files"),
 	             text_size(number(image, "bytes"), bytes),
 	             text_size(number(image, "resident_bytes"), resident),
-	             (unsigned long long)number(image, "opens_total"),
+	             json_is_false(json_object_get(image, "opens_seen")) ? "not seen" : opens,
 	             (unsigned long long)number(image, "errors_total"), client_text(image, "image"),
 	             client_text(image, "platform"));
 	json_array_foreach(json_object_get(image, "mountpoints"), i, point)

@@ -30,6 +30,7 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 	struct wire_in_header head;
 	struct wire_init_in init;
 
+	(void)__atomic_fetch_add(&io->requests, n > 0, __ATOMIC_RELAXED);
 	if (n < (ssize_t)sizeof(head))
 		return n;
 	memcpy(&head, buf, sizeof(head));
@@ -46,7 +47,7 @@ static void complete_init(struct fuse_io *io, struct wire_init_out *out)
 {
 	out->flags |= WIRE_INIT_MAX_PAGES;
 	out->max_pages = MAX_PAGES;
-	if (io->kernel_flags2 & WIRE_INIT2_PASSTHROUGH) {
+	if (!io->cached_only && (io->kernel_flags2 & WIRE_INIT2_PASSTHROUGH)) {
 		out->minor = WIRE_MINOR;
 		out->flags |= WIRE_INIT_EXT;
 		out->flags2 |= WIRE_INIT2_PASSTHROUGH;
@@ -100,8 +101,11 @@ int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id
 
 static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 {
-	(void)userdata;
-	return read(fd, buf, len);
+	struct fuse_io *io = userdata;
+	ssize_t n = read(fd, buf, len);
+
+	(void)__atomic_fetch_add(&io->requests, n > 0, __ATOMIC_RELAXED);
+	return n;
 }
 
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
@@ -113,7 +117,7 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
 {
 	conn->max_write = MAX_PAGES * 4096;
-	if (!(conn->capable & FUSE_CAP_PASSTHROUGH))
+	if (io->cached_only || !(conn->capable & FUSE_CAP_PASSTHROUGH))
 		return;
 	conn->want |= FUSE_CAP_PASSTHROUGH;
 	conn->max_backing_stack_depth = STACK_DEPTH;

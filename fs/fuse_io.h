@@ -25,6 +25,8 @@ struct fuse_io {
 	uint64_t init_unique; /* of the INIT request while it is being answered; one thread then */
 	uint32_t kernel_flags2; /* what the kernel offered in INIT */
 	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
+	bool cached_only;       /* set before fuse_io_attach(): do not ask for passthrough */
+	uint64_t requests;      /* atomic: that the kernel has sent */
 };
 
 /* Make @se, whose user data begins with @io, serve the descriptor @dev_fd of /dev/fuse. */

@@ -76,6 +76,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fuse_entry_param e = { .attr_timeout = KEEP_FOREVER, .entry_timeout = KEEP_FOREVER };
 	struct err err = ERR_INIT;
 	struct node node;
+	struct pusher *pusher = session_of(req)->pusher;
 	int r = index_lookup(session_of(req)->idx, parent, name, strlen(name), &node, &err);
 
 	if (r < 0) {
@@ -85,22 +86,25 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (r == 1) {
 		e.ino = node.ino;
 		stat_of_node(&node, &e.attr);
+		pusher_known(pusher, node.ino);
 	}
 	(void)fuse_reply_entry(req, &e);
+	if (r == 1)
+		pusher_looked_up(pusher, &node);
 }
 
-/* Nodes live in the index: there is nothing to forget. */
+/* Nodes live in the index: what there is to forget is which of them the kernel knows. */
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
-	(void)ino;
 	(void)n;
+	pusher_forgotten(session_of(req)->pusher, ino);
 	fuse_reply_none(req);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
-	(void)count;
-	(void)forgets;
+	for (size_t i = 0; i < count; i++)
+		pusher_forgotten(session_of(req)->pusher, forgets[i].ino);
 	fuse_reply_none(req);
 }
 

@@ -45,6 +45,7 @@ static bool add_dot(struct listing *l, const char *name, uint64_t ino, uint64_t 
 
 static int add_entry(void *arg, const struct dir_entry *entry)
 {
+	struct listing *l = arg;
 	struct fuse_entry_param e = {
 		.ino = entry->node.ino,
 		.attr_timeout = KEEP_FOREVER,
@@ -52,7 +53,11 @@ static int add_entry(void *arg, const struct dir_entry *entry)
 	};
 
 	stat_of_node(&entry->node, &e.attr);
-	return add(arg, entry->name, &e, entry->seq + DOTS) ? 0 : 1;
+	if (!add(l, entry->name, &e, entry->seq + DOTS))
+		return 1;
+	if (l->plus)
+		pusher_known(session_of(l->req)->pusher, entry->node.ino);
+	return 0;
 }
 
 static int fill_listing(struct listing *l, struct index *idx, fuse_ino_t ino, uint64_t off,

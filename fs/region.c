@@ -147,8 +147,7 @@ static int find_or_insert(struct region *region, struct object **fresh, bool spa
 	return r;
 }
 
-/* The object of @digest, referenced, or NULL. */
-static struct object *find(struct region *region, const struct digest *digest)
+struct object *region_find(struct region *region, const struct digest *digest)
 {
 	struct object *obj;
 
@@ -162,7 +161,7 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
                struct object **ret)
 {
 	CLEANUP(free) struct object *fresh = NULL;
-	struct object *obj = find(region, digest);
+	struct object *obj = region_find(region, digest);
 	int r;
 
 	if (obj) {

@@ -100,6 +100,9 @@ MUST_CHECK int region_get(struct region *region, const struct digest *digest, ui
 MUST_CHECK int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
                                 struct object **ret);
 
+/* The object for the content of @digest, as a reference; NULL when there is none. */
+struct object *region_find(struct region *region, const struct digest *digest);
+
 struct object *object_ref(struct object *obj);
 
 /* Reference an object that another lock keeps from being freed. Returns false when it is going. */
@@ -108,6 +111,12 @@ MUST_CHECK bool object_try_ref(struct object *obj);
 /* Accepts NULL. The object stays in the region until its room is needed. */
 void object_unref(struct object *obj);
 DEFINE_CLEANUP(struct object *, object_unref)
+
+/*
+ * As object_unref(), but the object's bytes are held elsewhere now: unless somebody else
+ * uses it, it goes at once. With no lock that eviction takes.
+ */
+void object_discard(struct object *obj);
 
 /* Note that the object, which is referenced, is being opened: it goes after all others. */
 void object_touch(struct object *obj);

@@ -166,9 +166,7 @@ static void remove_object(struct region *region, struct object *obj)
 	if (region->evicted)
 		region->evicted(region->evicted_arg, obj);
 	(void)unlinkat(region->root, digest_hex(&obj->digest, name), 0);
-	stats_add(region->stats, STAT_EVICTIONS, 1);
 	(void)pthread_mutex_lock(&region->lock);
-	stats_add(region->stats, STAT_BYTES_EVICTED, placed_bytes(obj));
 	table_remove(&region->objects, &obj->node);
 	ring_remove(region, obj);
 	region->reserved -= room_of(obj->size);
@@ -186,8 +184,19 @@ static void stay(struct region *region, struct object *obj)
 	(void)pthread_mutex_unlock(&region->lock);
 }
 
-/* Decide on @obj, which is leaving. With region->evict_lock held. */
-static void settle(struct region *region, struct object *obj)
+static void count_eviction(struct region *region, const struct object *obj)
+{
+	(void)pthread_mutex_lock(&region->lock);
+	stats_add(region->stats, STAT_EVICTIONS, 1);
+	stats_add(region->stats, STAT_BYTES_EVICTED, placed_bytes(obj));
+	(void)pthread_mutex_unlock(&region->lock);
+}
+
+/*
+ * Decide on @obj, which is leaving: to make room, or because it was discarded. With
+ * region->evict_lock held.
+ */
+static void settle(struct region *region, struct object *obj, bool discard)
 {
 	bool has_to_stay = region->guard &&
 	                   region->guard(region->guard_arg, &obj->digest, obj->size);
@@ -199,9 +208,26 @@ static void settle(struct region *region, struct object *obj)
 	if (has_to_stay) {
 		stay(region, obj);
 	} else {
+		if (!discard)
+			count_eviction(region, obj);
 		remove_object(region, obj);
 		region->n_stayed = 0;
 	}
+}
+
+void object_discard(struct object *obj)
+{
+	struct region *region = obj->region;
+	bool unused;
+
+	(void)pthread_mutex_lock(&region->evict_lock);
+	(void)pthread_mutex_lock(&region->lock);
+	unused = __atomic_sub_fetch(&obj->refs, 1, __ATOMIC_ACQ_REL) == 0;
+	obj->leaving = unused;
+	(void)pthread_mutex_unlock(&region->lock);
+	if (unused)
+		settle(region, obj, /* discard= */ true);
+	(void)pthread_mutex_unlock(&region->evict_lock);
 }
 
 /* Bytes that the objects take, and how many they are. */
@@ -232,7 +258,7 @@ static int evict_down_to(struct region *region, uint64_t limit)
 			region->n_stayed = all_looked_at ? 0 : region->n_stayed;
 			return all_looked_at ? -ENOSPC : -EAGAIN;
 		}
-		settle(region, obj);
+		settle(region, obj, /* discard= */ false);
 	}
 	return 0;
 }

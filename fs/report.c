@@ -38,22 +38,37 @@ static json_t *image_json(const struct session *s, const struct mount_points *po
 {
 	const struct manifest *manifest = image_manifest(session_image(s));
 
-	return json_pack("{so so ss so}", "image", control_text(session_name(s)), "digest",
+	return json_pack("{so so ss so sb}", "image", control_text(session_name(s)), "digest",
 	                 digest_json(&manifest->self.digest), "platform", manifest->platform.name,
-	                 "mountpoints", mountpoints_json(points, session_device(s)));
+	                 "mountpoints", mountpoints_json(points, session_device(s)), "opens_seen",
+	                 !session_small_files(s));
 }
 
-/* Whether every session reads by passthrough; null without a session, for then nobody has asked the kernel. */
+/* A number of opens; null where the kernel opens files by itself. */
+static json_t *opens_json(const struct session *s, uint64_t n)
+{
+	return session_small_files(s) ? json_null() : json_integer((json_int_t)n);
+}
+
+/*
+ * Whether every session that wants to reads by passthrough; null without such a session, for
+ * then nobody has asked the kernel.
+ */
 static json_t *passthrough_json(const struct report_source *src)
 {
+	bool wanted = false;
+
 	for (size_t i = 0; i < src->n_sessions; i++) {
 		struct session_counts counts;
 
+		if (session_small_files(src->sessions[i]))
+			continue;
 		session_counts(src->sessions[i], &counts);
 		if (!counts.passthrough)
 			return json_false();
+		wanted = true;
 	}
-	return src->n_sessions > 0 ? json_true() : json_null();
+	return wanted ? json_true() : json_null();
 }
 
 json_t *report_status(const struct report_source *src)
@@ -72,8 +87,7 @@ json_t *report_status(const struct report_source *src)
 		session_counts(s, &counts);
 		(void)json_object_set_new(mount, "device",
 		                          json_string(device_text(session_device(s), device)));
-		(void)json_object_set_new(mount, "open_files",
-		                          json_integer((json_int_t)counts.open_files));
+		(void)json_object_set_new(mount, "open_files", opens_json(s, counts.open_files));
 		(void)json_array_append_new(mounts, mount);
 	}
 	return json_pack("{si sb si so sI so so}", "version", CONTROL_VERSION, "ok", 1, "pid",
@@ -166,10 +180,11 @@ static json_t *image_stats_json(const struct report_source *src, struct session 
 		json_decref(image);
 		return NULL;
 	}
-	more = json_pack("{sI sI sI sI sI}", "files", (json_int_t)index_info(idx)->n_files, "bytes",
-	                 (json_int_t)index_info(idx)->bytes, "resident_bytes",
-	                 (json_int_t)resident.bytes, "opens_total", (json_int_t)counts.opens,
-	                 "errors_total", (json_int_t)counts.errors);
+	more = json_pack("{sI sI sI so sI sI}", "files", (json_int_t)index_info(idx)->n_files,
+	                 "bytes", (json_int_t)index_info(idx)->bytes, "resident_bytes",
+	                 (json_int_t)resident.bytes, "opens_total", opens_json(s, counts.opens),
+	                 "requests_total", (json_int_t)counts.requests, "errors_total",
+	                 (json_int_t)counts.errors);
 	(void)json_object_update(image, more);
 	return image;
 }

@@ -23,6 +23,7 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 	struct mount_request what = {
 		.image = json_string_value(json_object_get(message, "image")),
 		.platform = json_string_value(json_object_get(message, "platform")),
+		.small_files = json_string_value(json_object_get(message, "small_files")),
 	};
 	const char *directory = json_string_value(json_object_get(message, "directory"));
 	char device_buf[32];

@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "ops.h"
+#include "ops_small.h"
 #include "session_internal.h"
 
 enum {
@@ -125,7 +126,10 @@ static struct session *session_new(const struct session_config *config, struct i
 	s->name = strdup(config->name);
 	s->users = users_new(index_info(s->idx)->n_contents);
 	s->inodes = inodes_new(img, config->engine->region, close_backing, s);
-	if (!s->name || !s->users || !s->inodes) {
+	if (config->small_files)
+		s->pusher = pusher_new(s->idx, config->engine->region);
+	s->io.cached_only = config->small_files;
+	if (!s->name || !s->users || !s->inodes || (config->small_files && !s->pusher)) {
 		session_free(s);
 		return NULL;
 	}
@@ -138,16 +142,20 @@ static int attach_libfuse(struct session *s, int *dev_fd, struct err *err)
 	char program[] = "assetfs";
 	char *argv[] = { program, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct fuse_lowlevel_ops ops = session_ops;
 	int r;
 
-	s->se = fuse_session_new(&args, &session_ops, sizeof(session_ops), s);
+	if (s->pusher)
+		ops_small(&ops);
+	s->se = fuse_session_new(&args, &ops, sizeof(ops), s);
 	fuse_opt_free_args(&args);
 	if (!s->se)
 		return err_set(err, -ENOMEM, "libfuse made no session");
 	r = fuse_io_attach(&s->io, s->se, *dev_fd, err);
-	if (r == 0)
-		(void)TAKE_FD(*dev_fd);
-	return r;
+	if (r < 0)
+		return r;
+	(void)TAKE_FD(*dev_fd);
+	return s->pusher ? pusher_start(s->pusher, s->se, err) : 0;
 }
 
 int session_open(const struct session_config *config, struct image *img, struct session **ret,
@@ -190,6 +198,7 @@ void session_free(struct session *s)
 		fill_cancel(s->engine->fill, s->img);
 	/* Before the descriptor is closed, through which backing ids are taken back. */
 	inodes_free(s->inodes);
+	pusher_free(s->pusher);
 	if (s->se)
 		fuse_session_destroy(s->se);
 	users_free(s->users);
@@ -223,11 +232,17 @@ struct users *session_users(const struct session *s)
 	return s->users;
 }
 
+bool session_small_files(const struct session *s)
+{
+	return s->pusher != NULL;
+}
+
 void session_counts(struct session *s, struct session_counts *ret)
 {
 	*ret = (struct session_counts){
 		.open_files = inodes_open_files(s->inodes),
 		.opens = __atomic_load_n(&s->opens, __ATOMIC_RELAXED),
+		.requests = __atomic_load_n(&s->io.requests, __ATOMIC_RELAXED),
 		.errors = __atomic_load_n(&s->errors, __ATOMIC_RELAXED),
 		.passthrough = fuse_io_passthrough(&s->io),
 	};

@@ -30,6 +30,7 @@ typedef void (*session_ended_fn)(void *arg);
 struct session_config {
 	struct engine *engine; /* borrowed */
 	const char *name;      /* of the image, as the user gave it: the mount's source */
+	bool small_files;      /* serve opens without passthrough: ops_small.h */
 	session_ended_fn ended;
 	void *arg;
 };
@@ -55,10 +56,12 @@ const char *session_name(const struct session *session);
 struct image *session_image(const struct session *session);
 dev_t session_device(const struct session *session); /* st_dev of everything in the mount */
 struct users *session_users(const struct session *session);
+bool session_small_files(const struct session *session);
 
 struct session_counts {
-	uint64_t open_files;
-	uint64_t opens;  /* since it began */
+	uint64_t open_files; /* 0 in a session of small files, as the next: it sees no opens */
+	uint64_t opens;      /* since it began */
+	uint64_t requests;   /* that the kernel has sent */
 	uint64_t errors; /* requests that failed for reasons that lie with us or with the image */
 	bool passthrough;
 };

@@ -6,17 +6,19 @@
 
 #include "fuse_io.h"
 #include "inodes.h"
+#include "pusher.h"
 #include "session.h"
 
 struct session {
 	struct fuse_io io; /* first: fuse_io.h */
 
 	/* constant after session_open() */
-	struct engine *engine;   /* borrowed */
-	struct image *img;       /* owned */
-	struct index *idx;       /* the image's */
-	struct inodes *inodes;   /* owned */
-	struct users *users;     /* owned */
+	struct engine *engine; /* borrowed */
+	struct image *img;     /* owned */
+	struct index *idx;     /* the image's */
+	struct inodes *inodes; /* owned */
+	struct users *users;   /* owned */
+	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
 	struct fuse_session *se; /* owned */
 	char *name;              /* owned */
 	dev_t device;

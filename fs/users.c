@@ -13,12 +13,25 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/table.h"
 
 /* NS_GET_MNTNS_ID of linux/nsfs.h, which Debian 12 does not have yet. */
 #define GET_MOUNT_NAMESPACE_ID _IOR(0xb7, 0x5, uint64_t)
+
+enum {
+	RECENT = 64,
+	RECENT_NS = 10000000,
+};
+
+/* Whose namespace was looked up lately. */
+struct recent {
+	int pid; /* 0: nobody's */
+	uint64_t ns;
+	uint64_t at; /* when, in ns */
+};
 
 struct user {
 	struct table_node node; /* under its namespace's id */
@@ -31,8 +44,9 @@ struct users {
 
 	pthread_mutex_t lock;
 	/* under lock */
-	struct table table; /* struct user */
-	uint64_t *size;     /* owned; of each content that was opened, by id */
+	struct table table;           /* struct user */
+	uint64_t *size;               /* owned; of each content that was opened, by id */
+	struct recent recent[RECENT]; /* by the lowest bits of the pid */
 };
 
 static struct user *user_of(struct table_node *node)
@@ -118,19 +132,47 @@ static struct user *find_or_add(struct users *users, uint64_t ns)
 	return user;
 }
 
-void users_note(struct users *users, int pid, uint64_t id, uint64_t size)
+static uint64_t now_ns(void)
 {
-	uint64_t bit = (uint64_t)1 << (id % 64);
-	struct user *user;
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Lock and find out which namespace @pid is in, or 0. Looking it up costs more than
+ * the rest of an open, so that it is remembered for 10 ms: the kernel cannot come round to
+ * the same pid in that time. A process that moves to another namespace is seen there
+ * when they are over.
+ */
+static uint64_t lock_with_namespace(struct users *users, int pid)
+{
+	struct recent *recent = &users->recent[(unsigned)pid % RECENT];
+	uint64_t now = now_ns();
 	char text[16];
 	uint64_t ns;
 
+	(void)pthread_mutex_lock(&users->lock);
+	if (recent->pid == pid && now - recent->at < RECENT_NS)
+		return recent->ns;
+	(void)pthread_mutex_unlock(&users->lock);
 	(void)snprintf(text, sizeof(text), "%d", pid);
 	ns = namespace_of(text);
-	if (ns == 0 || id / 64 >= users->n_words)
-		return;
 	(void)pthread_mutex_lock(&users->lock);
-	user = find_or_add(users, ns);
+	if (ns != 0)
+		*recent = (struct recent){ .pid = pid, .ns = ns, .at = now };
+	return ns;
+}
+
+void users_note(struct users *users, int pid, uint64_t id, uint64_t size)
+{
+	uint64_t bit = (uint64_t)1 << (id % 64);
+	uint64_t ns = lock_with_namespace(users, pid);
+	struct user *user = NULL;
+
+	if (ns != 0 && id / 64 < users->n_words)
+		user = find_or_add(users, ns);
 	if (user && !(user->opened[id / 64] & bit)) {
 		user->opened[id / 64] |= bit;
 		user->bytes += size;

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A read finds its file by the inode number alone. It keeps nothing between two
+ * requests: once the kernel has a file it asks for it no more.
+ */
+#include "ops_small.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	CONTENTS_MIN = 1000, /* below that nobody would notice */
+	SAMPLES = 16384,
+	LARGE_SHARE = 20, /* one part in so many may be large files' */
+};
+
+#define LARGE ((uint64_t)1 << 20)
+
+/* Largest file that its first read fills whole, to be pushed: as open does elsewhere. */
+#define SYNC_FILL_MAX ((uint64_t)16 << 20)
+
+bool small_files_image(struct index *idx)
+{
+	const struct index_info *info = index_info(idx);
+	uint64_t step = info->n_contents / SAMPLES + 1;
+	uint64_t samples = 0;
+	uint64_t small = 0;
+
+	if (info->n_contents < CONTENTS_MIN)
+		return false;
+	for (uint64_t id = 1; id <= info->n_contents; id += step) {
+		struct content content;
+
+		if (index_content(idx, id, &content, NULL) < 0)
+			return false;
+		samples++;
+		if (content.size <= LARGE)
+			small += content.size;
+	}
+	/* What all contents have together shows large ones that the sample missed. */
+	return (double)small / (double)samples * (double)info->n_contents >=
+	       (double)info->content_bytes * (LARGE_SHARE - 1) / LARGE_SHARE;
+}
+
+/* ENOSYS: the kernel opens files by itself from now on. */
+static void small_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	(void)fuse_reply_err(req, ENOSYS);
+}
+
+/* One READ. */
+struct small_read {
+	struct session *session;
+	struct content content;
+	struct object *obj; /* owned reference, or NULL: no room in the region */
+	uint64_t off;
+	size_t len;
+	void *buf;   /* owned */
+	bool filled; /* bytes were not there */
+};
+
+static void small_read_release(struct small_read *read)
+{
+	object_unref(read->obj);
+	free(read->buf);
+}
+
+static void small_read_release_cleanup(struct small_read *read)
+{
+	small_read_release(read);
+}
+
+/* Find the content of @ino and clamp the read to it. Returns 1, 0 when there is nothing to read, -errno. */
+static int small_read_begin(struct small_read *read, fuse_ino_t ino, struct err *err)
+{
+	struct index *idx = read->session->idx;
+	struct node node;
+	int r = index_node(idx, ino, &node, err);
+
+	if (r < 0)
+		return r;
+	if (r == 0 || !S_ISREG(node.mode))
+		return err_set(err, -ENOENT, "no such file");
+	if (read->off >= node.size)
+		return 0;
+	if (read->len > node.size - read->off)
+		read->len = (size_t)(node.size - read->off);
+	r = index_content(idx, node.content, &read->content, err);
+	if (r < 0)
+		return r;
+	read->buf = malloc(read->len);
+	if (!read->buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	/* Without an object the bytes are read past the region. */
+	(void)!region_get(read->session->engine->region, &read->content.digest, node.size,
+	                  &read->obj);
+	return 1;
+}
+
+/* Bring what is wanted into the object. Returns 0, -ENOSPC, -errno. */
+static int small_fill(struct small_read *read, struct extent_map *map, struct err *err)
+{
+	struct fill *fill = read->session->engine->fill;
+
+	if (!read->obj)
+		return -ENOSPC;
+	/* Damage elsewhere in the file is none of this read's. */
+	if (read->content.size <= SYNC_FILL_MAX && fill_object(fill, map, read->obj, NULL) < 0 &&
+	    object_covers(read->obj, read->off, read->len))
+		return 0;
+	return fill_range(fill, map, read->obj, read->off, read->len, err);
+}
+
+static int small_read_content(struct small_read *read, struct err *err)
+{
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	int r;
+
+	if (!read->obj || !object_covers(read->obj, read->off, read->len)) {
+		r = extent_map_load(read->session->img, &read->content, &map, err);
+		if (r < 0)
+			return r;
+		read->filled = true;
+		r = small_fill(read, map, err);
+		if (r == -ENOSPC)
+			return fill_read(read->session->engine->fill, map, read->off, read->len,
+			                 read->buf, err);
+		if (r < 0)
+			return r;
+	}
+	r = object_read(read->obj, read->buf, read->len, read->off);
+	return r < 0 ? err_set(err, r, "region: %s", strerrordesc_np(-r)) : 0;
+}
+
+/* Valid replies: as op_read(). */
+static void small_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                       struct fuse_file_info *fi)
+{
+	CLEANUP(small_read_release)
+	struct small_read read = {
+		.session = session_of(req),
+		.off = (uint64_t)off,
+		.len = size,
+	};
+	struct err err = ERR_INIT;
+	int r = small_read_begin(&read, ino, &err);
+
+	(void)fi;
+	if (r == 0) {
+		(void)fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	if (r > 0)
+		r = small_read_content(&read, &err);
+	if (r < 0) {
+		reply_failure(req, "read", ino, &err);
+		return;
+	}
+	if (fuse_reply_buf(req, read.buf, read.len) == 0)
+		pusher_sent(read.session->pusher, ino, read.len == read.content.size, read.filled);
+}
+
+void ops_small(struct fuse_lowlevel_ops *ops)
+{
+	ops->open = small_open;
+	ops->read = small_read;
+	ops->release = NULL;
+}
