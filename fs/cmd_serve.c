@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "daemon.h"
 #include "fuse_io.h"
+#include "metrics.h"
 #include "region.h"
 
 static const char help[] =
@@ -21,14 +22,19 @@ static const char help[] =
 	"                          (default $ASSETFS_STORE, else /var/lib/assetfs)\n"
 	"      --region-size SIZE  memory for plain bytes, e.g. 4G (default: half of the\n"
 	"                          machine's memory or of the cgroup's limit)\n"
+	"      --metrics ADDR:PORT serve /metrics, /healthz and /readyz over HTTP\n"
 	"      --auto-exit         end once the last mount is gone\n"
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
 
 static const struct option options[] = {
-	{ "store", required_argument, NULL, 's' }, { "region-size", required_argument, NULL, 'r' },
-	{ "auto-exit", no_argument, NULL, 'a' },   { "log-level", required_argument, NULL, 'l' },
-	{ "help", no_argument, NULL, 'h' },        { NULL, 0, NULL, 0 },
+	{ "store", required_argument, NULL, 's' },
+	{ "region-size", required_argument, NULL, 'r' },
+	{ "metrics", required_argument, NULL, 'm' },
+	{ "auto-exit", no_argument, NULL, 'a' },
+	{ "log-level", required_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
 };
 
 static int set_log_level(const char *name)
@@ -68,6 +74,11 @@ static int apply_option(int option, struct daemon_config *config)
 	case 'r':
 		if (text_parse_size(optarg, &config->region_size) < 0 || config->region_size == 0)
 			break;
+		return -1;
+	case 'm':
+		if (!metrics_address_ok(optarg))
+			break;
+		config->metrics = optarg;
 		return -1;
 	case 'a':
 		config->auto_exit = true;

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "control.h"
+#include "metrics.h"
 #include "notify.h"
 #include "report.h"
 #include "store.h"
@@ -35,6 +36,7 @@ enum {
 	REQUEST_MAX = 64 << 10, /* two paths */
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
+	HEALTH_TIMEOUT_SECONDS = 5,
 };
 
 struct daemon {
@@ -42,10 +44,12 @@ struct daemon {
 	const struct daemon_config *config;
 	struct store *store; /* owned */
 	struct engine engine;
-	int listen_fd; /* owned */
-	int signal_fd; /* owned */
-	int event_fd;  /* owned; written to when a session or a client has ended */
+	int listen_fd;           /* owned */
+	int signal_fd;           /* owned */
+	struct metrics *metrics; /* owned, or NULL */
+	int event_fd;            /* owned; written to when a session or a client has ended */
 	struct timespec started;
+	bool ready; /* atomic; mounts can be asked for */
 
 	pthread_mutex_t sessions_lock;
 	/* under sessions_lock */
@@ -456,6 +460,63 @@ static int block_signals(struct daemon *d, struct err *err)
 	return d->signal_fd < 0 || d->event_fd < 0 ? err_set_errno(err, "signals") : 0;
 }
 
+static json_t *metrics_report(void *arg)
+{
+	CLEANUP(json_decref) json_t *message = json_object();
+	struct err err = ERR_INIT;
+
+	return message ? answer_report(arg, message, /* stats= */ true, &err) : NULL;
+}
+
+/* The lock that every client and every report takes can be had. */
+static bool is_healthy(void *arg)
+{
+	struct daemon *d = arg;
+	struct timespec end;
+
+	(void)clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += HEALTH_TIMEOUT_SECONDS;
+	if (pthread_mutex_timedlock(&d->sessions_lock, &end) != 0)
+		return false;
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	return true;
+}
+
+static bool is_ready(void *arg)
+{
+	const struct daemon *d = arg;
+
+	return __atomic_load_n(&d->ready, __ATOMIC_RELAXED);
+}
+
+static int start_metrics(struct daemon *d, struct err *err)
+{
+	const struct metrics_source source = { .report = metrics_report,
+		                               .healthy = is_healthy,
+		                               .ready = is_ready,
+		                               .arg = d };
+	int r;
+
+	if (!d->config->metrics)
+		return 0;
+	r = metrics_start(d->config->metrics, &source, &d->metrics, err);
+	if (r == 0)
+		log_info("metrics at '%s', port %u", d->config->metrics, metrics_port(d->metrics));
+	return r;
+}
+
+/* A disk that is full is no reason not to serve. */
+static int open_stats(struct daemon *d, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (stats_open(store_dir(d->store), &d->engine.stats, &why) == 0)
+		return 0;
+	log_warn("counters end with the daemon: %s", why.msg);
+	d->engine.stats = stats_private();
+	return d->engine.stats ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
 static int start(struct daemon *d, struct err *err)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -466,19 +527,25 @@ static int start(struct daemon *d, struct err *err)
 	if (r == 0)
 		r = region_open(d->config->region_size, &d->engine.region, err);
 	if (r == 0)
-		r = fill_new(d->engine.region, &d->engine.stats, cores > 0 ? (unsigned)cores : 1,
+		r = open_stats(d, err);
+	if (r == 0)
+		r = fill_new(d->engine.region, d->engine.stats, cores > 0 ? (unsigned)cores : 1,
 		             &d->engine.fill, err);
 	if (r == 0) {
 		d->listen_fd = control_listen(store_dir(d->store), err);
 		r = d->listen_fd < 0 ? d->listen_fd : 0;
 	}
+	if (r == 0)
+		r = start_metrics(d, err);
 	return r;
 }
 
 static void stop(struct daemon *d)
 {
+	metrics_stop(d->metrics);
 	fill_free(d->engine.fill);
 	region_close(d->engine.region);
+	stats_close(d->engine.stats);
 	if (d->listen_fd >= 0)
 		(void)close(d->listen_fd);
 	store_close(d->store);
@@ -502,8 +569,10 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	if (r == 0) {
 		log_info("serving the store '%s', region of %s", config->store,
 		         text_size(config->region_size, size));
+		__atomic_store_n(&d.ready, true, __ATOMIC_RELAXED);
 		notify_ready();
 		r = event_loop(&d, err);
+		__atomic_store_n(&d.ready, false, __ATOMIC_RELAXED);
 	}
 	if (d.store)
 		detach_mounts(&d);

@@ -178,6 +178,7 @@ static int decompress_and_place(struct fill *fill, struct image *img, struct obj
                                 const struct extent *x, struct err *err)
 {
 	struct pooled_reader *pooled = borrow_reader(fill);
+	uint64_t start = stats_clock();
 	const void *plain;
 	int r;
 
@@ -193,6 +194,7 @@ static int decompress_and_place(struct fill *fill, struct image *img, struct obj
 		/* From an object that holds the whole chunk, all others can copy. */
 		if (!is_whole_chunk(x))
 			place_siblings(fill, img, x, plain);
+		stats_took(fill->stats, LATENCY_CHUNK_FILL, start);
 	}
 	return_reader(fill, pooled);
 	return r;

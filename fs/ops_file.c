@@ -106,8 +106,8 @@ static void prepare_passthrough(fuse_req_t req, struct inode *inode, struct obje
 		fuse_io_backing_close(req, id);
 }
 
-/* Count, decide the mode, reply. */
-static void enter(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
+/* Count an open that came in at @start, decide the mode, reply. */
+static void enter(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi, uint64_t start)
 {
 	struct session *s = session_of(req);
 	int backing_id;
@@ -116,7 +116,8 @@ static void enter(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi
 	fi->fh = mode;
 	fi->keep_cache = 1;
 	fi->noflush = 1;
-	stats_add(&s->engine->stats, STAT_OPENS, 1);
+	stats_add(s->engine->stats, STAT_OPENS, 1);
+	stats_took(s->engine->stats, LATENCY_OPEN, start);
 	(void)__atomic_fetch_add(&s->opens, 1, __ATOMIC_RELAXED);
 	/* The opener was killed meanwhile: no release will come. */
 	if (fuse_io_reply_open(req, fi, backing_id) == -ENOENT)
@@ -126,6 +127,7 @@ static void enter(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
+	uint64_t start = stats_clock();
 	struct err err = ERR_INIT;
 	struct inode *inode;
 	struct object *obj;
@@ -145,12 +147,12 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	           inode_content(inode)->size);
 	obj = inode_object(inode);
 	if (obj && object_complete(obj))
-		stats_add(&s->engine->stats, STAT_OPEN_HITS, 1);
+		stats_add(s->engine->stats, STAT_OPEN_HITS, 1);
 	else if (obj)
 		begin_fill(s, inode, ino, obj);
 	if (obj && object_complete(obj))
 		prepare_passthrough(req, inode, obj);
-	enter(req, inode, fi);
+	enter(req, inode, fi, start);
 }
 
 /* Put the @len bytes at @off into @buf: by way of the region, or past it when it is full. */
