@@ -20,27 +20,26 @@ static const char help[] =
 	"      --prometheus       in the text format of Prometheus\n"
 	"      --check CONDITION  print nothing; status 1 unless all is so, e.g.\n"
 	"                         'open_hit_rate>0.95,errors=0'\n"
+	"      --watch[=SECONDS]  on the whole screen, with rates, every 2 SECONDS\n"
 	"      --store DIR        the daemon's store (default $ASSETFS_STORE, else\n"
 	"                         /var/lib/assetfs)\n"
 	"  -h, --help             show this help\n"
 	"      --version          show the version\n";
 
 static const struct option options[] = {
-	{ "json", no_argument, NULL, 'j' },
-	{ "prometheus", no_argument, NULL, 'p' },
-	{ "check", required_argument, NULL, 'c' },
-	{ "store", required_argument, NULL, 's' },
-	{ "version", no_argument, NULL, 'V' },
-	{ "help", no_argument, NULL, 'h' },
-	{ NULL, 0, NULL, 0 },
+	{ "json", no_argument, NULL, 'j' },        { "prometheus", no_argument, NULL, 'p' },
+	{ "check", required_argument, NULL, 'c' }, { "store", required_argument, NULL, 's' },
+	{ "watch", optional_argument, NULL, 'w' }, { "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },        { NULL, 0, NULL, 0 },
 };
 
-enum form { FORM_TABLE, FORM_JSON, FORM_PROMETHEUS, FORM_CHECK };
+enum form { FORM_TABLE, FORM_JSON, FORM_PROMETHEUS, FORM_CHECK, FORM_WATCH };
 
 struct arguments {
 	struct fsstat_source source;
 	enum form form;
 	const char *conditions; /* of FORM_CHECK */
+	double seconds;         /* of FORM_WATCH */
 };
 
 /* TARGET as the daemon knows it: an absolute mount point or image. The caller frees it. */
@@ -100,15 +99,30 @@ static int run(const struct arguments *args)
 {
 	CLEANUP(json_decref) json_t *stats = NULL;
 	struct err err = ERR_INIT;
-	int from = fsstat_load(&args->source, &stats, &err);
+	int from;
 	int status;
 
+	if (args->form == FORM_WATCH)
+		return fsstat_watch(&args->source, args->seconds, &err) < 0 ? complain(&err)
+		                                                            : STATUS_OK;
+	from = fsstat_load(&args->source, &stats, &err);
 	if (from != 0)
 		(void)complain(&err);
 	if (from < 0)
 		return STATUS_FAILED;
 	status = print_form(args, stats);
 	return from == 2 && status == STATUS_OK ? STATUS_FAILED : status;
+}
+
+static int set_interval(struct arguments *args, const char *text)
+{
+	char *end;
+
+	args->seconds = text ? strtod(text, &end) : 2;
+	if (!text || (end != text && *end == '\0' && args->seconds >= 0.1 && args->seconds <= 3600))
+		return -1;
+	(void)fprintf(stderr, "fsstat: '%s' is no interval from 0.1 to 3600 seconds\n", text);
+	return STATUS_USAGE;
 }
 
 /* Returns -1 to go on, or an exit status. */
@@ -132,6 +146,9 @@ static int apply_option(int option, struct arguments *args)
 		args->form = FORM_CHECK;
 		args->conditions = optarg;
 		return -1;
+	case 'w':
+		args->form = FORM_WATCH;
+		return set_interval(args, optarg);
 	default: /* getopt has said what is wrong */
 		return STATUS_USAGE;
 	}
@@ -155,6 +172,7 @@ int main(int argc, char *argv[])
 		return STATUS_USAGE;
 	}
 	if (optind < argc)
-		args.source.target = target = resolve_target(argv[optind]);
+		target = resolve_target(argv[optind]);
+	args.source.target = target;
 	return run(&args);
 }

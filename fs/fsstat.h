@@ -28,11 +28,16 @@ MUST_CHECK int fsstat_load(const struct fsstat_source *source, json_t **ret, str
 /* @value at @key, 0 when there is none. */
 uint64_t fsstat_number(const json_t *object, const char *key);
 
-/* The table: everything, or, for --watch, without a line for each mount point. */
+/* The table, and lines of it. */
 void fsstat_print(const json_t *stats, FILE *out);
+void fsstat_print_latency(const json_t *stats, FILE *out);
+void fsstat_print_sharing(const json_t *stats, FILE *out);
 
 /*
  * Check what @text says, such as "open_hit_rate>0.95,errors=0", of @stats. Returns 1
  * when all is so; 0 when not, @err says what; -EINVAL when @text cannot be understood.
  */
 MUST_CHECK int fsstat_check(const json_t *stats, const char *text, struct err *err);
+
+/* Show the report every @seconds until 'q' or a signal. Returns 0 or -errno. */
+MUST_CHECK int fsstat_watch(const struct fsstat_source *source, double seconds, struct err *err);

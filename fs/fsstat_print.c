@@ -71,20 +71,23 @@ static const char *duration(const json_t *latency, const char *key, char buf[sta
 	return buf;
 }
 
-static void print_latency(const json_t *latency, FILE *out)
+void fsstat_print_latency(const json_t *stats, FILE *out)
 {
+	const json_t *latency = json_object_get(stats, "latency");
 	const json_t *open = json_object_get(latency, "open");
 	const json_t *fill = json_object_get(latency, "chunk_fill");
 	char text[4][RATE_MAX];
 
-	(void)fprintf(
-		out, "latency  opens: half %s, 99 %% %s; fills of a chunk: half %s, 99 %% %s\n",
-		duration(open, "p50_seconds", text[0]), duration(open, "p99_seconds", text[1]),
-		duration(fill, "p50_seconds", text[2]), duration(fill, "p99_seconds", text[3]));
+	(void)fprintf(out, "latency  opens: half %s, 99 %% %s; fills: half %s, 99 %% %s\n",
+	              duration(open, "p50_seconds", text[0]),
+	              duration(open, "p99_seconds", text[1]),
+	              duration(fill, "p50_seconds", text[2]),
+	              duration(fill, "p99_seconds", text[3]));
 }
 
-static void print_sharing(const json_t *sharing, FILE *out)
+void fsstat_print_sharing(const json_t *stats, FILE *out)
 {
+	const json_t *sharing = json_object_get(stats, "sharing");
 	char private[TEXT_SIZE_MAX];
 	char shared[TEXT_SIZE_MAX];
 	char saved[TEXT_SIZE_MAX];
@@ -125,10 +128,10 @@ void fsstat_print(const json_t *stats, FILE *out)
 	if (images)
 		print_region(stats, out);
 	print_cache(json_object_get(stats, "cache"), out);
-	print_latency(json_object_get(stats, "latency"), out);
+	fsstat_print_latency(stats, out);
 	if (!images)
 		return;
-	print_sharing(json_object_get(stats, "sharing"), out);
+	fsstat_print_sharing(stats, out);
 	(void)fprintf(out, "\n%10s %10s %10s %10s %7s  %s\n", "FILES", "SIZE", "RESIDENT", "OPENS",
 	              "ERRORS", "IMAGE");
 	json_array_foreach(images, i, image)

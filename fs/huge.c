@@ -109,7 +109,7 @@ static void add_object(void *arg, struct object *obj)
 {
 	struct sum *sum = arg;
 	CLEANUP(close) int fd = -1;
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int r;
 
 	/* tmpfs puts no huge page into a file that is smaller than one. */

@@ -147,6 +147,7 @@ static enum MHD_Result reply_state(struct MHD_Connection *connection, bool good)
 	            : reply_line(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "not now");
 }
 
+/* The library's signature. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **state)

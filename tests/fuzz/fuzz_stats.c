@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CLEANUP(free) char *text = NULL;
 	static struct stats page;
 	static struct stats again;
-	size_t len;
+	size_t len = 0;
 
 	if (stats_parse(data, size, &page) < 0)
 		return 0;
