@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "daemon.h"
 #include "fuse_io.h"
+#include "metrics.h"
 #include "region.h"
 
 static const char help[] =
@@ -25,6 +26,7 @@ static const char help[] =
 	"                          memory or of the cgroup's limit)\n"
 	"      --fill-threads N    threads that may fill at once what nobody waits for\n"
 	"                          (default: half of the processors)\n"
+	"      --metrics ADDR:PORT serve /metrics, /healthz and /readyz over HTTP\n"
 	"      --auto-exit         end once the last mount is gone\n"
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
@@ -34,6 +36,7 @@ static const struct option options[] = {
 	{ "region", required_argument, NULL, 'R' },
 	{ "region-size", required_argument, NULL, 'r' },
 	{ "fill-threads", required_argument, NULL, 't' },
+	{ "metrics", required_argument, NULL, 'm' },
 	{ "auto-exit", no_argument, NULL, 'a' },
 	{ "log-level", required_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
@@ -98,6 +101,11 @@ static int apply_option(int option, struct daemon_config *config)
 	case 't':
 		if (parse_threads(optarg, &config->fill_threads) < 0)
 			break;
+		return -1;
+	case 'm':
+		if (!metrics_address_ok(optarg))
+			break;
+		config->metrics = optarg;
 		return -1;
 	case 'a':
 		config->auto_exit = true;

@@ -58,21 +58,36 @@ int control_listen(int store_dir, struct err *err)
 	return TAKE_FD(fd);
 }
 
-int control_connect(const char *path, struct err *err)
+static int silent(const char *path, struct err *err)
+{
+	return err_set(err, -ETIMEDOUT, "the daemon of the store '%s' does not answer", path);
+}
+
+/* As control_connect(); calls on the descriptor wait for @seconds, 0 for ever. */
+static int connect_within(const char *path, unsigned seconds, struct err *err)
 {
 	CLEANUP(close) int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct timeval timeout = { .tv_sec = seconds };
 	struct sockaddr_un addr = address(dir);
 
-	if (fd < 0)
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
 		return err_set_errno(err, "socket");
 	if (dir >= 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0)
 		return TAKE_FD(fd);
 	if (errno == ENOENT || errno == ECONNREFUSED)
 		return err_set(err, -ENOTCONN, "no daemon serves the store '%s'", path);
+	if (errno == EAGAIN)
+		return silent(path, err);
 	if (errno == EACCES || errno == EPERM)
 		return err_set(err, -errno, "the daemon of the store '%s' answers root only", path);
 	return err_set_errno(err, "the daemon of the store '%s'", path);
+}
+
+int control_connect(const char *path, struct err *err)
+{
+	return connect_within(path, 0, err);
 }
 
 bool control_peer_allowed(int fd)
@@ -216,10 +231,10 @@ int control_receive(int fd, size_t max, json_t **ret, int *ret_fd, struct err *e
 	return r;
 }
 
-int control_call(const char *path, const json_t *request, json_t **ret, int *ret_fd,
-                 struct err *err)
+static int call(const char *path, const json_t *request, unsigned seconds, json_t **ret,
+                int *ret_fd, struct err *err)
 {
-	CLEANUP(close) int fd = control_connect(path, err);
+	CLEANUP(close) int fd = connect_within(path, seconds, err);
 	CLEANUP(json_decref) json_t *answer = NULL;
 	CLEANUP(close) int got = -1;
 	int r;
@@ -230,6 +245,8 @@ int control_call(const char *path, const json_t *request, json_t **ret, int *ret
 	if (r < 0)
 		return err_set(err, r, "the daemon of the store '%s' does not listen", path);
 	r = control_receive(fd, ANSWER_MAX, &answer, &got, err);
+	if (r == -EAGAIN)
+		return silent(path, err);
 	if (r < 0)
 		return r;
 	if (!json_is_true(json_object_get(answer, "ok"))) {
@@ -243,4 +260,16 @@ int control_call(const char *path, const json_t *request, json_t **ret, int *ret
 	if (ret_fd)
 		*ret_fd = TAKE_FD(got);
 	return 0;
+}
+
+int control_call(const char *path, const json_t *request, json_t **ret, int *ret_fd,
+                 struct err *err)
+{
+	return call(path, request, 0, ret, ret_fd, err);
+}
+
+int control_call_within(const char *path, const json_t *request, unsigned seconds, json_t **ret,
+                        struct err *err)
+{
+	return call(path, request, seconds, ret, NULL, err);
 }

@@ -67,3 +67,7 @@ MUST_CHECK int control_parse(const char *text, size_t len, json_t **ret, struct 
  */
 MUST_CHECK int control_call(const char *path, const json_t *request, json_t **ret, int *ret_fd,
                             struct err *err);
+
+/* As control_call(), but -ETIMEDOUT when @seconds pass without a sign of the daemon. */
+MUST_CHECK int control_call_within(const char *path, const json_t *request, unsigned seconds,
+                                   json_t **ret, struct err *err);

@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "control.h"
+#include "metrics.h"
 #include "mountinfo.h"
 #include "notify.h"
 
@@ -36,6 +37,7 @@ enum {
 	REQUEST_MAX = 64 << 10, /* two paths */
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
+	HEALTH_TIMEOUT_SECONDS = 5,
 };
 
 void daemon_wake(void *arg)
@@ -240,11 +242,66 @@ static int block_signals(struct daemon *d, struct err *err)
 	return d->signal_fd < 0 || d->event_fd < 0 ? err_set_errno(err, "signals") : 0;
 }
 
+static json_t *metrics_report(void *arg)
+{
+	struct err err = ERR_INIT;
+
+	return daemon_stats(arg, NULL, &err);
+}
+
+/* The lock that every client and every report takes can be had. */
+static bool is_healthy(void *arg)
+{
+	struct daemon *d = arg;
+	struct timespec end;
+
+	(void)clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += HEALTH_TIMEOUT_SECONDS;
+	if (pthread_mutex_timedlock(&d->sessions_lock, &end) != 0)
+		return false;
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	return true;
+}
+
+static bool is_ready(void *arg)
+{
+	const struct daemon *d = arg;
+
+	return __atomic_load_n(&d->ready, __ATOMIC_RELAXED);
+}
+
+static int start_metrics(struct daemon *d, struct err *err)
+{
+	const struct metrics_source source = { .report = metrics_report,
+		                               .healthy = is_healthy,
+		                               .ready = is_ready,
+		                               .arg = d };
+	int r;
+
+	if (!d->config->metrics)
+		return 0;
+	r = metrics_start(d->config->metrics, &source, &d->metrics, err);
+	if (r == 0)
+		log_info("metrics at '%s', port %u", d->config->metrics, metrics_port(d->metrics));
+	return r;
+}
+
+/* A disk that is full is no reason not to serve. */
+static int open_stats(struct daemon *d, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (stats_open(store_dir(d->store), &d->engine.stats, &why) == 0)
+		return 0;
+	log_warn("counters end with the daemon: %s", why.msg);
+	d->engine.stats = stats_private();
+	return d->engine.stats ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
 static int start(struct daemon *d, struct err *err)
 {
-	const struct region_config region = { .size = d->config->region_size,
-		                              .directory = d->config->region_directory,
-		                              .stats = &d->engine.stats };
+	struct region_config region = { .size = d->config->region_size,
+		                        .directory = d->config->region_directory };
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned n_cores = cores > 0 ? (unsigned)cores : 1;
 	int r = block_signals(d, err);
@@ -252,28 +309,35 @@ static int start(struct daemon *d, struct err *err)
 	if (r == 0)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)
+		r = open_stats(d, err);
+	region.stats = d->engine.stats;
+	if (r == 0)
 		r = region_open(&region, &d->engine.region, err);
 	if (r == 0) {
 		d->pins = pins_new(d->engine.region);
 		r = d->pins ? 0 : err_set(err, -ENOMEM, "out of memory");
 	}
 	if (r == 0)
-		r = fill_new(d->engine.region, &d->engine.stats, n_cores,
+		r = fill_new(d->engine.region, d->engine.stats, n_cores,
 		             d->config->fill_threads ? d->config->fill_threads : (n_cores + 1) / 2,
 		             &d->engine.fill, err);
 	if (r == 0) {
 		d->listen_fd = control_listen(store_dir(d->store), err);
 		r = d->listen_fd < 0 ? d->listen_fd : 0;
 	}
+	if (r == 0)
+		r = start_metrics(d, err);
 	return r;
 }
 
 static void stop(struct daemon *d)
 {
+	metrics_stop(d->metrics);
 	fill_free(d->engine.fill);
 	pins_free(d->pins);
 	region_close(d->engine.region);
 	store_close(d->store); /* before listen_fd: see there */
+	stats_close(d->engine.stats);
 	if (d->listen_fd >= 0)
 		(void)close(d->listen_fd);
 	if (d->signal_fd >= 0)
@@ -297,8 +361,10 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 		log_info("serving the store '%s', region of %s %s", config->store,
 		         text_size(config->region_size, size),
 		         config->region_directory ? config->region_directory : "in memory");
+		__atomic_store_n(&d.ready, true, __ATOMIC_RELAXED);
 		notify_ready();
 		r = event_loop(&d, err);
+		__atomic_store_n(&d.ready, false, __ATOMIC_RELAXED);
 	} else {
 		notify_failed(r);
 	}

@@ -15,6 +15,7 @@ struct daemon_config {
 	const char *region_directory; /* NULL: in memory */
 	uint64_t region_size;         /* bytes */
 	unsigned fill_threads;        /* that do background fill at once; 0: half of the cores */
+	const char *metrics;          /* HOST:PORT to serve them at; NULL: nowhere */
 	bool auto_exit;               /* end once the last mount is gone */
 };
 

@@ -16,11 +16,14 @@ struct daemon {
 	const struct daemon_config *config;
 	struct store *store; /* owned */
 	struct engine engine;
-	struct pins *pins; /* owned */
-	int listen_fd;     /* owned */
-	int signal_fd;     /* owned */
-	int event_fd;      /* owned; written to when a session or a client has ended */
+	struct pins *pins;       /* owned */
+	struct metrics *metrics; /* owned, or NULL */
+	int listen_fd;           /* owned */
+	int signal_fd;           /* owned */
+	int event_fd;            /* owned; written to when a session or a client has ended */
 	struct timespec started;
+
+	bool ready; /* atomic; mounts can be asked for */
 
 	/* the main thread's */
 	struct client *clients; /* owned; those that are served */
@@ -49,6 +52,9 @@ MUST_CHECK int daemon_open_image(struct daemon *d, const struct mount_request *r
 /* Returns the descriptor of a detached mount of the image, which the caller closes, or -errno. */
 MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *request,
                             dev_t *ret_device, struct err *err);
+
+/* What `fsstat` shows: report_stats(). NULL with @err filled when @target is unknown. Any thread. */
+json_t *daemon_stats(struct daemon *d, const char *target, struct err *err);
 
 /* A client's request. */
 struct request {

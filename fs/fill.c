@@ -193,6 +193,7 @@ static int decompress_and_place(struct fill *fill, struct image *img, const stru
                                 const struct extent *x, struct err *err)
 {
 	struct pooled_reader *pooled = borrow_reader(fill);
+	uint64_t start = stats_clock();
 	int r;
 
 	if (!pooled)
@@ -205,6 +206,8 @@ static int decompress_and_place(struct fill *fill, struct image *img, const stru
 		r = place_from_buffer(fill, img, pooled->reader, t->obj, x, err);
 	}
 	return_reader(fill, pooled);
+	if (r >= 0)
+		stats_took(fill->stats, LATENCY_CHUNK_FILL, start);
 	return r < 0 ? r : 0;
 }
 

@@ -30,6 +30,7 @@ void reply_failure(fuse_req_t req, const char *op, fuse_ino_t ino, const struct 
 	char path[256];
 
 	(void)__atomic_fetch_add(&s->errors, 1, __ATOMIC_RELAXED);
+	stats_add(s->engine->stats, STAT_ERRORS, 1);
 	if (log_allowed(&limit)) {
 		index_path(s->idx, ino, path, sizeof(path));
 		log_err("%s '%s' of %s: %s", op, path, s->name, err->msg);

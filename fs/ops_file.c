@@ -107,9 +107,9 @@ static void prepare_passthrough(struct fuse_io *io, struct inode *inode, struct 
 		fuse_io_backing_close(io, id);
 }
 
-/* Count, decide the mode, reply. */
+/* Count an open that came in at @start, decide the mode, reply. */
 static void enter(fuse_req_t req, struct inode *inode, struct object *obj,
-                  struct fuse_file_info *fi)
+                  struct fuse_file_info *fi, uint64_t start)
 {
 	struct session *s = session_of(req);
 	int backing_id;
@@ -118,7 +118,8 @@ static void enter(fuse_req_t req, struct inode *inode, struct object *obj,
 	fi->fh = mode;
 	fi->keep_cache = 1;
 	fi->noflush = 1;
-	stats_add(&s->engine->stats, STAT_OPENS, 1);
+	stats_add(s->engine->stats, STAT_OPENS, 1);
+	stats_took(s->engine->stats, LATENCY_OPEN, start);
 	(void)__atomic_fetch_add(&s->opens, 1, __ATOMIC_RELAXED);
 	/* The opener was killed meanwhile: no release will come. */
 	if (fuse_io_reply_open(req, fi, backing_id) == -ENOENT)
@@ -127,7 +128,7 @@ static void enter(fuse_req_t req, struct inode *inode, struct object *obj,
 
 /* Open a file that is not empty. */
 static void open_inode(fuse_req_t req, fuse_ino_t ino, struct inode *inode,
-                       struct fuse_file_info *fi)
+                       struct fuse_file_info *fi, uint64_t start)
 {
 	struct session *s = session_of(req);
 	CLEANUP(object_unref) struct object *obj = inode_object(inode);
@@ -137,17 +138,18 @@ static void open_inode(fuse_req_t req, fuse_ino_t ino, struct inode *inode,
 	if (obj) {
 		object_touch(obj);
 		if (object_complete(obj))
-			stats_add(&s->engine->stats, STAT_OPEN_HITS, 1);
+			stats_add(s->engine->stats, STAT_OPEN_HITS, 1);
 		else
 			begin_fill(s, inode, ino, obj);
 		if (object_complete(obj))
 			prepare_passthrough(&s->io, inode, obj);
 	}
-	enter(req, inode, obj, fi);
+	enter(req, inode, obj, fi, start);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	uint64_t start = stats_clock();
 	CLEANUP(inode_put) struct inode *inode = NULL;
 	struct err err = ERR_INIT;
 	int r = inodes_get(session_of(req)->inodes, ino, &inode, &err);
@@ -155,7 +157,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (r < 0) {
 		reply_failure(req, "open", ino, &err);
 	} else if (r > 0) {
-		open_inode(req, ino, inode, fi);
+		open_inode(req, ino, inode, fi, start);
 	} else {
 		fi->fh = OPEN_EMPTY;
 		fi->keep_cache = 1;

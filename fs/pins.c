@@ -87,21 +87,24 @@ static void remove_ended(struct pins *pins)
 	(void)remove_if(pins, is_over, &time);
 }
 
-static void add_resident(void *arg, const struct digest *digest, uint64_t placed_bytes)
+static void add_resident(void *arg, struct object *obj)
 {
 	struct pin *pin = arg;
 	struct content content;
 
-	if (index_find_content(image_index(pin->img), digest, &content, NULL) == 1)
-		pin->resident += placed_bytes;
+	if (index_find_content(image_index(pin->img), object_digest(obj), &content, NULL) == 1)
+		pin->resident += object_placed_bytes(obj);
 }
 
-/* Count what the region has of the image, unless that was done a moment ago. */
-static void count_resident(struct pins *pins, struct pin *pin)
+/*
+ * Count what the region has of the image, unless that was done a moment ago. The object of @size bytes
+ * that is to go is not among what region_each() visits.
+ */
+static void count_resident(struct pins *pins, struct pin *pin, uint64_t size)
 {
 	if (pin->counted != 0 && now() - pin->counted <= COUNT_VALID)
 		return;
-	pin->resident = 0;
+	pin->resident = size;
 	pin->counted = now();
 	/* Without memory nothing counts as resident, and everything stays. */
 	if (region_each(pins->region, add_resident, pin) < 0)
@@ -113,7 +116,7 @@ static bool keeps(struct pins *pins, struct pin *pin, uint64_t size)
 {
 	if (pin->floor == PIN_ALL)
 		return true;
-	count_resident(pins, pin);
+	count_resident(pins, pin, size);
 	return pin->resident < size || pin->resident - size < pin->floor;
 }
 

@@ -268,6 +268,16 @@ uint64_t placed_bytes(const struct object *obj)
 	return obj->complete ? obj->size : ranges_bytes(&obj->placed);
 }
 
+uint64_t object_placed_bytes(struct object *obj)
+{
+	uint64_t bytes;
+
+	(void)pthread_mutex_lock(&obj->region->lock);
+	bytes = placed_bytes(obj);
+	(void)pthread_mutex_unlock(&obj->region->lock);
+	return bytes;
+}
+
 /*
  * Give the file its size. On disk it gets its room with it: a reader that maps a
  * hole could not be told of a full disk. Two threads may do it at once: both
@@ -365,29 +375,41 @@ int object_read(struct object *obj, void *buf, size_t len, uint64_t off)
 	return fd < 0 ? fd : io_pread(fd, buf, len, off);
 }
 
-struct object_state {
-	struct digest digest;
-	uint64_t placed_bytes;
-};
+/* The object of @digest, referenced; NULL when there is none or it is going. */
+static struct object *find_staying(struct region *region, const struct digest *digest)
+{
+	struct object *obj = NULL;
+
+	(void)pthread_mutex_lock(&region->lock);
+	for (struct table_node *n = table_first(&region->objects, digest_key(digest)); n && !obj;
+	     n = table_next(n)) {
+		if (digest_equal(&object_of(n)->digest, digest) && !object_of(n)->leaving)
+			obj = object_ref(object_of(n));
+	}
+	(void)pthread_mutex_unlock(&region->lock);
+	return obj;
+}
 
 int region_each(struct region *region, region_object_fn fn, void *arg)
 {
-	CLEANUP(free) struct object_state *list = NULL;
+	CLEANUP(free) struct digest *list = NULL;
 	size_t n = 0;
 
 	(void)pthread_mutex_lock(&region->lock);
 	list = calloc(region->objects.n + 1, sizeof(*list));
 	for (struct table_node *node = NULL;
 	     list && (node = table_walk(&region->objects, node)) != NULL;) {
-		const struct object *obj = object_of(node);
-
-		if (has_bytes(obj))
-			list[n++] = (struct object_state){ obj->digest, placed_bytes(obj) };
+		if (has_bytes(object_of(node)))
+			list[n++] = object_of(node)->digest;
 	}
 	(void)pthread_mutex_unlock(&region->lock);
 	if (!list)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++)
-		fn(arg, &list[i].digest, list[i].placed_bytes);
+	for (size_t i = 0; i < n; i++) {
+		CLEANUP(object_unref) struct object *obj = find_staying(region, &list[i]);
+
+		if (obj)
+			fn(arg, obj);
+	}
 	return 0;
 }

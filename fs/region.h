@@ -157,6 +157,9 @@ bool object_covers(struct object *obj, uint64_t off, uint64_t len);
 /* Whether any of the @len bytes at @off is placed. */
 bool object_touches(struct object *obj, uint64_t off, uint64_t len);
 
+/* Number of placed bytes. */
+uint64_t object_placed_bytes(struct object *obj);
+
 /*
  * Write @len verified bytes at @off and mark them placed. Returns 0, -ENOSPC,
  * -ENOMEM or -errno; after a failure the range is not marked.
@@ -193,6 +196,9 @@ MUST_CHECK int object_read(struct object *obj, void *buf, size_t len, uint64_t o
 /* What the fill layer keeps with an object; NULL at first. Serialised by that layer. */
 void **object_notes(struct object *obj);
 
-/* Visit every object that has a placed byte, as it was when the call began. */
-typedef void (*region_object_fn)(void *arg, const struct digest *digest, uint64_t placed_bytes);
+/*
+ * Visit every object that has a placed byte when the call begins and that is neither gone nor going
+ * at its turn; referenced for the time of its visit.
+ */
+typedef void (*region_object_fn)(void *arg, struct object *obj);
 MUST_CHECK int region_each(struct region *region, region_object_fn fn, void *arg);

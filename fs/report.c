@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "huge.h"
+#include "stats_json.h"
 
 const char *device_text(dev_t device, char buf[static 32])
 {
@@ -96,45 +98,17 @@ json_t *report_status(const struct report_source *src)
 	                 "mounts", mounts);
 }
 
-static json_int_t stat(const struct report_source *src, enum stat_counter which)
-{
-	return (json_int_t)stats_get(&src->engine->stats, which);
-}
-
-/* A share of nothing is nothing: null. */
-static json_t *rate_json(json_int_t part, json_int_t whole)
-{
-	return whole > 0 ? json_real((double)part / (double)whole) : json_null();
-}
-
-static json_t *cache_json(const struct report_source *src)
-{
-	json_int_t opens = stat(src, STAT_OPENS);
-	json_int_t open_hits = stat(src, STAT_OPEN_HITS);
-	json_int_t requests = stat(src, STAT_CHUNK_REQUESTS);
-	json_int_t hits = stat(src, STAT_CHUNK_HITS);
-
-	return json_pack("{sI sI sI sI sI sI sI sI sI so so}", "opens_total", opens,
-	                 "open_hits_total", open_hits, "chunk_requests_total", requests,
-	                 "chunk_hits_total", hits, "chunks_decompressed_total",
-	                 stat(src, STAT_CHUNKS_DECOMPRESSED), "chunks_decompressed_again_total",
-	                 stat(src, STAT_CHUNKS_DECOMPRESSED_AGAIN), "chunks_copied_total",
-	                 stat(src, STAT_CHUNKS_COPIED), "chunks_past_region_total",
-	                 stat(src, STAT_CHUNKS_PAST_REGION), "bytes_decompressed_total",
-	                 stat(src, STAT_BYTES_DECOMPRESSED), "open_hit_rate",
-	                 rate_json(open_hits, opens), "chunk_hit_rate", rate_json(hits, requests));
-}
-
 static json_t *region_json(const struct report_source *src)
 {
 	struct region_usage usage;
+	uint64_t huge;
+	bool known = huge_bytes(src->engine->region, src->engine->stats, &huge) == 0;
 
 	region_usage(src->engine->region, &usage);
-	return json_pack("{ss sI sI sI sI sI sI}", "kind", usage.in_memory ? "memory" : "disk",
+	return json_pack("{ss sI sI sI so}", "kind", usage.in_memory ? "memory" : "disk",
 	                 "size_bytes", (json_int_t)usage.size, "used_bytes", (json_int_t)usage.used,
-	                 "objects", (json_int_t)usage.objects, "evictions_total",
-	                 stat(src, STAT_EVICTIONS), "bytes_evicted_total",
-	                 stat(src, STAT_BYTES_EVICTED), "full_total", stat(src, STAT_REGION_FULL));
+	                 "objects", (json_int_t)usage.objects, "huge_bytes",
+	                 known ? json_integer((json_int_t)huge) : json_null());
 }
 
 static json_t *sharing_json(const struct report_source *src)
@@ -157,13 +131,13 @@ struct resident {
 	uint64_t bytes;
 };
 
-static void add_resident(void *arg, const struct digest *digest, uint64_t placed_bytes)
+static void add_resident(void *arg, struct object *obj)
 {
 	struct resident *resident = arg;
 	struct content content;
 
-	if (index_find_content(resident->idx, digest, &content, NULL) == 1)
-		resident->bytes += placed_bytes;
+	if (index_find_content(resident->idx, object_digest(obj), &content, NULL) == 1)
+		resident->bytes += object_placed_bytes(obj);
 }
 
 static json_t *image_stats_json(const struct report_source *src, struct session *s,
@@ -203,7 +177,7 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 	CLEANUP(json_decref) json_t *images = json_array();
-	json_t *report;
+	CLEANUP(json_decref) json_t *report = NULL;
 
 	(void)!mount_points_load(&points, NULL);
 	for (size_t i = 0; i < src->n_sessions; i++) {
@@ -214,12 +188,13 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 	if (target && json_array_size(images) == 0)
 		return err_set(err, -ENOENT,
 		               "'%s' is neither a mount point nor an image of this daemon", target);
-	report = json_pack("{si sb sI so so so so sO}", "version", CONTROL_VERSION, "ok", 1,
-	                   "uptime_seconds", (json_int_t)src->uptime_seconds, "passthrough",
-	                   passthrough_json(src), "region", region_json(src), "cache",
-	                   cache_json(src), "sharing", sharing_json(src), "images", images);
-	if (!report)
+	report = json_pack("{si sb ss si sI so so so sO}", "version", CONTROL_VERSION, "ok", 1,
+	                   "source", "daemon", "pid", (int)getpid(), "uptime_seconds",
+	                   (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
+	                   "region", region_json(src), "sharing", sharing_json(src), "images",
+	                   images);
+	if (!report || stats_add_json(src->engine->stats, report) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	*ret = report;
+	*ret = TAKE_PTR(report);
 	return 0;
 }

@@ -76,11 +76,16 @@ static json_t *answer_status(struct daemon *d, struct request *request, struct e
 	return answer;
 }
 
+json_t *daemon_stats(struct daemon *d, const char *target, struct err *err)
+{
+	return answer_report(d, target, /* stats= */ true, err);
+}
+
 static json_t *answer_stats(struct daemon *d, struct request *request, struct err *err)
 {
 	const json_t *target = json_object_get(request->message, "target");
 
-	return answer_report(d, json_string_value(target), /* stats= */ true, err);
+	return daemon_stats(d, json_string_value(target), err);
 }
 
 /* Nothing more is to be said. */

@@ -19,7 +19,7 @@
 struct engine {
 	struct region *region; /* owned by the daemon */
 	struct fill *fill;     /* owned by the daemon */
-	struct stats stats;
+	struct stats *stats;   /* owned by the daemon */
 };
 
 struct session;

@@ -5,6 +5,7 @@
  *
  *	STORE/lock               flock(2), holds the daemon's pid as text
  *	STORE/control.sock       fs/control.h
+ *	STORE/stats              fs/stats.h
  *	STORE/assetfs.log        of a daemon that `assetfs mount` has started
  *	STORE/indexes/HEX.sqlite index databases, by the digest of their layer
  */

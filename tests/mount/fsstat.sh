@@ -80,6 +80,13 @@ one_user() {
 wait_for one_user || fail "users that have ended are still counted"
 
 note "forms"
+# valid: standard input is what docs/fsstat.schema.json says
+valid() {
+	python3 -c 'import json, jsonschema, sys
+jsonschema.validate(json.load(sys.stdin), json.load(open(sys.argv[1])))' "$SOURCE_ROOT/docs/fsstat.schema.json"
+}
+"$FSSTAT" --json | valid || fail "--json is not as its schema says"
+"$FSSTAT" --json | jq 'del(.cache.opens_total)' | valid 2>/dev/null && fail "the schema takes anything"
 "$FSSTAT" --json | jq -e '.version == 1 and (.uptime_seconds >= 0) and (.passthrough | type == "boolean")
 	and (.region.size_bytes >= .region.used_bytes) and .region.kind == "memory"
 	and (.images | length == 1) and .images[0].errors_total == 0' >/dev/null || fail "$("$FSSTAT" --json)"
@@ -89,4 +96,47 @@ grep -q "$T/layout:v1" "$T/table" || fail "the table does not name the image: $(
 grep -q "$T/layout:v1" "$T/table" || fail "the table of $MNT does not name the image: $(cat "$T/table")"
 check_eq "target by mount point" "$("$FSSTAT" --json "$MNT" | jq '.images | length')" 1
 expect_failure 1 "nowhere" "$FSSTAT" "$T/nowhere"
+
+note "conditions"
+"$FSSTAT" --check 'open_hit_rate>0.5,errors=0,chunks_decompressed_again=0,open_p99_seconds<60,users>=1' ||
+	fail "conditions that hold fail"
+expect_failure 1 "^fsstat: open_hit_rate is .*, not > 1; errors is 0, not >= 1$" \
+	"$FSSTAT" --check 'open_hit_rate>1,users>=1,errors>=1'
+for wrong in '' open_hit_rate 'open_hit_rate>' 'open_hit_rate>x' 'errors=0,,' 'errors=>0' 'nonsense=0' 'cache=0'; do
+	expect_failure 2 "condition|no number" "$FSSTAT" --check "$wrong"
+done
+
+note "a daemon that is stuck: its page"
+totals() {
+	"$FSSTAT" --json 2>/dev/null | jq -cS '[.cache, .latency, .counting_since]'
+}
+before=$(totals)
+pid=$(daemon_pid)
+kill -STOP "$pid"
+check_eq "counters of a daemon that is stuck" "$(totals)" "$before"
+"$FSSTAT" --json 2>"$T/stderr" | jq -e --argjson pid "$pid" '.source == "page" and .pid == $pid' >/dev/null ||
+	fail "not from the page: $("$FSSTAT" --json)"
+grep -q "does not answer" "$T/stderr" || fail "fsstat does not say that the daemon is stuck: $(cat "$T/stderr")"
+"$FSSTAT" --json 2>/dev/null | valid || fail "--json from the page is not as its schema says"
+"$FSSTAT" 2>/dev/null | grep -q "^opens " || fail "no table from the page"
+"$FSSTAT" --prometheus 2>/dev/null | grep -q "^assetfs_opens_total " || fail "no metrics from the page"
+"$FSSTAT" --check errors=0 2>/dev/null || fail "errors=0 does not hold"
+kill -CONT "$pid"
+check_eq "source" "$(field .source)" daemon
+
+note "a daemon that is killed, and the next one: counters go on"
+expect_log "detached|dead"
+kill -KILL "$pid"
+wait_for no_daemon || fail "the daemon does not end"
+status=0
+"$FSSTAT" --json >"$T/stdout" 2>"$T/stderr" || status=$?
+check_eq "status without a daemon" "$status" 1
+grep -q "no daemon" "$T/stderr" || fail "fsstat does not say that no daemon runs: $(cat "$T/stderr")"
+check_eq "counters of a daemon that is dead" "$(totals)" "$before"
+umount "$MNT"
+"$ASSETFS" mount "$T/layout:v1" "$MNT"
+check_eq "counters of the next daemon" "$(totals)" "$before"
+opens=$(counter opens_total)
+cmp "$src/one" "$MNT/one"
+expect opens_total=$((opens + 1))
 "$ASSETFS" umount "$MNT"

@@ -63,4 +63,5 @@ note "huge pages"
 # What the kernel itself keeps in the middle of free memory may cost a few.
 huge=$(sed -n 's/.*shmem_pmd_kib=\([0-9]*\).*/\1/p' "$T/touch.out")
 ((huge >= 262144 * 9 / 10)) || fail "only $huge KiB of 262144 are mapped by huge pages"
+check_eq "huge pages in fsstat" "$("$FSSTAT" --json | jq .region.huge_bytes)" $((huge * 1024))
 "$ASSETFS" umount "$MNT"

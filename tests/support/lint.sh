@@ -84,6 +84,7 @@ layers() {
 	forbid 'sqlite3\.h' 'index/index[a-z_]*\.[ch]|tests/.*' "${c_files[@]}" || r=1
 	forbid 'zstd[a-z_]*\.h' 'index/codec\.c|tests/.*' "${c_files[@]}" || r=1
 	forbid '(fuse3?/)?fuse[a-z_]*\.h' 'fs/.*|tests/.*' "${c_files[@]}" || r=1
+	forbid 'microhttpd\.h' 'fs/metrics\.c' "${c_files[@]}" || r=1
 	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(fs|index|packer)/')
 	found=$(quoted_includes "${rooms[@]}")
 	[[ -z $found ]] || {
