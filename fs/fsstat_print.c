@@ -30,10 +30,12 @@ static void print_region(const json_t *stats, FILE *out)
 	              json_is_true(passthrough)      ? "on"
 	              : json_is_boolean(passthrough) ? "off: reads go through the daemon"
 	                                             : "not known before the first mount");
-	(void)fprintf(out, "region   %s of %s of memory, objects: %llu\n",
+	(void)fprintf(out, "region   %s of %s of %s, objects: %llu, %llu have left for others\n",
 	              text_size(fsstat_number(region, "used_bytes"), used),
 	              text_size(fsstat_number(region, "size_bytes"), size),
-	              (unsigned long long)fsstat_number(region, "objects"));
+	              client_text(region, "kind"),
+	              (unsigned long long)fsstat_number(region, "objects"),
+	              (unsigned long long)fsstat_number(region, "evictions_total"));
 }
 
 static void print_cache(const json_t *cache, FILE *out)
