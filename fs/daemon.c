@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "control.h"
+#include "limits.h"
 #include "notify.h"
 #include "report.h"
 #include "store.h"
@@ -214,6 +215,7 @@ static json_t *answer_mount(struct daemon *d, const json_t *message, int *ret_mo
 		return NULL;
 	}
 	mount = mount_image(d, &request, &device, err);
+	limits_trim();
 	if (mount < 0) {
 		log_warn("mount of %s at '%s' refused: %s", request.image, directory, err->msg);
 		return NULL;
@@ -356,6 +358,7 @@ static void free_ended(struct daemon *d)
 	while ((s = take_ended(d)) != NULL) {
 		log_info("the session of %s has ended", session_name(s));
 		session_free(s);
+		limits_trim();
 	}
 }
 
@@ -461,6 +464,7 @@ static int start(struct daemon *d, struct err *err)
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int r = block_signals(d, err);
 
+	limits_apply(SESSION_THREADS);
 	if (r == 0)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)

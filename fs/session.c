@@ -22,8 +22,6 @@
 #include "session_internal.h"
 
 enum {
-	/* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
-	THREADS = 16,
 	/* The kernel's 128 KiB would cut every sequential read into small requests. */
 	READ_AHEAD_KIB = 1024,
 };
@@ -92,8 +90,8 @@ static void *serve(void *arg)
 	if (loop) {
 		/* Requests of a cloned descriptor are lost when it is closed. */
 		fuse_loop_cfg_set_clone_fd(loop, 0);
-		fuse_loop_cfg_set_max_threads(loop, THREADS);
-		fuse_loop_cfg_set_idle_threads(loop, THREADS);
+		fuse_loop_cfg_set_max_threads(loop, SESSION_THREADS);
+		fuse_loop_cfg_set_idle_threads(loop, SESSION_THREADS);
 		(void)fuse_session_loop_mt(s->se, loop);
 		fuse_loop_cfg_destroy(loop);
 	} else {

@@ -22,7 +22,7 @@ struct store;
  */
 MUST_CHECK int store_open(const char *path, struct store **ret, struct err *err);
 
-/* Accepts NULL. Removes the socket and unlocks. */
+/* Accepts NULL. Waits until indexes in use are durable, removes the socket and unlocks. */
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
@@ -32,7 +32,8 @@ const char *store_path(const struct store *store);
 
 /*
  * Open an image, its index kept in the store. Returns 0, or what
- * image_unpack_index() and image_open() return. Any thread.
+ * image_unpack_index() and image_open() return. Any thread. An index that had to be unpacked is
+ * made durable after the call; until then no other daemon takes it for whole.
  */
 MUST_CHECK int store_open_image(struct store *store, const struct layout *layout,
                                 const struct manifest *manifest, struct image **ret,
