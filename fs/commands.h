@@ -12,3 +12,4 @@ int cmd_serve(int argc, char *argv[]);
 int cmd_mount(int argc, char *argv[]);
 int cmd_umount(int argc, char *argv[]);
 int cmd_status(int argc, char *argv[]);
+int cmd_doctor(int argc, char *argv[]);

@@ -27,8 +27,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "control.h"
-#include "limits.h"
 #include "notify.h"
+#include "process_limits.h"
 #include "report.h"
 #include "store.h"
 

@@ -8,6 +8,7 @@ static const struct cli_command commands[] = {
 	{ "serve", "[OPTION]...", "run the node daemon", cmd_serve },
 	{ "mount", "IMAGE DIR", "mount an image", cmd_mount },
 	{ "umount", "DIR", "unmount it", cmd_umount },
+	{ "doctor", "[DIR]", "check this machine, and say what to do", cmd_doctor },
 	{ "status", "[--json]", "show the daemon and its mounts", cmd_status },
 };
 

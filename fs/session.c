@@ -21,11 +21,6 @@
 #include "ops.h"
 #include "session_internal.h"
 
-enum {
-	/* The kernel's 128 KiB would cut every sequential read into small requests. */
-	READ_AHEAD_KIB = 1024,
-};
-
 /* Create the superblock. Returns a descriptor that fsmount(2) takes, or -errno. */
 static int create_superblock(const char *name, int dev_fd, struct err *err)
 {
@@ -66,12 +61,13 @@ static int detached_mount(const char *name, int dev_fd, dev_t *ret_device, struc
 	return TAKE_FD(mount);
 }
 
+/* Before INIT is answered: the kernel then takes the lesser of this and the answer's. */
 static void raise_read_ahead(dev_t device)
 {
 	char path[64];
 	char text[16];
 	CLEANUP(close) int fd = -1;
-	int n = snprintf(text, sizeof(text), "%d", READ_AHEAD_KIB);
+	int n = snprintf(text, sizeof(text), "%d", SESSION_READ_AHEAD >> 10);
 
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
 	               minor(device));

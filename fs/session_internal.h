@@ -8,6 +8,9 @@
 #include "inodes.h"
 #include "session.h"
 
+/* Bytes. The kernel's 128 KiB would cut every sequential read into small requests. */
+enum { SESSION_READ_AHEAD = 1 << 20 };
+
 struct session {
 	struct fuse_io io; /* first: fuse_io.h */
 

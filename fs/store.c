@@ -200,12 +200,16 @@ static int unpack_and_open(struct store *store, const struct layout *layout,
                            struct err *err)
 {
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	CLEANUP(close) int fd = -1;
 	int r = io_temp_open(&tmp, store->indexes, err);
 
 	if (r == 0)
 		r = image_unpack_index(layout, manifest, tmp.fd, err);
-	if (r == 0)
-		r = open_file(store, layout, manifest, tmp.name, ret, err);
+	if (r < 0)
+		return r;
+	fd = openat(store->indexes, tmp.name, O_RDONLY | O_CLOEXEC);
+	r = fd < 0 ? err_set_errno(err, "index in '%s'", store->path)
+	           : image_open_fd(layout, manifest, TAKE_FD(fd), ret, err);
 	if (r == 0)
 		keep_later(store, &tmp, name);
 	return r;

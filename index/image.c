@@ -138,22 +138,29 @@ int image_open(const struct layout *layout, const struct manifest *manifest, con
 	return image_new(layout, manifest, idx, ret, err);
 }
 
+int image_open_fd(const struct layout *layout, const struct manifest *manifest, int fd,
+                  struct image **ret, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct index *idx;
+	int r = index_open_fd(fd, &idx, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "'%s': index '%.12s'", layout_path(layout),
+		                digest_hex(&manifest->index.digest, hex));
+	return image_new(layout, manifest, idx, ret, err);
+}
+
 int image_open_in_memory(const struct layout *layout, const struct manifest *manifest,
                          struct image **ret, struct err *err)
 {
 	CLEANUP(close) int fd = memfd_create("index", MFD_CLOEXEC);
-	struct index *idx;
 	int r;
 
 	if (fd < 0)
 		return err_set_errno(err, "memory for the index");
 	r = image_unpack_index(layout, manifest, fd, err);
-	if (r < 0)
-		return r;
-	r = index_open_fd(TAKE_FD(fd), &idx, err);
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", layout_path(layout));
-	return image_new(layout, manifest, idx, ret, err);
+	return r < 0 ? r : image_open_fd(layout, manifest, TAKE_FD(fd), ret, err);
 }
 
 int image_open_ref(const struct image_ref *ref, const struct platform *platform, struct image **ret,
