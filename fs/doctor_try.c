@@ -293,7 +293,7 @@ static int is_mapped_huge(int fd, size_t size)
 {
 	CLEANUP(free) char *smaps = NULL;
 	uint8_t *room = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint8_t *at = (uint8_t *)(((uintptr_t)room + size - 1) / size * size);
+	uint8_t *at = room + (size - (uintptr_t)room % size) % size;
 	char start[32];
 	const char *entry;
 	const char *mapped;

@@ -55,7 +55,9 @@ static void bound_heaps(void)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
+	/* Before threads start. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	(void)mallopt(M_ARENA_MAX, cores > ARENAS_MIN ? (int)cores : ARENAS_MIN);
+	/* As above. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	(void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 }
 
