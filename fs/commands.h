@@ -14,3 +14,4 @@ int cmd_umount(int argc, char *argv[]);
 int cmd_status(int argc, char *argv[]);
 int cmd_pin(int argc, char *argv[]);
 int cmd_unpin(int argc, char *argv[]);
+int cmd_doctor(int argc, char *argv[]);

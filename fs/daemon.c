@@ -32,6 +32,7 @@
 #include "metrics.h"
 #include "mountinfo.h"
 #include "notify.h"
+#include "process_limits.h"
 
 enum {
 	REQUEST_MAX = 64 << 10, /* two paths */
@@ -146,6 +147,8 @@ static void free_ended(struct daemon *d)
 	while ((s = take_ended(d)) != NULL) {
 		log_info("the session of %s has ended", session_name(s));
 		session_free(s);
+		limits_trim();
+		limits_trim();
 	}
 	join_clients(d);
 }
@@ -306,6 +309,8 @@ static int start(struct daemon *d, struct err *err)
 	unsigned n_cores = cores > 0 ? (unsigned)cores : 1;
 	int r = block_signals(d, err);
 
+	limits_apply(SESSION_THREADS);
+	limits_apply(SESSION_THREADS);
 	if (r == 0)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* assetfs: the node daemon and its clients. */
+/* assetfs: the node daemon and its clients; by the name of mount.assetfs, what mount(8) calls. */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "commands.h"
+#include "mount_helper.h"
 
 static const struct cli_command commands[] = {
 	{ "serve", "[OPTION]...", "run the node daemon", cmd_serve },
@@ -10,6 +13,7 @@ static const struct cli_command commands[] = {
 	{ "umount", "DIR", "unmount it", cmd_umount },
 	{ "pin", "[OPTION]... IMAGE", "keep what the region has of an image", cmd_pin },
 	{ "unpin", "IMAGE", "no longer keep it", cmd_unpin },
+	{ "doctor", "[DIR]", "check this machine, and say what to do", cmd_doctor },
 	{ "status", "[--json]", "show the daemon and its mounts", cmd_status },
 };
 
@@ -29,5 +33,7 @@ int fail(const char *command, const struct err *err)
 
 int main(int argc, char *argv[])
 {
+	if (strcmp(program_invocation_short_name, "mount.assetfs") == 0)
+		return mount_helper(argc, argv);
 	return cli_run(&program, argc, argv);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How much memory this process may have: the machine's, or less when one of
+ * How much memory a process may have: the machine's, or less when one of
  * its cgroups has a limit. In a container the file system shows the
  * container's own group at the root of the hierarchy while /proc/self/cgroup
  * may still name the full path, so that both places are looked at.
@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "memory_limit.h"
 #include "region.h"
 
 enum { CGROUP_FILE_MAX = 1 << 16 };
@@ -64,20 +65,33 @@ static void apply_line(char *line, uint64_t *limit)
 		apply_limits("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", limit);
 }
 
-uint64_t region_default_size(void)
+uint64_t memory_of_machine(void)
 {
-	CLEANUP(free) char *groups = NULL;
 	struct sysinfo info = { 0 };
-	char *save = NULL;
-	uint64_t limit;
-	size_t len;
 
 	(void)sysinfo(&info);
-	limit = (uint64_t)info.totalram * info.mem_unit;
-	if (io_read_file(-1, "/proc/self/cgroup", CGROUP_FILE_MAX, &groups, &len, NULL) == 0) {
+	return (uint64_t)info.totalram * info.mem_unit;
+}
+
+uint64_t memory_limit_of(int pid)
+{
+	CLEANUP(free) char *groups = NULL;
+	uint64_t limit = memory_of_machine();
+	char path[32] = "/proc/self/cgroup";
+	char *save = NULL;
+	size_t len;
+
+	if (pid > 0)
+		(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	if (io_read_file(-1, path, CGROUP_FILE_MAX, &groups, &len, NULL) == 0) {
 		for (char *line = strtok_r(groups, "\n", &save); line;
 		     line = strtok_r(NULL, "\n", &save))
 			apply_line(line, &limit);
 	}
-	return limit / 2;
+	return limit;
+}
+
+uint64_t region_default_size(void)
+{
+	return memory_limit_of(0) / 2;
 }

@@ -27,8 +27,7 @@ static int is_octal(char c)
 	return c >= '0' && c <= '7';
 }
 
-/* Undo the kernel's escapes of blanks and backslashes, \ooo, in place. */
-static void unescape(char *text)
+void mount_text_unescape(char *text)
 {
 	char *out = text;
 
@@ -83,7 +82,7 @@ static int parse_line(char *line, struct mount_points *points)
 	}
 	maj = (unsigned)strtoul(field[2], &end, 10);
 	min = *end == ':' ? (unsigned)strtoul(end + 1, NULL, 10) : 0;
-	unescape(field[4]);
+	mount_text_unescape(field[4]);
 	return add(points, field[4], makedev(maj, min));
 }
 

@@ -35,3 +35,6 @@ const struct mount_point *mount_points_at(const struct mount_points *points, con
 
 /* Some mount of @device, or NULL. */
 const struct mount_point *mount_points_of(const struct mount_points *points, dev_t device);
+
+/* Undo mountinfo's escapes of blanks and backslashes, \ooo, in place. */
+void mount_text_unescape(char *text);

@@ -68,6 +68,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* Read-ahead requests that may be under way at once; the kernel's 12 starve several cold readers. */
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+	/* What the kernel offers is what it had before raise_read_ahead(). */
+	conn->max_readahead = SESSION_READ_AHEAD;
 	fuse_io_want(&s->io, conn);
 }
 

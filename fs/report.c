@@ -92,8 +92,9 @@ json_t *report_status(const struct report_source *src)
 		(void)json_object_set_new(mount, "open_files", opens_json(s, counts.open_files));
 		(void)json_array_append_new(mounts, mount);
 	}
-	return json_pack("{si sb si so sI so so}", "version", CONTROL_VERSION, "ok", 1, "pid",
-	                 (int)getpid(), "store", control_text(src->store), "uptime_seconds",
+	return json_pack("{si sb ss si so sI so so}", "version", CONTROL_VERSION, "ok", 1,
+	                 "program_version", ASSETFS_VERSION, "pid", (int)getpid(), "store",
+	                 control_text(src->store), "uptime_seconds",
 	                 (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
 	                 "mounts", mounts);
 }

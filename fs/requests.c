@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "control.h"
 #include "daemon_internal.h"
+#include "process_limits.h"
 #include "report.h"
 
 static uint64_t uptime(const struct daemon *d)
@@ -35,6 +36,7 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 		return NULL;
 	}
 	mount = daemon_mount(d, &what, &device, err);
+	limits_trim();
 	if (mount < 0) {
 		log_warn("mount of %s at '%s' refused: %s", what.image, directory, err->msg);
 		return NULL;

@@ -22,13 +22,6 @@
 #include "ops_small.h"
 #include "session_internal.h"
 
-enum {
-	/* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
-	THREADS = 16,
-	/* The kernel's 128 KiB would cut every sequential read into small requests. */
-	READ_AHEAD_KIB = 1024,
-};
-
 /* Create the superblock. Returns a descriptor that fsmount(2) takes, or -errno. */
 static int create_superblock(const char *name, int dev_fd, struct err *err)
 {
@@ -69,12 +62,13 @@ static int detached_mount(const char *name, int dev_fd, dev_t *ret_device, struc
 	return TAKE_FD(mount);
 }
 
+/* Before INIT is answered: the kernel then takes the lesser of this and the answer's. */
 static void raise_read_ahead(dev_t device)
 {
 	char path[64];
 	char text[16];
 	CLEANUP(close) int fd = -1;
-	int n = snprintf(text, sizeof(text), "%d", READ_AHEAD_KIB);
+	int n = snprintf(text, sizeof(text), "%d", SESSION_READ_AHEAD >> 10);
 
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
 	               minor(device));
@@ -93,8 +87,8 @@ static void *serve(void *arg)
 	if (loop) {
 		/* Requests of a cloned descriptor are lost when it is closed. */
 		fuse_loop_cfg_set_clone_fd(loop, 0);
-		fuse_loop_cfg_set_max_threads(loop, THREADS);
-		fuse_loop_cfg_set_idle_threads(loop, THREADS);
+		fuse_loop_cfg_set_max_threads(loop, SESSION_THREADS);
+		fuse_loop_cfg_set_idle_threads(loop, SESSION_THREADS);
 		(void)fuse_session_loop_mt(s->se, loop);
 		fuse_loop_cfg_destroy(loop);
 	} else {

@@ -22,6 +22,9 @@ struct engine {
 	struct stats *stats;   /* owned by the daemon */
 };
 
+/* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
+enum { SESSION_THREADS = 16 };
+
 struct session;
 
 /* Called once, by a thread of the session, when it has ended: session_free() is then due. */

@@ -9,6 +9,9 @@
 #include "pusher.h"
 #include "session.h"
 
+/* Bytes. The kernel's 128 KiB would cut every sequential read into small requests. */
+enum { SESSION_READ_AHEAD = 1 << 20 };
+
 struct session {
 	struct fuse_io io; /* first: fuse_io.h */
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +11,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
+enum { INDEX_NAME_MAX = DIGEST_HEX_SIZE + 16 };
+
+struct keeping;
+
 struct store {
 	char *path;  /* owned */
 	int dir;     /* owned */
 	int indexes; /* owned */
 	int lock;    /* owned */
+
+	pthread_mutex_t mutex;
+	pthread_cond_t all_kept;
+	/* under mutex */
+	struct keeping *keeping; /* indexes that are in use and not yet durable */
 };
 
 static int take_lock(struct store *store, struct err *err)
@@ -44,6 +56,8 @@ int store_open(const char *path, struct store **ret, struct err *err)
 	if (!store)
 		return err_set(err, -ENOMEM, "out of memory");
 	store->dir = store->indexes = store->lock = -1;
+	(void)pthread_mutex_init(&store->mutex, NULL);
+	(void)pthread_cond_init(&store->all_kept, NULL);
 	store->path = strdup(path);
 	if (!store->path)
 		return err_set(err, -ENOMEM, "out of memory");
@@ -72,12 +86,18 @@ void store_close(struct store *store)
 {
 	if (!store)
 		return;
+	(void)pthread_mutex_lock(&store->mutex);
+	while (store->keeping)
+		(void)pthread_cond_wait(&store->all_kept, &store->mutex);
+	(void)pthread_mutex_unlock(&store->mutex);
 	if (store->indexes >= 0)
 		(void)close(store->indexes);
 	if (store->lock >= 0)
 		(void)close(store->lock);
 	if (store->dir >= 0)
 		(void)close(store->dir);
+	(void)pthread_cond_destroy(&store->all_kept);
+	(void)pthread_mutex_destroy(&store->mutex);
 	free(store->path);
 	free(store);
 }
@@ -92,37 +112,132 @@ const char *store_path(const struct store *store)
 	return store->path;
 }
 
+/* An unpacked index that is to get its name. */
+struct keeping {
+	struct keeping *next; /* under store->mutex */
+
+	/* constant */
+	struct store *store;
+	struct io_temp tmp; /* owned */
+	char name[INDEX_NAME_MAX];
+	char unfinished[sizeof(((struct io_temp *)NULL)->name)]; /* tmp's name */
+};
+
 /* Two mounts of a new image at once both unpack it and publish equal files. */
-static int unpack(struct store *store, const struct layout *layout, const struct manifest *manifest,
-                  const char *name, struct err *err)
+static void *keep(void *arg)
+{
+	CLEANUP(free) struct keeping *k = arg;
+	struct store *store = k->store;
+	struct err err = ERR_INIT;
+	struct keeping **at;
+
+	if (io_temp_publish(&k->tmp, k->name, 0444, &err) < 0)
+		log_warn("index not kept in '%s', the next daemon unpacks it again: %s",
+		         store->path, err.msg);
+	io_temp_release(&k->tmp);
+	(void)pthread_mutex_lock(&store->mutex);
+	at = &store->keeping;
+	while (*at != k)
+		at = &(*at)->next;
+	*at = k->next;
+	if (!store->keeping)
+		(void)pthread_cond_signal(&store->all_kept);
+	(void)pthread_mutex_unlock(&store->mutex);
+	return NULL;
+}
+
+/*
+ * Make the index in @tmp durable and give it its name, while it is in use already: a large one
+ * takes longer to reach the disk than to unpack. A crash before that costs unpacking it again.
+ * Takes @tmp.
+ */
+static void keep_later(struct store *store, struct io_temp *tmp, const char *name)
+{
+	struct keeping *k = calloc(1, sizeof(*k));
+	pthread_attr_t detached;
+	pthread_t thread;
+
+	if (!k) {
+		io_temp_release(tmp);
+		return;
+	}
+	k->store = store;
+	k->tmp = *tmp;
+	*tmp = IO_TEMP_INIT;
+	(void)snprintf(k->name, sizeof(k->name), "%s", name);
+	(void)snprintf(k->unfinished, sizeof(k->unfinished), "%s", k->tmp.name);
+	(void)pthread_mutex_lock(&store->mutex);
+	k->next = store->keeping;
+	store->keeping = k;
+	(void)pthread_mutex_unlock(&store->mutex);
+	(void)pthread_attr_init(&detached);
+	(void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&thread, &detached, keep, k) != 0)
+		(void)keep(k);
+	(void)pthread_attr_destroy(&detached);
+}
+
+/* Open an image whose index is in the file @name of the store. */
+static int open_file(const struct store *store, const struct layout *layout,
+                     const struct manifest *manifest, const char *name, struct image **ret,
+                     struct err *err)
+{
+	CLEANUP(free) char *path = NULL;
+
+	if (asprintf(&path, "%s/indexes/%s", store->path, name) < 0) {
+		path = NULL;
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	return image_open(layout, manifest, path, ret, err);
+}
+
+static int unpack_and_open(struct store *store, const struct layout *layout,
+                           const struct manifest *manifest, const char *name, struct image **ret,
+                           struct err *err)
 {
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	CLEANUP(close) int fd = -1;
 	int r = io_temp_open(&tmp, store->indexes, err);
 
+	if (r == 0)
+		r = image_unpack_index(layout, manifest, tmp.fd, err);
 	if (r < 0)
 		return r;
-	r = image_unpack_index(layout, manifest, tmp.fd, err);
-	if (r < 0)
-		return r;
-	return io_temp_publish(&tmp, name, 0444, err);
+	fd = openat(store->indexes, tmp.name, O_RDONLY | O_CLOEXEC);
+	r = fd < 0 ? err_set_errno(err, "index in '%s'", store->path)
+	           : image_open_fd(layout, manifest, TAKE_FD(fd), ret, err);
+	if (r == 0)
+		keep_later(store, &tmp, name);
+	return r;
+}
+
+/* Whether the index @name is in use under another one already, which goes to @ret. */
+static bool find_keeping(struct store *store, const char *name, char ret[static INDEX_NAME_MAX])
+{
+	const struct keeping *k;
+
+	(void)pthread_mutex_lock(&store->mutex);
+	for (k = store->keeping; k && strcmp(k->name, name) != 0; k = k->next)
+		;
+	if (k)
+		(void)snprintf(ret, INDEX_NAME_MAX, "%s", k->unfinished);
+	(void)pthread_mutex_unlock(&store->mutex);
+	return k != NULL;
 }
 
 int store_open_image(struct store *store, const struct layout *layout,
                      const struct manifest *manifest, struct image **ret, struct err *err)
 {
-	CLEANUP(free) char *path = NULL;
 	char hex[DIGEST_HEX_SIZE];
-	char name[DIGEST_HEX_SIZE + 16];
-	int r = 0;
+	char name[INDEX_NAME_MAX];
+	char unfinished[INDEX_NAME_MAX];
 
 	(void)snprintf(name, sizeof(name), "%s.sqlite", digest_hex(&manifest->index.digest, hex));
-	if (asprintf(&path, "%s/indexes/%s", store->path, name) < 0) {
-		path = NULL;
-		return err_set(err, -ENOMEM, "out of memory");
-	}
+	/* If it gets its name meanwhile, it cannot be opened by the other one. */
+	if (find_keeping(store, name, unfinished) &&
+	    open_file(store, layout, manifest, unfinished, ret, NULL) == 0)
+		return 0;
 	if (faccessat(store->indexes, name, R_OK, 0) < 0)
-		r = unpack(store, layout, manifest, name, err);
-	if (r < 0)
-		return r;
-	return image_open(layout, manifest, path, ret, err);
+		return unpack_and_open(store, layout, manifest, name, ret, err);
+	return open_file(store, layout, manifest, name, ret, err);
 }

@@ -24,7 +24,7 @@ struct store;
 MUST_CHECK int store_open(const char *path, struct store **ret, struct err *err);
 
 /*
- * Accepts NULL. Unlocks; the daemon closes its socket only then, so that whoever finds
+ * Accepts NULL. Waits until indexes in use are durable. Unlocks; the daemon closes its socket only then, so that whoever finds
  * nobody listening can start a daemon. The socket's name stays: it may be the next one's.
  */
 void store_close(struct store *store);
@@ -36,7 +36,8 @@ const char *store_path(const struct store *store);
 
 /*
  * Open an image, its index kept in the store. Returns 0, or what
- * image_unpack_index() and image_open() return. Any thread.
+ * image_unpack_index() and image_open() return. Any thread. An index that had to be unpacked is
+ * made durable after the call; until then no other daemon takes it for whole.
  */
 MUST_CHECK int store_open_image(struct store *store, const struct layout *layout,
                                 const struct manifest *manifest, struct image **ret,

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Packs are read, never mapped: a pack that is cut short while it is in use
- * must give an error to one reader, not a signal to the process. They are
- * opened at first use and stay open; their descriptors are the only thing that
- * threads write to, one compare and exchange for each pack.
+ * must give an error to one reader, not a signal to the process. Their descriptors
+ * come and go (pack_files.h) and are the only thing that threads write to.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,7 +116,7 @@ static int image_new(const struct layout *layout, const struct manifest *manifes
 	if (!img->packs || !img->deltas || copy_manifest(manifest, &img->manifest) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < manifest->n_packs; i++)
-		img->packs[i] = -1;
+		img->packs[i] = PACK_FILE_INIT;
 	r = layout_dup(layout, &img->layout, err);
 	if (r < 0)
 		return r;
@@ -139,22 +138,29 @@ int image_open(const struct layout *layout, const struct manifest *manifest, con
 	return image_new(layout, manifest, idx, ret, err);
 }
 
+int image_open_fd(const struct layout *layout, const struct manifest *manifest, int fd,
+                  struct image **ret, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	struct index *idx;
+	int r = index_open_fd(fd, &idx, err);
+
+	if (r < 0)
+		return err_wrap(err, r, "'%s': index '%.12s'", layout_path(layout),
+		                digest_hex(&manifest->index.digest, hex));
+	return image_new(layout, manifest, idx, ret, err);
+}
+
 int image_open_in_memory(const struct layout *layout, const struct manifest *manifest,
                          struct image **ret, struct err *err)
 {
 	CLEANUP(close) int fd = memfd_create("index", MFD_CLOEXEC);
-	struct index *idx;
 	int r;
 
 	if (fd < 0)
 		return err_set_errno(err, "memory for the index");
 	r = image_unpack_index(layout, manifest, fd, err);
-	if (r < 0)
-		return r;
-	r = index_open_fd(TAKE_FD(fd), &idx, err);
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", layout_path(layout));
-	return image_new(layout, manifest, idx, ret, err);
+	return r < 0 ? r : image_open_fd(layout, manifest, TAKE_FD(fd), ret, err);
 }
 
 int image_open_ref(const struct image_ref *ref, const struct platform *platform, struct image **ret,
@@ -181,10 +187,8 @@ void image_close(struct image *img)
 {
 	if (!img)
 		return;
-	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++) {
-		if (img->packs[i] >= 0)
-			(void)close(img->packs[i]);
-	}
+	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++)
+		pack_file_close(&img->packs[i]);
 	deltas_free(img->deltas);
 	index_close(img->index);
 	layout_close(img->layout);
@@ -297,26 +301,6 @@ void chunk_reader_free(struct chunk_reader *reader)
 	free(reader);
 }
 
-/* The descriptor of the pack in slot @i, opened if need be. */
-static int pack_fd(const struct image *img, uint32_t i, const char *hex, struct err *err)
-{
-	int *slot = &img->packs[i];
-	int fd = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-	int first = -1;
-
-	if (fd >= 0)
-		return fd;
-	fd = openat(layout_blobs(img->layout), hex, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return err_set_errno(err, "not in '%s'", layout_path(img->layout));
-	if (!__atomic_compare_exchange_n(slot, &first, fd, /* weak= */ false, __ATOMIC_ACQ_REL,
-	                                 __ATOMIC_ACQUIRE)) {
-		(void)close(fd);
-		fd = first;
-	}
-	return fd;
-}
-
 /* Compressed pages are of no further use; the one that holds the next frame's start is. */
 static void drop_pages(int fd, uint64_t off, uint32_t size)
 {
@@ -353,14 +337,16 @@ int image_check_plain(const void *plain, const struct chunk *chunk, struct err *
 int image_read_packed(const struct image *img, const struct chunk_reader *reader,
                       const struct chunk *chunk, void *plain, struct err *err)
 {
-	char hex[DIGEST_HEX_SIZE];
 	uint32_t i = chunk->pack - 1;
-	int fd;
-	int r;
+	char hex[DIGEST_HEX_SIZE];
+	int fd = pack_file_get(&img->packs[i], layout_blobs(img->layout),
+	                       digest_hex(&img->manifest.packs[i].digest, hex));
+	int r = fd < 0 ? err_set(err, fd, "not in '%s': %s", layout_path(img->layout),
+	                         strerrordesc_np(-fd))
+	               : image_read_frame(fd, reader, chunk->frame_off, chunk->frame_size, err);
 
-	(void)digest_hex(&img->manifest.packs[i].digest, hex);
-	fd = pack_fd(img, i, hex, err);
-	r = fd < 0 ? fd : image_read_frame(fd, reader, chunk->frame_off, chunk->frame_size, err);
+	if (fd >= 0)
+		pack_file_put(&img->packs[i]);
 	if (r == 0)
 		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
 		                     chunk->size, err);

@@ -31,6 +31,10 @@ MUST_CHECK int image_unpack_index(const struct layout *layout, const struct mani
 MUST_CHECK int image_open(const struct layout *layout, const struct manifest *manifest,
                           const char *index_path, struct image **ret, struct err *err);
 
+/* As image_open(), of the index open at @fd, which it takes, also when it fails. */
+MUST_CHECK int image_open_fd(const struct layout *layout, const struct manifest *manifest, int fd,
+                             struct image **ret, struct err *err);
+
 /*
  * As image_open(), with the index unpacked to memory that has no name: for
  * tools. Returns also what image_unpack_index() returns.

@@ -4,6 +4,7 @@
 
 #include "format.h"
 #include "image.h"
+#include "pack_files.h"
 
 struct deltas;
 
@@ -14,8 +15,7 @@ struct image {
 	struct index *index;      /* owned; a base of deltas loses it once its chunks are known */
 	struct deltas *deltas;    /* owned; opened when a pack is missing */
 
-	/* atomic */
-	int *packs; /* owned; descriptor of each of the manifest's packs, -1 until opened */
+	struct pack_file *packs; /* owned; of each of the manifest's packs */
 };
 
 /* Chunks one after another, each compared with its digest. */

@@ -65,6 +65,11 @@ struct index_file {
 	int fd;        /* owned */
 	uint64_t size; /* bytes */
 	uint8_t *map;  /* owned; NULL when there is no room for it */
+
+	/* atomic */
+	uint64_t *touched; /* owned; a bit for each block of the map that was used since all were unmapped */
+	uint64_t n_touched; /* how often a bit was set */
+
 	sqlite3_vfs vfs;
 	char name[32];
 };

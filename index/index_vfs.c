@@ -5,9 +5,15 @@
  * was replaced while it is in use), needs no locks, and gives SQLite pages of
  * the page cache to read in place. Each index registers a VFS of its own, so
  * that opening by name means opening its file.
+ *
+ * Pages of the mapping count as this process's memory for as long as they are mapped, though
+ * the kernel can have them back at any time. So that a walk through a large tree does not make
+ * the process look as large as the index, they are unmapped when they have become many. They
+ * stay in the page cache.
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -15,12 +21,18 @@
 #include "base/io.h"
 #include "index_internal.h"
 
-struct mapped_file {
-	sqlite3_file base;
-	const struct index_file *file; /* borrowed */
+enum {
+	BLOCK = 64 << 10, /* what the kernel maps around a page that is used */
+	MAPPED_MAX = 16 << 20,
+	WORD_BITS = 64,
 };
 
-static const struct index_file *file_of(sqlite3_file *f)
+struct mapped_file {
+	sqlite3_file base;
+	struct index_file *file; /* borrowed */
+};
+
+static struct index_file *file_of(sqlite3_file *f)
 {
 	return ((struct mapped_file *)(void *)f)->file;
 }
@@ -106,13 +118,41 @@ static int vfs_characteristics(sqlite3_file *f)
 	return SQLITE_IOCAP_IMMUTABLE;
 }
 
+static uint64_t n_words(const struct index_file *file)
+{
+	return file->size / BLOCK / WORD_BITS + 1;
+}
+
+/* Other threads go on using the map: what they touch is mapped again. */
+static void unmap_pages(struct index_file *file)
+{
+	for (uint64_t i = 0; i < n_words(file); i++)
+		__atomic_store_n(&file->touched[i], 0, __ATOMIC_RELAXED);
+	(void)madvise(file->map, (size_t)file->size, MADV_DONTNEED);
+}
+
+static void note_touched(struct index_file *file, uint64_t off)
+{
+	uint64_t *word = &file->touched[off / BLOCK / WORD_BITS];
+	uint64_t bit = (uint64_t)1 << (off / BLOCK % WORD_BITS);
+
+	if (__atomic_load_n(word, __ATOMIC_RELAXED) & bit ||
+	    __atomic_fetch_or(word, bit, __ATOMIC_RELAXED) & bit)
+		return;
+	if (__atomic_add_fetch(&file->n_touched, 1, __ATOMIC_RELAXED) % (MAPPED_MAX / BLOCK) == 0)
+		unmap_pages(file);
+}
+
 static int vfs_fetch(sqlite3_file *f, sqlite3_int64 off, int len, void **ret)
 {
-	const struct index_file *file = file_of(f);
+	struct index_file *file = file_of(f);
 
 	*ret = NULL;
-	if (file->map && (uint64_t)len <= file->size && (uint64_t)off <= file->size - (uint64_t)len)
+	if (file->map && (uint64_t)len <= file->size &&
+	    (uint64_t)off <= file->size - (uint64_t)len) {
+		note_touched(file, (uint64_t)off);
 		*ret = file->map + off;
+	}
 	return SQLITE_OK;
 }
 
@@ -184,7 +224,8 @@ int index_file_open(struct index_file *file, int fd, struct err *err)
 	/* Where it does not fit into the address space, reading has to do. */
 	map = mmap(NULL, (size_t)file->size, PROT_READ, MAP_SHARED, fd, 0);
 	file->map = map == MAP_FAILED ? NULL : map;
-	if (!base)
+	file->touched = calloc(n_words(file), sizeof(*file->touched));
+	if (!base || !file->touched)
 		return err_set(err, -ENOMEM, "out of memory");
 	file->vfs = *base;
 	(void)snprintf(file->name, sizeof(file->name), "assetfs-%p", (void *)file);
@@ -204,6 +245,7 @@ void index_file_close(struct index_file *file)
 	(void)sqlite3_vfs_unregister(&file->vfs);
 	if (file->map)
 		(void)munmap(file->map, (size_t)file->size);
+	free(file->touched);
 	if (file->fd >= 0)
 		(void)close(file->fd);
 }

@@ -8,7 +8,7 @@
 : "${BUILD:?}" "${ASSETS:?}" "${RESULTS:?}" "${SUPPORT:?}"
 export ASSETFS=$BUILD/fs/assetfs ASSETPACK=$BUILD/packer/assetpack FSSTAT=$BUILD/fs/fsstat
 export READER=$BUILD/tests/reader WARM=$BUILD/tests/bench/warm
-export MEASURE=$BUILD/tests/bench/measure MAKE_TREE=$BUILD/tests/bench/make_tree
+export MEASURE=$BUILD/tests/bench/measure MAKE_TREE=$BUILD/tests/bench/make_tree BIG_IMAGE=$BUILD/tests/bench/big_image
 : "${LIMIT:=1800}" # a script that takes longer sets it before
 # shellcheck source=../support/mount_lib.sh
 . "$SUPPORT/mount_lib.sh"

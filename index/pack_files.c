@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The lock is held for changes of lists and counts; files are opened and closed without it. It
+ * is taken twice for each chunk, whose decompression takes a thousand times as long.
+ */
+#include "pack_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* under lock */
+static struct pack_file *oldest, *newest; /* open, without readers */
+static size_t n_open;
+static size_t limit = 256;
+
+/* With the lock held. */
+static void unlink_idle(struct pack_file *file)
+{
+	*(file->older ? &file->older->newer : &oldest) = file->newer;
+	*(file->newer ? &file->newer->older : &newest) = file->older;
+	file->older = file->newer = NULL;
+}
+
+/* With the lock held. */
+static void link_newest(struct pack_file *file)
+{
+	file->older = newest;
+	file->newer = NULL;
+	*(newest ? &newest->newer : &oldest) = file;
+	newest = file;
+}
+
+/* With the lock held: take the descriptor out of @file, which has no readers. */
+static int take_idle(struct pack_file *file)
+{
+	unlink_idle(file);
+	n_open--;
+	return TAKE_FD(file->fd);
+}
+
+/* With the lock held: a descriptor too many, for the caller to close, or -1. */
+static int take_surplus(void)
+{
+	return n_open > limit && oldest ? take_idle(oldest) : -1;
+}
+
+void pack_files_limit(size_t n)
+{
+	(void)pthread_mutex_lock(&lock);
+	limit = n;
+	(void)pthread_mutex_unlock(&lock);
+}
+
+size_t pack_files_open(void)
+{
+	size_t n;
+
+	(void)pthread_mutex_lock(&lock);
+	n = n_open;
+	(void)pthread_mutex_unlock(&lock);
+	return n;
+}
+
+/* Become a reader of @file if it is open. Returns its descriptor or -1. */
+static int join(struct pack_file *file)
+{
+	int fd;
+
+	(void)pthread_mutex_lock(&lock);
+	fd = file->fd;
+	if (fd >= 0 && file->readers++ == 0)
+		unlink_idle(file);
+	(void)pthread_mutex_unlock(&lock);
+	return fd;
+}
+
+/* Become a reader of @file, which @fd was opened for. Takes @fd; returns the file's descriptor. */
+static int enter(struct pack_file *file, int fd)
+{
+	CLEANUP(close) int surplus = -1;
+
+	(void)pthread_mutex_lock(&lock);
+	if (file->fd < 0) {
+		file->fd = fd;
+		n_open++;
+		surplus = take_surplus();
+	} else { /* another thread was faster */
+		surplus = fd;
+		if (file->readers == 0)
+			unlink_idle(file);
+	}
+	file->readers++;
+	fd = file->fd;
+	(void)pthread_mutex_unlock(&lock);
+	return fd;
+}
+
+int pack_file_get(struct pack_file *file, int dirfd, const char *name)
+{
+	int fd = join(file);
+
+	if (fd >= 0)
+		return fd;
+	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 ? -errno : enter(file, fd);
+}
+
+void pack_file_put(struct pack_file *file)
+{
+	CLEANUP(close) int surplus = -1;
+
+	(void)pthread_mutex_lock(&lock);
+	if (--file->readers == 0) {
+		link_newest(file);
+		surplus = take_surplus();
+	}
+	(void)pthread_mutex_unlock(&lock);
+}
+
+void pack_file_close(struct pack_file *file)
+{
+	CLEANUP(close) int fd = -1;
+
+	(void)pthread_mutex_lock(&lock);
+	if (file->fd >= 0)
+		fd = take_idle(file);
+	(void)pthread_mutex_unlock(&lock);
+}
