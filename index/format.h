@@ -14,6 +14,7 @@
 #define FORMAT_TYPE_INDEX       "application/vnd.assetfs.index.v1+zstd"
 #define FORMAT_TYPE_PACK        "application/vnd.assetfs.pack.v1+zstd"
 #define FORMAT_TYPE_DELTA       "application/vnd.assetfs.delta.v1+zstd"
+#define FORMAT_TYPE_TRACE       "application/vnd.assetfs.trace.v1+zstd"
 #define FORMAT_TYPE_OCI_INDEX   "application/vnd.oci.image.index.v1+json"
 #define FORMAT_TYPE_OCI_IMAGE   "application/vnd.oci.image.manifest.v1+json"
 #define FORMAT_ANNOTATION_TITLE "org.opencontainers.image.title"
@@ -45,6 +46,7 @@ enum {
 };
 #define FORMAT_FILE_MAX  ((uint64_t)1 << 50)  /* keeps every offset sum far from overflow */
 #define FORMAT_INDEX_MAX ((uint64_t)64 << 30) /* plain bytes of an index database */
+#define FORMAT_TRACE_MAX ((uint64_t)64 << 20) /* plain bytes of a trace */
 
 /*
  * The end of a pack, format.md §3.2: a zstd skippable frame in the layout of

@@ -23,7 +23,8 @@ static void hash_seen(void *arg, const void *data, size_t len)
 }
 
 /* Decompress the blob open at @fd and compare it with @expected. */
-static int unpack(int fd, const struct descriptor *expected, int out_fd, struct err *err)
+static int unpack(int fd, const struct descriptor *expected, int out_fd, uint64_t max,
+                  struct err *err)
 {
 	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
 	struct digest digest;
@@ -37,7 +38,7 @@ static int unpack(int fd, const struct descriptor *expected, int out_fd, struct 
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != expected->size)
 		return err_set(err, -EBADMSG, "damaged: it has %lld bytes instead of %llu",
 		               (long long)st.st_size, (unsigned long long)expected->size);
-	r = codec_decompress_file(fd, out_fd, FORMAT_INDEX_MAX, hash_seen, hash, err);
+	r = codec_decompress_file(fd, out_fd, max, hash_seen, hash, err);
 	if (r < 0)
 		return r;
 	sha256_final(hash, &digest);
@@ -55,8 +56,53 @@ int image_unpack_index(const struct layout *layout, const struct manifest *manif
 	                O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int r;
 
-	r = fd < 0 ? err_set_errno(err, "blob") : unpack(fd, &manifest->index, out_fd, err);
+	r = fd < 0 ? err_set_errno(err, "blob")
+	           : unpack(fd, &manifest->index, out_fd, FORMAT_INDEX_MAX, err);
 	return r < 0 ? err_wrap(err, r, "'%s': index '%.12s'", layout_path(layout), hex) : 0;
+}
+
+/* Decompress the trace @d to new memory. */
+static int unpack_trace(const struct layout *layout, const struct descriptor *d, char **ret,
+                        size_t *ret_len, struct err *err)
+{
+	char hex[DIGEST_HEX_SIZE];
+	CLEANUP(close)
+	int fd = openat(layout_blobs(layout), digest_hex(&d->digest, hex),
+	                O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	CLEANUP(close) int plain = memfd_create("trace", MFD_CLOEXEC);
+	CLEANUP(free) char *text = NULL;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || plain < 0)
+		return err_set_errno(err, "blob");
+	r = unpack(fd, d, plain, FORMAT_TRACE_MAX, err);
+	if (r < 0)
+		return r;
+	text = fstat(plain, &st) == 0 ? malloc((size_t)st.st_size + 1) : NULL;
+	if (!text)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = io_pread(plain, text, (size_t)st.st_size, 0);
+	if (r < 0)
+		return err_set(err, r, "%s", strerrordesc_np(-r));
+	*ret_len = (size_t)st.st_size;
+	*ret = TAKE_PTR(text);
+	return 0;
+}
+
+int image_read_trace(const struct image *img, char **ret, size_t *ret_len, struct err *err)
+{
+	const struct descriptor *d = &img->manifest.trace;
+	char hex[DIGEST_HEX_SIZE];
+	int r;
+
+	if (d->size == 0)
+		return 0;
+	r = unpack_trace(img->layout, d, ret, ret_len, err);
+	if (r < 0)
+		return err_wrap(err, r, "'%s': trace '%.12s'", layout_path(img->layout),
+		                digest_hex(&d->digest, hex));
+	return 1;
 }
 
 /* The index numbers the manifest's packs. */

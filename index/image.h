@@ -65,6 +65,14 @@ const struct manifest *image_manifest(const struct image *img);
  */
 uint32_t image_check_packs(const struct image *img, struct err *err);
 
+/*
+ * Read the text of the image's trace (trace.h), which may have up to FORMAT_TRACE_MAX bytes, to
+ * new memory that the caller frees. Returns 1; 0 when the image has none; -ENOENT when the blob is
+ * missing; -EBADMSG when it is damaged; -EOVERFLOW; -errno.
+ */
+MUST_CHECK int image_read_trace(const struct image *img, char **ret, size_t *ret_len,
+                                struct err *err);
+
 /* Buffers and contexts for reading chunks; one thread at a time. */
 struct chunk_reader;
 

@@ -66,6 +66,7 @@ struct manifest {
 	uint32_t n_packs;
 	struct delta_layer *deltas; /* owned */
 	uint32_t n_deltas;
+	struct descriptor trace; /* compressed trace; size 0: the image has none */
 };
 
 #define MANIFEST_INIT \

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "codec.h"
@@ -264,18 +265,15 @@ int layout_file_digest(const char *path, struct digest *ret, struct err *err)
 	return r;
 }
 
-int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
-                        struct err *err)
+/* Compress all of @fd and publish it as a blob. */
+static int write_compressed(struct layout_writer *w, int fd, struct descriptor *ret,
+                            struct err *err)
 {
-	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
 	char hex[DIGEST_HEX_SIZE];
 	struct descriptor d;
-	int r;
+	int r = io_temp_open(&tmp, w->blobs, err);
 
-	if (fd < 0)
-		return err_set_errno(err, "'%s'", path);
-	r = io_temp_open(&tmp, w->blobs, err);
 	if (r == 0)
 		r = codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
 	if (r == 0)
@@ -286,6 +284,24 @@ int layout_writer_index(struct layout_writer *w, const char *path, struct descri
 		return err_wrap(err, r, "'%s'", w->path);
 	*ret = d;
 	return 0;
+}
+
+int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
+                        struct err *err)
+{
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? err_set_errno(err, "'%s'", path) : write_compressed(w, fd, ret, err);
+}
+
+int layout_writer_trace(struct layout_writer *w, const char *text, size_t len,
+                        struct descriptor *ret, struct err *err)
+{
+	CLEANUP(close) int fd = memfd_create("trace", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : io_write(fd, text, len);
+
+	return r < 0 ? err_set(err, r, "memory for the trace: %s", strerrordesc_np(-r))
+	             : write_compressed(w, fd, ret, err);
 }
 
 /* A layer's descriptor with its title. */
@@ -336,6 +352,10 @@ static json_t *layers_json(const struct manifest *m)
 		if (json_array_append_new(layers, delta_json(&m->deltas[i])) < 0)
 			return NULL;
 	}
+	if (m->trace.size > 0 &&
+	    json_array_append_new(layers, layer_json(FORMAT_TYPE_TRACE, &m->trace, "trace.zst")) <
+	            0)
+		return NULL;
 	return TAKE_PTR(layers);
 }
 

@@ -52,6 +52,10 @@ MUST_CHECK int layout_file_digest(const char *path, struct digest *ret, struct e
 MUST_CHECK int layout_writer_index(struct layout_writer *w, const char *path,
                                    struct descriptor *ret, struct err *err);
 
+/* Compress the @len bytes of the trace at @text and publish it as a blob. */
+MUST_CHECK int layout_writer_trace(struct layout_writer *w, const char *text, size_t len,
+                                   struct descriptor *ret, struct err *err);
+
 /* Publish the manifest of an image whose other blobs are published. Sets @m->self. */
 MUST_CHECK int layout_writer_manifest(struct layout_writer *w, struct manifest *m, struct err *err);
 

@@ -82,7 +82,7 @@ static int check_layer_type(const json_t *layer, const char *expected, size_t i,
 	if (strcmp(type, expected) == 0)
 		return 0;
 	if (strcmp(type, FORMAT_TYPE_INDEX) == 0 || strcmp(type, FORMAT_TYPE_PACK) == 0 ||
-	    strcmp(type, FORMAT_TYPE_DELTA) == 0)
+	    strcmp(type, FORMAT_TYPE_DELTA) == 0 || strcmp(type, FORMAT_TYPE_TRACE) == 0)
 		return err_set(err, -EBADMSG, "manifest: layer %zu is '%s', not '%s'", i, type,
 		               expected);
 	if (strncmp(type, FORMAT_TYPE_PREFIX, strlen(FORMAT_TYPE_PREFIX)) == 0)
@@ -105,22 +105,22 @@ static int parse_delta(const json_t *layer, struct delta_layer *ret, struct err 
 	return r;
 }
 
-/* Whether layer @i is a delta, which only deltas follow. */
-static bool is_delta(const json_t *layers, size_t i)
+/* Whether layer @i is of @type. */
+static bool is_of_type(const json_t *layers, size_t i, const char *expected)
 {
 	const char *type =
 		json_string_value(json_object_get(json_array_get(layers, i), "mediaType"));
 
-	return type && strcmp(type, FORMAT_TYPE_DELTA) == 0;
+	return type && strcmp(type, expected) == 0;
 }
 
-/* The layers after the index, of which there are @n with it. */
+/* The layers after the index, of which there are @n with it: packs, then deltas. */
 static int parse_blobs(const json_t *layers, size_t n, struct manifest *m, struct err *err)
 {
 	size_t i = 1;
 	int r = 0;
 
-	for (; r == 0 && i < n && !is_delta(layers, i); i++) {
+	for (; r == 0 && i < n && !is_of_type(layers, i, FORMAT_TYPE_DELTA); i++) {
 		if (m->n_packs == FORMAT_PACKS_MAX)
 			return err_set(err, -EBADMSG, "manifest: more than %d packs",
 			               FORMAT_PACKS_MAX);
@@ -145,7 +145,7 @@ static int parse_layers(const json_t *layers, struct manifest *m, struct err *er
 	size_t n = json_array_size(layers);
 	int r;
 
-	if (n < 1 || n > 1 + (size_t)FORMAT_PACKS_MAX + FORMAT_DELTAS_MAX)
+	if (n < 1 || n > 2 + (size_t)FORMAT_PACKS_MAX + FORMAT_DELTAS_MAX)
 		return err_set(err, -EBADMSG, "manifest: %zu layers", n);
 	m->packs = calloc(n, sizeof(*m->packs));
 	m->deltas = calloc(n, sizeof(*m->deltas));
@@ -154,6 +154,8 @@ static int parse_layers(const json_t *layers, struct manifest *m, struct err *er
 	r = check_layer_type(json_array_get(layers, 0), FORMAT_TYPE_INDEX, 0, err);
 	if (r == 0)
 		r = json_descriptor(json_array_get(layers, 0), &m->index, err);
+	if (r == 0 && n > 1 && is_of_type(layers, n - 1, FORMAT_TYPE_TRACE))
+		r = json_descriptor(json_array_get(layers, --n), &m->trace, err);
 	return r < 0 ? r : parse_blobs(layers, n, m, err);
 }
 

@@ -34,6 +34,8 @@ int blob_set_add_manifest(struct blob_set *set, const struct manifest *m)
 		r = blob_set_add(set, &m->config);
 	if (r == 0)
 		r = blob_set_add(set, &m->index);
+	if (r == 0 && m->trace.size > 0)
+		r = blob_set_add(set, &m->trace);
 	return r < 0 ? r : blob_set_add_packs(set, m);
 }
 

@@ -18,7 +18,7 @@ struct blob_set {
 MUST_CHECK int blob_set_add(struct blob_set *set, const struct descriptor *d);
 MUST_CHECK int blob_set_add_packs(struct blob_set *set, const struct manifest *m);
 
-/* Add the manifest itself, its config, its index and its packs. */
+/* Add the manifest itself, its config, its index, its trace and its packs. */
 MUST_CHECK int blob_set_add_manifest(struct blob_set *set, const struct manifest *m);
 
 /* Add the image index and all manifests. */

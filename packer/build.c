@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/io.h"
 #include "budget.h"
 #include "cache.h"
 #include "contents.h"
@@ -16,6 +17,7 @@
 #include "plan.h"
 #include "publish.h"
 #include "reuse.h"
+#include "trace.h"
 
 struct build {
 	const struct build_options *options;
@@ -23,6 +25,8 @@ struct build {
 	unsigned n_sources;
 	struct platform_tree trees[PLATFORMS_MAX]; /* one for each image */
 	unsigned n_trees;
+	char *trace; /* owned; its text, or NULL */
+	size_t trace_len;
 	struct first_uses uses;
 	struct contents contents;
 	struct layout_writer *writer; /* owned */
@@ -42,6 +46,7 @@ static void build_free(struct build *b)
 	packs_free(b->packs);
 	contents_release(&b->contents);
 	first_uses_release(&b->uses);
+	free(b->trace);
 	old_release(&b->old);
 	cache_close(b->cache);
 	layout_writer_close(b->writer);
@@ -143,10 +148,18 @@ static int build_trees(struct build *b, struct err *err)
 static int read_trace(struct build *b, struct err *err)
 {
 	const struct build_options *o = b->options;
+	struct trace_text trace = { .path = o->trace };
+	int r;
 
-	return o->trace ? first_uses_read(o->trace, b->trees, b->n_trees,
-	                                  o->pipeline.chunker.target, &b->uses, err)
-	                : 0;
+	if (!o->trace)
+		return 0;
+	r = io_read_file(AT_FDCWD, o->trace, TRACE_SIZE_MAX, &b->trace, &b->trace_len, err);
+	if (r < 0)
+		return r;
+	trace.text = b->trace;
+	trace.len = b->trace_len;
+	return first_uses_read(&trace, b->trees, b->n_trees, o->pipeline.chunker.target, &b->uses,
+	                       err);
 }
 
 static const char *platform_name(const struct build_options *o, unsigned bit)
@@ -322,6 +335,7 @@ static void count_image(const struct build *b, struct build_report *ret)
 
 		ret->image_bytes += m->self.size + m->config.size + m->index.size;
 	}
+	ret->image_bytes += b->n_manifests > 0 ? b->manifests[0].trace.size : 0;
 }
 
 /* Note what was seen and made, when it can be told. */
@@ -346,7 +360,7 @@ static int save_last(const struct build *b, struct err *err)
 static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 {
 	const struct build_options *o = b->options;
-	const struct publication pub = {
+	struct publication pub = {
 		.writer = b->writer,
 		.packs = b->packs,
 		.contents = &b->contents,
@@ -355,6 +369,9 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 	};
 	struct platform any = { .name = FORMAT_PLATFORM_ANY };
 	int r = 0;
+
+	if (b->trace)
+		r = layout_writer_trace(b->writer, b->trace, b->trace_len, &pub.trace, err);
 
 	for (unsigned i = 0; r == 0 && i < b->n_trees; i++) {
 		const struct platform *p = o->n_overlays > 0 ? &o->overlays[i].platform : &any;

@@ -87,6 +87,9 @@ static json_t *layers_json(const struct layout *layout, const struct manifest *m
 		if (json_array_append_new(layers, delta_json(layout, &m->deltas[i])) < 0)
 			return NULL;
 	}
+	if (m->trace.size > 0 &&
+	    json_array_append_new(layers, layer_json(FORMAT_TYPE_TRACE, &m->trace)) < 0)
+		return NULL;
 	return TAKE_PTR(layers);
 }
 
@@ -195,6 +198,8 @@ static void print_text(const struct layout *layout, const struct image_set *set,
 			print_layer("pack", &m->packs[k]);
 		for (uint32_t k = 0; k < m->n_deltas; k++)
 			print_delta(layout, &m->deltas[k]);
+		if (m->trace.size > 0)
+			print_layer("trace", &m->trace);
 	}
 }
 

@@ -7,11 +7,9 @@
 #include "first_use.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "base/io.h"
 #include "contents.h"
 #include "grow.h"
 #include "notes.h"
@@ -160,27 +158,22 @@ static int add_all(struct adding *a, struct trace_reader *reader, struct err *er
 	return r;
 }
 
-static int read_text(const char *path, struct adding *a, struct err *err)
+static int read_text(const struct trace_text *trace, struct adding *a, struct err *err)
 {
 	CLEANUP(free) struct trace_reader *reader = malloc(sizeof(*reader));
-	CLEANUP(free) char *text = NULL;
-	size_t len = 0;
 	int r;
 
 	if (!reader)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = io_read_file(AT_FDCWD, path, TRACE_SIZE_MAX, &text, &len, err);
-	if (r < 0)
-		return r;
-	r = trace_begin(reader, text, len, err);
+	r = trace_begin(reader, trace->text, trace->len, err);
 	if (r == 0)
 		r = add_all(a, reader, err);
 	if (r < 0)
-		return err_wrap(err, r, "'%s'", path);
+		return err_wrap(err, r, "'%s'", trace->path);
 	if (a->n_unknown > 0)
 		note("'%s': %u of %u uses are of no file in the tree; "
 		     "the trace may be of another version",
-		     path, a->n_unknown, reader->n_uses);
+		     trace->path, a->n_unknown, reader->n_uses);
 	return 0;
 }
 
@@ -212,8 +205,8 @@ static int list_split_sizes(struct first_uses *uses)
 	return 0;
 }
 
-int first_uses_read(const char *path, const struct platform_tree *trees, unsigned n_trees,
-                    uint64_t target, struct first_uses *ret, struct err *err)
+int first_uses_read(const struct trace_text *trace, const struct platform_tree *trees,
+                    unsigned n_trees, uint64_t target, struct first_uses *ret, struct err *err)
 {
 	CLEANUP(first_uses_release) struct first_uses uses = FIRST_USES_INIT;
 	struct adding a = {
@@ -222,7 +215,7 @@ int first_uses_read(const char *path, const struct platform_tree *trees, unsigne
 		.n_trees = n_trees,
 		.target = target,
 	};
-	int r = read_text(path, &a, err);
+	int r = read_text(trace, &a, err);
 
 	if (r < 0)
 		return r;

@@ -32,13 +32,20 @@ struct first_uses {
 
 #define FIRST_USES_INIT ((struct first_uses){ .list = NULL })
 
+/* All borrowed. */
+struct trace_text {
+	const char *path; /* for messages */
+	const char *text;
+	size_t len;
+};
+
 /*
- * Read the trace at @path and look its files up in the @n_trees trees. Uses of
+ * Read @trace and look its files up in the @n_trees trees. Uses of
  * large files are rounded outward to @target, the chunks' target size, and joined.
  * Notes how many of the trace's uses are of no file there. Returns 0; -EINVAL when it is no
  * trace; -errno.
  */
-MUST_CHECK int first_uses_read(const char *path, const struct platform_tree *trees,
+MUST_CHECK int first_uses_read(const struct trace_text *trace, const struct platform_tree *trees,
                                unsigned n_trees, uint64_t target, struct first_uses *ret,
                                struct err *err);
 

@@ -374,6 +374,7 @@ int publish_image(const struct publication *pub, const struct platform *platform
 	int r;
 
 	manifest.platform = *platform;
+	manifest.trace = pub->trace;
 	r = write_index(&w, err);
 	if (r == 0)
 		r = write_config(&w, err);

@@ -15,6 +15,7 @@ struct publication {
 	const struct contents *contents;
 	const struct old *old; /* what the build starts from; may be empty */
 	const struct pipeline_options *options;
+	struct descriptor trace; /* that the images carry; size 0: none */
 };
 
 /*

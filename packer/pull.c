@@ -180,7 +180,7 @@ static uint64_t total_bytes(const struct pull *p, const struct image_set *set)
 		sum += m->self.size + m->config.size;
 		if (!is_wanted(p, set, m))
 			continue;
-		sum += m->index.size;
+		sum += m->index.size + m->trace.size;
 		for (uint32_t k = 0; k < m->n_packs; k++)
 			sum += m->packs[k].size;
 	}
@@ -196,6 +196,8 @@ static int pull_layers(struct pull *p, const struct manifest *m, struct err *err
 	if (!rebuilt)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = pull_blob(p, "index", &m->index, err);
+	if (r == 0 && m->trace.size > 0)
+		r = pull_blob(p, "trace", &m->trace, err);
 	if (r == 0)
 		r = pull_rebuild(p, m, rebuilt, err);
 	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++) {

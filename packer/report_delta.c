@@ -45,7 +45,7 @@ int report_delta_bytes(struct image *img, const struct manifest *base, uint64_t 
 	const struct manifest *m = image_manifest(img);
 	CLEANUP(free) bool *covered = calloc(m->n_packs + 1u, sizeof(*covered));
 	struct coverage c = { .img = img, .base = &base->self.digest, .covered = covered };
-	uint64_t sum = m->self.size + m->config.size + m->index.size;
+	uint64_t sum = m->self.size + m->config.size + m->index.size + m->trace.size;
 	int r = covered ? blob_set_add_packs(&have, base) : -ENOMEM;
 
 	if (r < 0)

@@ -10,6 +10,7 @@
 #include "base/table.h"
 #include "image.h"
 #include "notes.h"
+#include "trace.h"
 #include "verify_internal.h"
 
 enum { READ_STEP = 1 << 20 };
@@ -111,7 +112,7 @@ static int remember(struct table *seen, const struct digest *digest)
 	return r < 0 ? r : 1;
 }
 
-/* A pack or delta, once. */
+/* A pack, delta or trace, once. */
 static int check_layer(struct verifier *v, const char *what, const struct descriptor *d,
                        struct table *seen, struct err *err)
 {
@@ -131,7 +132,7 @@ static bool has_blob(const struct verifier *v, const struct descriptor *d)
 	       errno != ENOENT;
 }
 
-/* Config, index, packs and deltas. */
+/* Config, index, packs, deltas and trace. */
 static int check_blobs(struct verifier *v, const struct manifest *m, struct table *seen,
                        struct err *err)
 {
@@ -145,7 +146,32 @@ static int check_blobs(struct verifier *v, const struct manifest *m, struct tabl
 		if (has_blob(v, &m->deltas[i].blob))
 			r = check_layer(v, "delta", &m->deltas[i].blob, seen, err);
 	}
+	if (r == 0 && m->trace.size > 0)
+		r = check_layer(v, "trace", &m->trace, seen, err);
 	return r;
+}
+
+/* That the trace follows the format. Uses of files that the image has not are none of its faults. */
+static int verify_trace(struct verifier *v, const struct image *img, struct err *err)
+{
+	CLEANUP(free) struct trace_reader *reader = malloc(sizeof(*reader));
+	CLEANUP(free) char *text = NULL;
+	struct trace_use use;
+	size_t len;
+	int r;
+
+	if (!reader)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = image_read_trace(img, &text, &len, err);
+	/* A blob that cannot be read has been named already. */
+	if (r <= 0)
+		return r == -EBADMSG || r == -ENOENT ? 0 : r;
+	r = trace_begin(reader, text, len, err);
+	while (r == 0 && (r = trace_next(reader, &use, err)) == 1)
+		r = 0;
+	if (r == -EINVAL)
+		finding(v, "trace: %s", err->msg);
+	return r == -EINVAL ? 0 : r;
 }
 
 static int verify_image(struct verifier *v, const struct manifest *m, struct table *seen,
@@ -166,6 +192,8 @@ static int verify_image(struct verifier *v, const struct manifest *m, struct tab
 		r = verify_tree(v, img, err);
 	if (r == 0)
 		r = verify_data(v, img, err);
+	if (r == 0)
+		r = verify_trace(v, img, err);
 	return r < 0 ? r : verify_deltas(v, img, err);
 }
 

@@ -162,3 +162,55 @@ same_bytes() {
 	expect_error 1 "'src' is not a regular file" build --trace src src ./layout
 	[[ ! -e layout ]]
 }
+
+# layers IMAGE: of the trace, the digest without "sha256:" and the size; one a platform
+trace_layers() {
+	"$ASSETPACK" inspect --json "$1" |
+		jq -r '.images[].layers[-1] | select(.mediaType == "application/vnd.assetfs.trace.v1+zstd")
+			| "\(.digest[7:]) \(.size)"'
+}
+
+@test "images carry the trace, byte for byte, and all platforms the same" {
+	trace "3000000 10 big.pak" "# a comment" "0 20000 dir/file 7.txt" "0 1 gone"
+	mkdir amd64 arm64
+	head -c 9000 /dev/urandom >amd64/more
+	build -p linux/amd64=amd64 -p linux/arm64=arm64 --trace trace src ./layout
+	trace_layers ./layout >layers
+	[[ $(wc -l <layers) == 2 && $(sort -u layers | wc -l) == 1 ]]
+	read -r digest size <layers
+	zstd -dq <"layout/blobs/sha256/$digest" | cmp - trace
+	[[ $(stat -c %s "layout/blobs/sha256/$digest") == "$size" ]]
+	"$ASSETPACK" inspect ./layout | grep -q "^  trace    sha256:$digest"
+	"$ASSETPACK" verify ./layout
+	# Without one there is none.
+	build src ./layout:plain
+	[[ -z $(trace_layers ./layout:plain) ]]
+}
+
+@test "pull copies the trace, gc keeps it, and an image without is as before" {
+	trace "0 1 a.bin"
+	build src ./layout:plain
+	build --trace trace src ./layout:traced
+	read -r digest _ < <(trace_layers ./layout:traced)
+	"$ASSETPACK" gc ./layout
+	[[ -e layout/blobs/sha256/$digest ]]
+	"$ASSETPACK" pull --progress none ./layout:traced ./node:traced
+	cmp {layout,node}/blobs/sha256/"$digest"
+	"$ASSETPACK" verify ./node:traced
+	rm -r node
+	"$ASSETPACK" pull --progress none ./layout:plain ./node:plain
+	[[ ! -e node/blobs/sha256/$digest ]]
+	"$ASSETPACK" diff ./layout:plain ./layout:traced
+}
+
+@test "verify finds a trace that is missing, damaged or none" {
+	trace "0 1 a.bin"
+	build --trace trace src ./layout
+	read -r digest _ < <(trace_layers ./layout)
+	blob=layout/blobs/sha256/$digest
+	cp "$blob" kept
+	rm "$blob"
+	expect_error 3 "any: trace '${digest:0:12}' is missing" "$ASSETPACK" verify ./layout
+	head -c "$(stat -c %s kept)" /dev/zero >"$blob"
+	expect_error 3 "any: trace '${digest:0:12}' is damaged: its digest is another" "$ASSETPACK" verify ./layout
+}

@@ -25,5 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(m.n_deltas <= FORMAT_DELTAS_MAX);
 	for (uint32_t i = 0; i < m.n_deltas; i++)
 		must(m.deltas[i].blob.size >= 1);
+	must(m.trace.size > 0 || digest_equal(&m.trace.digest, &(struct digest){ { 0 } }));
 	return 0;
 }

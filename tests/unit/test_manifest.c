@@ -171,6 +171,49 @@ Test(manifest, packs_do_not_follow_deltas)
 	cr_expect_not_null(strstr(err.msg, "layer 2"), "%s", err.msg);
 }
 
+#define TRACE                                                                       \
+	"{\"mediaType\":\"application/vnd.assetfs.trace.v1+zstd\",\"digest\":\"" D3 \
+	"\",\"size\":55}"
+
+Test(manifest, may_have_a_trace_at_its_end)
+{
+	static const char *const texts[] = {
+		HEAD CONFIG ",\"layers\":[" INDEX "," TRACE "]}",
+		HEAD CONFIG ",\"layers\":[" INDEX "," PACK "," TRACE "]}",
+		HEAD CONFIG ",\"layers\":[" INDEX "," PACK "," DELTA "," TRACE "]}",
+	};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
+
+		cr_assert_eq(manifest_parse(texts[i], strlen(texts[i]), &m, NULL), 0, "%zu", i);
+		cr_expect_eq(m.trace.size, 55);
+		cr_expect_eq(m.trace.digest.bytes[0], 0x33);
+		cr_expect(m.n_packs == (i > 0) && m.n_deltas == (i > 1));
+	}
+}
+
+Test(manifest, has_a_trace_nowhere_else)
+{
+	static const struct {
+		const char *text, *layer;
+	} lies[] = {
+		{ HEAD CONFIG ",\"layers\":[" TRACE "]}", "layer 0" },
+		{ HEAD CONFIG ",\"layers\":[" INDEX "," TRACE "," PACK "]}", "layer 1" },
+		{ HEAD CONFIG ",\"layers\":[" INDEX "," TRACE "," DELTA "]}", "layer 1" },
+		{ HEAD CONFIG ",\"layers\":[" INDEX "," PACK "," TRACE "," TRACE "]}", "layer 2" },
+	};
+
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
+		struct err err = ERR_INIT;
+
+		cr_expect_eq(manifest_parse(lies[i].text, strlen(lies[i].text), &m, &err), -EBADMSG,
+		             "%zu", i);
+		cr_expect_not_null(strstr(err.msg, lies[i].layer), "%s", err.msg);
+	}
+}
+
 Test(manifest, json_of_any_other_kind_is_refused)
 {
 	static const char *const texts[] = { "[]", "null", "\"x\"", "{}", "{\"layers\":{}}", "1" };

@@ -9,11 +9,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "format.h"
 
 enum {
 	TRACE_PATH_MAX = 4095,    /* bytes of a path */
 	TRACE_USES_MAX = 1 << 20, /* lines that are uses */
-	TRACE_SIZE_MAX = 64 << 20,
+	TRACE_SIZE_MAX = (int)FORMAT_TRACE_MAX,
 };
 
 /* A line of a trace. */
