@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "control.h"
 #include "layout.h"
+#include "mountinfo.h"
 #include "notify.h"
 #include "store.h"
 
@@ -76,8 +78,8 @@ static int start_daemon(const char *store, struct err *err)
 	return r < 0 ? explain(log_fd, absolute, err) : 0;
 }
 
-int client_call_or_start(const char *store, const json_t *request, json_t **ret, int *ret_fd,
-                         struct err *err)
+int client_call_or_start(const char *store, const json_t *request, int pass_fd, json_t **ret,
+                         int *ret_fd, struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 	struct err start_err = ERR_INIT;
@@ -85,7 +87,7 @@ int client_call_or_start(const char *store, const json_t *request, json_t **ret,
 	int r = 0;
 
 	for (int i = 0; i < CALLS; i++) {
-		r = control_call(store, request, ret, ret_fd, err);
+		r = control_call_with(store, request, pass_fd, ret, ret_fd, err);
 		if (r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
 			return r;
 		if (started < 0 && started != -EBUSY)
@@ -147,6 +149,38 @@ int client_directory(const char *path, char **ret, struct err *err)
 		return err_set_errno(err, "directory '%s'", path);
 	*ret = resolved;
 	return 0;
+}
+
+/* Whether this process sees a mount of ours at @path. */
+static bool is_mount_point(const char *path)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+
+	return mount_points_load(&points, NULL) == 0 && mount_points_at(&points, path);
+}
+
+char *client_target(const char *target)
+{
+	CLEANUP(free) char *directory = NULL;
+	char *image = NULL;
+
+	if (client_directory(target, &directory, NULL) == 0 && is_mount_point(directory))
+		return TAKE_PTR(directory);
+	if (client_image_name(target, &image, NULL) == 0)
+		return image;
+	return directory ? TAKE_PTR(directory) : strdup(target);
+}
+
+int client_open_trace(const char *path, struct err *err)
+{
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set_errno(err, "trace '%s'", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, -EINVAL, "trace '%s' is not a regular file", path);
+	return TAKE_FD(fd);
 }
 
 const char *client_text(const json_t *object, const char *key)

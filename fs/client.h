@@ -11,11 +11,11 @@
 const char *default_store(void);
 
 /*
- * As control_call(), starting a daemon for the store first when none runs. Such
+ * As control_call_with(), starting a daemon for the store first when none runs. Such
  * a daemon ends with its last mount and logs to STORE/assetfs.log.
  */
-MUST_CHECK int client_call_or_start(const char *store, const json_t *request, json_t **ret,
-                                    int *ret_fd, struct err *err);
+MUST_CHECK int client_call_or_start(const char *store, const json_t *request, int pass_fd,
+                                    json_t **ret, int *ret_fd, struct err *err);
 
 /*
  * The absolute form of an image that the user named, for a daemon that has
@@ -28,6 +28,15 @@ MUST_CHECK int client_image_name(const char *text, char **ret, struct err *err);
  * dead mount is on it. The caller frees *@ret.
  */
 MUST_CHECK int client_directory(const char *path, char **ret, struct err *err);
+
+/*
+ * TARGET as the daemon knows it: an absolute mount point, or an image. Returns NULL without memory. The
+ * caller frees it.
+ */
+char *client_target(const char *target);
+
+/* Open the trace @path to pass it on. Returns a descriptor that the caller closes, or -errno. */
+MUST_CHECK int client_open_trace(const char *path, struct err *err);
 
 /* The text @key of an answer, borrowed from it; "" when there is none. */
 const char *client_text(const json_t *object, const char *key);

@@ -29,6 +29,9 @@ static const char mount_help[] =
 	"      --small-files=WHEN  auto, on or off: let the kernel open files by itself, which\n"
 	"                          is fast but has no passthrough (default: auto, if nearly\n"
 	"                          all bytes are in files up to 1 MiB)\n"
+	"      --prefetch[=TRACE]  fill what is going to be read, in the background: along\n"
+	"                          the trace that the image carries or the file TRACE, or\n"
+	"                          \"all\"\n"
 	"      --store DIR         the daemon's store (default $ASSETFS_STORE, else\n"
 	"                          /var/lib/assetfs)\n"
 	"  -h, --help              show this help\n";
@@ -43,6 +46,7 @@ static const char umount_help[] =
 
 static const struct option options[] = {
 	{ "platform", required_argument, NULL, 'p' },
+	{ "prefetch", optional_argument, NULL, 'P' },
 	{ "small-files", required_argument, NULL, 'f' },
 	{ "store", required_argument, NULL, 's' },
 	{ "lazy", no_argument, NULL, 'l' },
@@ -54,6 +58,8 @@ struct mount_args {
 	const char *store;
 	const char *platform;    /* NULL: of this machine */
 	const char *small_files; /* "auto", "on" or "off"; NULL: auto */
+	const char *prefetch;    /* source of a prefetch (control.h), or NULL */
+	const char *trace;       /* file, when that is the source */
 	bool lazy;
 	char **operand; /* in argv */
 };
@@ -77,6 +83,8 @@ static int parse(int argc, char *argv[], const char *help, int n, struct mount_a
 			ret->platform = optarg;
 		else if (option == 'f' && is_mount)
 			ret->small_files = optarg;
+		else if (option == 'P' && is_mount)
+			ret->prefetch = prefetch_source_name(ret->trace = optarg);
 		else if (option == 'l' && !is_mount)
 			ret->lazy = true;
 		else if (option == '?')
@@ -129,14 +137,20 @@ static int request_mount(const struct mount_args *args, const char *image, const
 {
 	CLEANUP(json_decref) json_t *request = NULL;
 	CLEANUP(json_decref) json_t *answer = NULL;
+	CLEANUP(close) int trace = -1;
 	int r;
 
-	request = json_pack("{si ss ss ss ss* ss*}", "version", CONTROL_VERSION, "command", "mount",
-	                    "image", image, "directory", dir, "platform", args->platform,
-	                    "small_files", args->small_files);
+	if (args->prefetch && strcmp(args->prefetch, "file") == 0) {
+		trace = client_open_trace(args->trace, err);
+		if (trace < 0)
+			return trace;
+	}
+	request = json_pack("{si ss ss ss ss* ss* ss*}", "version", CONTROL_VERSION, "command",
+	                    "mount", "image", image, "directory", dir, "platform", args->platform,
+	                    "small_files", args->small_files, "prefetch", args->prefetch);
 	if (!request)
 		return err_set(err, -EINVAL, "image and directory must be named in UTF-8");
-	r = client_call_or_start(args->store, request, &answer, ret_mount, err);
+	r = client_call_or_start(args->store, request, trace, &answer, ret_mount, err);
 	if (r == 0 && *ret_mount < 0)
 		return err_set(err, -EPROTO, "the daemon sent no mount");
 	return r;

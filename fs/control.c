@@ -231,22 +231,29 @@ int control_receive(int fd, size_t max, json_t **ret, int *ret_fd, struct err *e
 	return r;
 }
 
-static int call(const char *path, const json_t *request, unsigned seconds, json_t **ret,
-                int *ret_fd, struct err *err)
+/* A request, and how it is made. */
+struct call {
+	const char *path; /* of the store */
+	const json_t *request;
+	int pass_fd;      /* goes with it; -1: none */
+	unsigned seconds; /* to wait for a sign of the daemon; 0: for ever */
+};
+
+static int make_call(const struct call *call, json_t **ret, int *ret_fd, struct err *err)
 {
-	CLEANUP(close) int fd = connect_within(path, seconds, err);
+	CLEANUP(close) int fd = connect_within(call->path, call->seconds, err);
 	CLEANUP(json_decref) json_t *answer = NULL;
 	CLEANUP(close) int got = -1;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = control_send(fd, request, -1);
+	r = control_send(fd, call->request, call->pass_fd);
 	if (r < 0)
-		return err_set(err, r, "the daemon of the store '%s' does not listen", path);
+		return err_set(err, r, "the daemon of the store '%s' does not listen", call->path);
 	r = control_receive(fd, ANSWER_MAX, &answer, &got, err);
 	if (r == -EAGAIN)
-		return silent(path, err);
+		return silent(call->path, err);
 	if (r < 0)
 		return r;
 	if (!json_is_true(json_object_get(answer, "ok"))) {
@@ -265,11 +272,24 @@ static int call(const char *path, const json_t *request, unsigned seconds, json_
 int control_call(const char *path, const json_t *request, json_t **ret, int *ret_fd,
                  struct err *err)
 {
-	return call(path, request, 0, ret, ret_fd, err);
+	return control_call_with(path, request, -1, ret, ret_fd, err);
+}
+
+int control_call_with(const char *path, const json_t *request, int pass_fd, json_t **ret,
+                      int *ret_fd, struct err *err)
+{
+	const struct call call = { .path = path, .request = request, .pass_fd = pass_fd };
+
+	return make_call(&call, ret, ret_fd, err);
 }
 
 int control_call_within(const char *path, const json_t *request, unsigned seconds, json_t **ret,
                         struct err *err)
 {
-	return call(path, request, seconds, ret, NULL, err);
+	const struct call call = { .path = path,
+		                   .request = request,
+		                   .pass_fd = -1,
+		                   .seconds = seconds };
+
+	return make_call(&call, ret, NULL, err);
 }

@@ -5,12 +5,16 @@
  * A stream socket; a message is one line of JSON, an object. The client sends
  * one request, {"version":1,"command":…,…}, and gets one answer:
  * {"version":1,"ok":true,…} or {"version":1,"ok":false,"code":N,"error":"…"}
- * with N an errno. The answer to "mount" carries a descriptor (SCM_RIGHTS).
+ * with N an errno. The answer to "mount" carries a descriptor (SCM_RIGHTS). A
+ * source is "image", "all" or "file", and then the request carries a trace.
  *
  *	command  request                        answer
  *	mount    image, directory, [platform],  "device" (major:minor); a detached mount
  *	         [small_files: auto|on|off]
+ *	         [prefetch: a source]
  *	pin      image, [platform], [floor_bytes], [seconds]
+ *	prefetch target, source, [platform]     -
+ *	resident [target], [platform]           "state", "done_bytes", "total_bytes", "error"
  *	status   -                              report_status(), "pins"
  *	stats    [target]                       report_stats()
  *	unpin    image
@@ -71,3 +75,7 @@ MUST_CHECK int control_call(const char *path, const json_t *request, json_t **re
 /* As control_call(), but -ETIMEDOUT when @seconds pass without a sign of the daemon. */
 MUST_CHECK int control_call_within(const char *path, const json_t *request, unsigned seconds,
                                    json_t **ret, struct err *err);
+
+/* As control_call(), with descriptor @pass_fd unless it is -1. */
+MUST_CHECK int control_call_with(const char *path, const json_t *request, int pass_fd, json_t **ret,
+                                 int *ret_fd, struct err *err);

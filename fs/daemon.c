@@ -39,6 +39,7 @@ enum {
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
 	HEALTH_TIMEOUT_SECONDS = 5,
+	PREFETCH_THREADS_MAX = 4, /* more would only wait for the disk */
 };
 
 void daemon_wake(void *arg)
@@ -53,14 +54,14 @@ static void serve_client(struct daemon *d, int fd)
 	struct timeval timeout = { .tv_sec = CLIENT_TIMEOUT_SECONDS };
 	CLEANUP(json_decref) json_t *message = NULL;
 	CLEANUP(json_decref) json_t *reply = NULL;
-	struct request request = { .answer_fd = -1 };
+	struct request request = { .received_fd = -1, .answer_fd = -1 };
 	struct err err = ERR_INIT;
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	if (!control_peer_allowed(fd)) {
 		(void)err_set(&err, -EPERM, "only root and the daemon's group may talk to it");
-	} else if (control_receive(fd, REQUEST_MAX, &message, NULL, &err) == 0) {
+	} else if (control_receive(fd, REQUEST_MAX, &message, &request.received_fd, &err) == 0) {
 		request.message = message;
 		reply = request_answer(d, &request, &err);
 	}
@@ -71,6 +72,8 @@ static void serve_client(struct daemon *d, int fd)
 		log_debug("a client of the control socket went away");
 	if (request.answer_fd >= 0)
 		(void)close(request.answer_fd);
+	if (request.received_fd >= 0)
+		(void)close(request.received_fd);
 }
 
 struct client {
@@ -158,7 +161,7 @@ static bool is_quiet(struct daemon *d)
 	bool quiet;
 
 	(void)pthread_mutex_lock(&d->sessions_lock);
-	quiet = d->n_sessions == 0;
+	quiet = d->n_sessions == 0 && !prefetch_busy(d->engine.prefetch);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	return quiet && !d->clients;
 }
@@ -301,6 +304,19 @@ static int open_stats(struct daemon *d, struct err *err)
 	return d->engine.stats ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
+static int start_prefetch(struct daemon *d, unsigned cores, struct err *err)
+{
+	const struct prefetch_config config = {
+		.region = d->engine.region,
+		.fill = d->engine.fill,
+		.n_threads = cores < PREFETCH_THREADS_MAX ? cores : PREFETCH_THREADS_MAX,
+		.ended = daemon_wake,
+		.arg = d,
+	};
+
+	return prefetch_new(&config, &d->engine.prefetch, err);
+}
+
 static int start(struct daemon *d, struct err *err)
 {
 	struct region_config region = { .size = d->config->region_size,
@@ -326,6 +342,8 @@ static int start(struct daemon *d, struct err *err)
 		r = fill_new(d->engine.region, d->engine.stats, n_cores,
 		             d->config->fill_threads ? d->config->fill_threads : (n_cores + 1) / 2,
 		             &d->engine.fill, err);
+	if (r == 0)
+		r = start_prefetch(d, n_cores, err);
 	if (r == 0) {
 		d->listen_fd = control_listen(store_dir(d->store), err);
 		r = d->listen_fd < 0 ? d->listen_fd : 0;
@@ -338,6 +356,7 @@ static int start(struct daemon *d, struct err *err)
 static void stop(struct daemon *d)
 {
 	metrics_stop(d->metrics);
+	prefetch_free(d->engine.prefetch);
 	fill_free(d->engine.fill);
 	pins_free(d->pins);
 	region_close(d->engine.region);
@@ -373,6 +392,8 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	} else {
 		notify_failed(r);
 	}
+	if (d.engine.prefetch)
+		prefetch_cancel(d.engine.prefetch, NULL);
 	if (d.store)
 		detach_mounts(&d);
 	if (wait_until_quiet(&d)) {

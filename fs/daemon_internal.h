@@ -55,12 +55,40 @@ MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *reques
 
 /* What `fsstat` shows: report_stats(). NULL with @err filled when @target is unknown. Any thread. */
 json_t *daemon_stats(struct daemon *d, const char *target, struct err *err);
+/*
+ * Find the image that @request names. The caller gives back *@ret_layout and *@ret_set, from
+ * which *@ret is borrowed. Returns 0, -ENOENT or -errno.
+ */
+MUST_CHECK int daemon_find_image(const struct mount_request *request, struct layout **ret_layout,
+                                 struct image_set *ret_set, const struct manifest **ret,
+                                 struct err *err);
+
+/* The session that @target, a mount point, shows; or NULL. With sessions_lock held. */
+struct session *daemon_session_at(const struct daemon *d, const char *target);
+
+/* A session that serves the image @digest, or NULL. With sessions_lock held. */
+struct session *daemon_session_of(const struct daemon *d, const struct digest *digest);
+
+/* The session whose files have st_dev @device, or NULL. With sessions_lock held. */
+struct session *daemon_session_by_device(const struct daemon *d, dev_t device);
 
 /* A client's request. */
 struct request {
 	const json_t *message; /* borrowed */
+	int received_fd;       /* owned; came with the message. -1: none */
 	int answer_fd;         /* owned; goes with the answer. -1: none */
 };
+
+/* Answers are the caller's; NULL with @err filled when the request is refused. */
+json_t *answer_prefetch(struct daemon *d, struct request *request, struct err *err);
+json_t *answer_resident(struct daemon *d, struct request *request, struct err *err);
+
+/*
+ * Begin the prefetch that a mount request asks for, if it does, for the session of @device. Returns
+ * 0; -EINVAL for a trace that is none; -errno.
+ */
+MUST_CHECK int daemon_prefetch_mount(struct daemon *d, const struct request *request, dev_t device,
+                                     struct err *err);
 
 /*
  * Do what @request asks for. Returns the answer, which the caller gives back, or

@@ -67,6 +67,37 @@ static int clone_mount(const struct daemon *d, const struct mount_request *reque
 	return -1;
 }
 
+struct session *daemon_session_by_device(const struct daemon *d, dev_t device)
+{
+	for (size_t i = 0; i < d->n_sessions; i++) {
+		if (session_device(d->sessions[i]) == device && !session_ended(d->sessions[i]))
+			return d->sessions[i];
+	}
+	return NULL;
+}
+
+struct session *daemon_session_at(const struct daemon *d, const char *target)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	const struct mount_point *point;
+
+	if (mount_points_load(&points, NULL) < 0)
+		return NULL;
+	point = mount_points_at(&points, target);
+	return point ? daemon_session_by_device(d, point->device) : NULL;
+}
+
+struct session *daemon_session_of(const struct daemon *d, const struct digest *digest)
+{
+	for (size_t i = 0; i < d->n_sessions; i++) {
+		const struct manifest *m = image_manifest(session_image(d->sessions[i]));
+
+		if (digest_equal(&m->self.digest, digest) && !session_ended(d->sessions[i]))
+			return d->sessions[i];
+	}
+	return NULL;
+}
+
 /* With sessions_lock held. */
 static int add_session(struct daemon *d, struct session *s)
 {
@@ -115,8 +146,8 @@ static int start_session(struct daemon *d, struct image *img, const struct mount
 	return TAKE_FD(mount);
 }
 
-static int find_manifest(const struct mount_request *request, struct layout **ret_layout,
-                         struct image_set *ret_set, const struct manifest **ret, struct err *err)
+int daemon_find_image(const struct mount_request *request, struct layout **ret_layout,
+                      struct image_set *ret_set, const struct manifest **ret, struct err *err)
 {
 	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
 	CLEANUP(layout_close) struct layout *layout = NULL;
@@ -144,7 +175,7 @@ int daemon_open_image(struct daemon *d, const struct mount_request *request, str
 	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
 	CLEANUP(layout_close) struct layout *layout = NULL;
 	const struct manifest *manifest;
-	int r = find_manifest(request, &layout, &set, &manifest, err);
+	int r = daemon_find_image(request, &layout, &set, &manifest, err);
 
 	return r < 0 ? r : store_open_image(d->store, layout, manifest, ret, err);
 }
@@ -169,7 +200,7 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 	int r = check_small_files(request->small_files, err);
 
 	if (r == 0)
-		r = find_manifest(request, &layout, &set, &manifest, err);
+		r = daemon_find_image(request, &layout, &set, &manifest, err);
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&d->sessions_lock);

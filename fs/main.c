@@ -14,7 +14,8 @@ static const struct cli_command commands[] = {
 	{ "pin", "[OPTION]... IMAGE", "keep what the region has of an image", cmd_pin },
 	{ "unpin", "IMAGE", "no longer keep it", cmd_unpin },
 	{ "doctor", "[DIR]", "check this machine, and say what to do", cmd_doctor },
-	{ "status", "[--json]", "show the daemon and its mounts", cmd_status },
+	{ "prefetch", "TARGET", "fill what is going to be read", cmd_prefetch },
+	{ "status", "[--json]", "show the daemon and its mounts, or wait", cmd_status },
 };
 
 static const struct cli_program program = {

@@ -73,10 +73,23 @@ static json_t *passthrough_json(const struct report_source *src)
 	return wanted ? json_true() : json_null();
 }
 
+static void add_prefetch(void *arg, const struct prefetch_report *report)
+{
+	json_t *one = json_pack("{so so ss sI sI}", "image", control_text(report->name), "digest",
+	                        digest_json(&report->digest), "state",
+	                        prefetch_state_name(report->state), "done_bytes",
+	                        (json_int_t)report->done, "total_bytes", (json_int_t)report->total);
+
+	if (report->error[0] != '\0')
+		(void)json_object_set_new(one, "error", control_text(report->error));
+	(void)json_array_append_new(arg, one);
+}
+
 json_t *report_status(const struct report_source *src)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 	json_t *mounts = json_array();
+	json_t *prefetches = json_array();
 
 	/* Unreadable: mounts are listed without their places. */
 	(void)!mount_points_load(&points, NULL);
@@ -92,11 +105,12 @@ json_t *report_status(const struct report_source *src)
 		(void)json_object_set_new(mount, "open_files", opens_json(s, counts.open_files));
 		(void)json_array_append_new(mounts, mount);
 	}
-	return json_pack("{si sb ss si so sI so so}", "version", CONTROL_VERSION, "ok", 1,
+	prefetch_each(src->engine->prefetch, add_prefetch, prefetches);
+	return json_pack("{si sb ss si so sI so so so}", "version", CONTROL_VERSION, "ok", 1,
 	                 "program_version", ASSETFS_VERSION, "pid", (int)getpid(), "store",
 	                 control_text(src->store), "uptime_seconds",
 	                 (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
-	                 "mounts", mounts);
+	                 "mounts", mounts, "prefetches", prefetches);
 }
 
 static json_t *region_json(const struct report_source *src)

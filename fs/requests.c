@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "control.h"
@@ -39,6 +40,10 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 	limits_trim();
 	if (mount < 0) {
 		log_warn("mount of %s at '%s' refused: %s", what.image, directory, err->msg);
+		return NULL;
+	}
+	if (daemon_prefetch_mount(d, request, device, err) < 0) {
+		(void)close(mount);
 		return NULL;
 	}
 	log_info("mount of %s for '%s'", what.image, directory);
@@ -150,8 +155,9 @@ static const struct {
 	const char *name;
 	json_t *(*answer)(struct daemon *d, struct request *request, struct err *err);
 } commands[] = {
-	{ "mount", answer_mount },   { "pin", answer_pin },     { "stats", answer_stats },
-	{ "status", answer_status }, { "unpin", answer_unpin },
+	{ "mount", answer_mount },       { "pin", answer_pin },     { "prefetch", answer_prefetch },
+	{ "resident", answer_resident }, { "stats", answer_stats }, { "status", answer_status },
+	{ "unpin", answer_unpin },
 };
 
 json_t *request_answer(struct daemon *d, struct request *request, struct err *err)

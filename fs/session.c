@@ -188,8 +188,10 @@ void session_free(struct session *s)
 		return;
 	if (s->thread)
 		(void)pthread_join(s->thread, NULL);
-	if (s->img)
+	if (s->img) {
+		prefetch_cancel(s->engine->prefetch, s->img);
 		fill_cancel(s->engine->fill, s->img);
+	}
 	/* Before the descriptor is closed, through which backing ids are taken back. */
 	inodes_free(s->inodes);
 	pusher_free(s->pusher);

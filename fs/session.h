@@ -11,15 +11,17 @@
 
 #include "fill.h"
 #include "image.h"
+#include "prefetch.h"
 #include "region.h"
 #include "stats.h"
 #include "users.h"
 
 /* What all sessions of the daemon share. Outlives them. */
 struct engine {
-	struct region *region; /* owned by the daemon */
-	struct fill *fill;     /* owned by the daemon */
-	struct stats *stats;   /* owned by the daemon */
+	struct region *region;     /* owned by the daemon */
+	struct fill *fill;         /* owned by the daemon */
+	struct prefetch *prefetch; /* owned by the daemon */
+	struct stats *stats;       /* owned by the daemon */
 };
 
 /* Threads of a session. More than cores: most wait, for a chunk or for the disk. */

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+
 static const char magic[] = "# assetfs trace ";
 
 /* What is left of a line. */
@@ -153,4 +155,18 @@ int trace_next(struct trace_reader *t, struct trace_use *ret, struct err *err)
 	t->n_uses++;
 	ret->path = t->path;
 	return 1;
+}
+
+int trace_check(const char *text, size_t len, struct err *err)
+{
+	CLEANUP(free) struct trace_reader *reader = calloc(1, sizeof(*reader));
+	struct trace_use use;
+	int r;
+
+	if (!reader)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = trace_begin(reader, text, len, err);
+	while (r == 0 && (r = trace_next(reader, &use, err)) == 1)
+		r = 0;
+	return r;
 }

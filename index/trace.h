@@ -34,6 +34,9 @@ struct trace_reader {
 /* Begin the @len bytes at @text, which outlives @t. Returns 0, or -EINVAL when it is no trace. */
 MUST_CHECK int trace_begin(struct trace_reader *t, const char *text, size_t len, struct err *err);
 
+/* Whether the @len bytes at @text are a trace. Returns 0; -EINVAL, as trace_next(); -ENOMEM. */
+MUST_CHECK int trace_check(const char *text, size_t len, struct err *err);
+
 /*
  * Read the next use; it holds until the next call. Returns 1; 0 after the last;
  * -EINVAL with the number of the line, and what is wrong with it, in @err.

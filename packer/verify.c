@@ -154,21 +154,14 @@ static int check_blobs(struct verifier *v, const struct manifest *m, struct tabl
 /* That the trace follows the format. Uses of files that the image has not are none of its faults. */
 static int verify_trace(struct verifier *v, const struct image *img, struct err *err)
 {
-	CLEANUP(free) struct trace_reader *reader = malloc(sizeof(*reader));
 	CLEANUP(free) char *text = NULL;
-	struct trace_use use;
 	size_t len;
-	int r;
+	int r = image_read_trace(img, &text, &len, err);
 
-	if (!reader)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = image_read_trace(img, &text, &len, err);
 	/* A blob that cannot be read has been named already. */
 	if (r <= 0)
 		return r == -EBADMSG || r == -ENOENT ? 0 : r;
-	r = trace_begin(reader, text, len, err);
-	while (r == 0 && (r = trace_next(reader, &use, err)) == 1)
-		r = 0;
+	r = trace_check(text, len, err);
 	if (r == -EINVAL)
 		finding(v, "trace: %s", err->msg);
 	return r == -EINVAL ? 0 : r;

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Workers take the next piece of the oldest job that has any: large files are
+ * filled by all of them. The first one to take a job finds out its order.
+ */
+#include "prefetch.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "order.h"
+
+enum {
+	PREFETCH_NICE = 19,
+	MAPS = 4,       /* extent maps that a job keeps: traces go to and fro between large files */
+	ENDED_MAX = 64, /* jobs that are remembered */
+};
+
+/* Bytes of a large file that a worker takes at a time. */
+#define PIECE_MAX ((uint64_t)8 << 20)
+
+struct job {
+	struct job *next;
+
+	/* constant */
+	struct digest digest;
+	char *name; /* owned */
+	enum prefetch_source source;
+
+	/* of the worker that finds out the order; then constant until the job has ended */
+	char *text; /* owned */
+	size_t len;
+	struct order order;
+
+	/* under prefetch->lock */
+	struct image *img; /* owned if take; NULL when the job has ended */
+	bool take;
+	bool ordered;  /* order is known */
+	bool ordering; /* a worker is finding it out */
+	bool stop;     /* no more pieces are to be taken */
+	size_t next_use;
+	uint64_t next_off; /* within it */
+	unsigned n_workers;
+	struct extent_map *map[MAPS]; /* owned references, or NULL */
+	unsigned next_map;            /* to be replaced */
+	enum prefetch_state state;
+	uint64_t done;
+	uint64_t n_failed; /* bytes */
+	struct err error;  /* the first */
+};
+
+struct prefetch {
+	/* constant after prefetch_new() */
+	struct prefetch_config config;
+	pthread_t *thread; /* owned */
+	unsigned n_threads;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a job came or has ended, or stop was set */
+	/* under lock */
+	struct job *jobs; /* owned; oldest first */
+	bool stop;
+};
+
+/* Bytes of one use. */
+struct piece {
+	uint64_t content;
+	uint64_t off, len;
+};
+
+const char *prefetch_state_name(enum prefetch_state state)
+{
+	static const char *const names[] = {
+		[PREFETCH_RUNNING] = "running",     [PREFETCH_DONE] = "done",
+		[PREFETCH_FULL] = "full",           [PREFETCH_FAILED] = "failed",
+		[PREFETCH_CANCELLED] = "cancelled",
+	};
+
+	return names[state];
+}
+
+static void job_free(struct job *job)
+{
+	order_release(&job->order);
+	free(job->text);
+	free(job->name);
+	free(job);
+}
+
+/* Whether a worker can do something for @job now. */
+static bool has_work(const struct job *job)
+{
+	if (!job->img || job->stop || job->ordering)
+		return false;
+	return !job->ordered || job->next_use < job->order.uses.n;
+}
+
+static bool has_ended(const struct job *job)
+{
+	return job->n_workers == 0 && !job->ordering &&
+	       (job->stop || (job->ordered && job->next_use == job->order.uses.n));
+}
+
+/* Take the next piece of @job, which has one. With lock held. */
+static struct piece take_piece(struct job *job)
+{
+	const struct use *use = &job->order.uses.list[job->next_use];
+	struct piece piece = { use->file, use->off + job->next_off, use->len - job->next_off };
+
+	if (use->len > ORDER_WHOLE_MAX && piece.len > PIECE_MAX)
+		piece.len = PIECE_MAX;
+	job->next_off += piece.len;
+	if (job->next_off == use->len) {
+		job->next_use++;
+		job->next_off = 0;
+	}
+	return piece;
+}
+
+/* A reference to the map of @content, from those that the job keeps if it is there. */
+static int get_map(struct prefetch *p, struct job *job, const struct content *content,
+                   struct extent_map **ret, struct err *err)
+{
+	struct extent_map *map = NULL;
+	struct extent_map *old;
+	int r;
+
+	(void)pthread_mutex_lock(&p->lock);
+	for (unsigned i = 0; i < MAPS && !map; i++) {
+		if (job->map[i] && job->map[i]->content.id == content->id)
+			map = extent_map_ref(job->map[i]);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	if (map) {
+		*ret = map;
+		return 0;
+	}
+	r = extent_map_load(job->img, content, &map, err);
+	if (r < 0)
+		return r;
+	*ret = map;
+	if (content->size <= ORDER_WHOLE_MAX)
+		return 0;
+	(void)pthread_mutex_lock(&p->lock);
+	old = job->map[job->next_map];
+	job->map[job->next_map] = extent_map_ref(map);
+	job->next_map = (job->next_map + 1) % MAPS;
+	(void)pthread_mutex_unlock(&p->lock);
+	extent_map_unref(old);
+	return 0;
+}
+
+static int fill_piece(struct prefetch *p, struct job *job, const struct piece *piece,
+                      struct err *err)
+{
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	struct content content;
+	int r = index_content(image_index(job->img), piece->content, &content, err);
+
+	if (r < 0)
+		return r;
+	r = region_get(p->config.region, &content.digest, content.size, &obj);
+	if (r < 0)
+		return err_set(err, r, "region: %s", strerrordesc_np(-r));
+	if (object_covers(obj, piece->off, piece->len))
+		return 0;
+	r = get_map(p, job, &content, &map, err);
+	if (r < 0)
+		return r;
+	if (piece->len == content.size)
+		return fill_object(p->config.fill, map, obj, err);
+	return fill_range(p->config.fill, map, obj, piece->off, piece->len, err);
+}
+
+/* Note what became of a piece, or of finding out the order. With lock held. */
+static void note_result(struct job *job, int r, const struct err *err, uint64_t bytes)
+{
+	if (r == 0) {
+		job->done += bytes;
+		return;
+	}
+	if (job->state == PREFETCH_RUNNING)
+		job->error = *err;
+	if (r == -ENOSPC) {
+		job->state = PREFETCH_FULL;
+		(void)err_set(
+			&job->error, r,
+			"the region has no room for the rest; see assetfs serve --region-size");
+		job->stop = true;
+	} else if (job->state == PREFETCH_RUNNING) {
+		job->state = PREFETCH_FAILED;
+	}
+	job->n_failed += bytes;
+}
+
+/* Find out in which order to fill. Performs I/O. */
+static int find_order(struct job *job, struct err *err)
+{
+	struct index *idx = image_index(job->img);
+	int r = job->source == PREFETCH_TRACE;
+
+	if (job->source == PREFETCH_IMAGE)
+		r = image_read_trace(job->img, &job->text, &job->len, err);
+	if (r < 0)
+		return r;
+	r = r > 0 ? order_add_trace(&job->order, idx, job->text, job->len, err)
+	          : order_add_all(&job->order, idx, err);
+	free(job->text);
+	job->text = NULL;
+	return r;
+}
+
+/* With lock held, which is given up meanwhile. */
+static void set_order(struct prefetch *p, struct job *job)
+{
+	struct err err = ERR_INIT;
+	int r;
+
+	job->ordering = true;
+	(void)pthread_mutex_unlock(&p->lock);
+	r = find_order(job, &err);
+	(void)pthread_mutex_lock(&p->lock);
+	job->ordering = false;
+	job->ordered = true;
+	if (r < 0) {
+		note_result(job, r, &err, 0);
+		job->stop = true;
+	}
+	(void)pthread_cond_broadcast(&p->changed);
+}
+
+/* As set_order(), for a piece. */
+static void do_piece(struct prefetch *p, struct job *job)
+{
+	struct piece piece = take_piece(job);
+	struct err err = ERR_INIT;
+	int r;
+
+	job->n_workers++;
+	(void)pthread_mutex_unlock(&p->lock);
+	r = fill_piece(p, job, &piece, &err);
+	(void)pthread_mutex_lock(&p->lock);
+	job->n_workers--;
+	note_result(job, r, &err, piece.len);
+}
+
+/* Whether a later job is of the same image. With lock held. */
+static bool is_superseded(const struct job *job)
+{
+	const struct job *later = job->next;
+
+	while (later && !digest_equal(&later->digest, &job->digest))
+		later = later->next;
+	return later != NULL;
+}
+
+/* Forget ended jobs: those that a later one supersedes, and the oldest above the limit. With lock held. */
+static void forget_ended(struct prefetch *p)
+{
+	struct job **link = &p->jobs;
+	unsigned n = 0;
+
+	for (const struct job *job = p->jobs; job; job = job->next)
+		n += !job->img;
+	while (*link) {
+		struct job *job = *link;
+
+		if (!job->img && (n > ENDED_MAX || is_superseded(job))) {
+			*link = job->next;
+			job_free(job);
+			n--;
+		} else {
+			link = &job->next;
+		}
+	}
+}
+
+/* With lock held, which is given up meanwhile: the job's image may be closed. */
+static void end_job(struct prefetch *p, struct job *job)
+{
+	struct extent_map *map[MAPS];
+	struct image *img = job->img;
+	struct order order = job->order;
+
+	memcpy(map, job->map, sizeof(map));
+	memset(job->map, 0, sizeof(job->map));
+	job->order = ORDER_INIT;
+	job->order.bytes = order.bytes;
+	job->ordering = true; /* nobody else ends it */
+	if (job->state == PREFETCH_RUNNING)
+		job->state = job->stop ? PREFETCH_CANCELLED : PREFETCH_DONE;
+	(void)pthread_mutex_unlock(&p->lock);
+	for (unsigned i = 0; i < MAPS; i++)
+		extent_map_unref(map[i]);
+	order_release(&order);
+	if (job->take)
+		image_close(img);
+	(void)pthread_mutex_lock(&p->lock);
+	job->img = NULL;
+	job->ordering = false;
+	forget_ended(p);
+	(void)pthread_cond_broadcast(&p->changed);
+	(void)pthread_mutex_unlock(&p->lock);
+	p->config.ended(p->config.arg);
+	(void)pthread_mutex_lock(&p->lock);
+}
+
+/* The oldest job that has work, or has to be ended. With lock held. */
+static struct job *pick(const struct prefetch *p)
+{
+	struct job *job = p->jobs;
+
+	while (job && !(job->img && (has_work(job) || has_ended(job))))
+		job = job->next;
+	return job;
+}
+
+static void *worker(void *arg)
+{
+	struct prefetch *p = arg;
+
+	/* Linux gives each thread its own nice value. */
+	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), PREFETCH_NICE);
+	(void)pthread_mutex_lock(&p->lock);
+	for (;;) {
+		struct job *job = pick(p);
+
+		if (!job && p->stop)
+			break;
+		if (!job)
+			(void)pthread_cond_wait(&p->changed, &p->lock);
+		else if (has_ended(job))
+			end_job(p, job);
+		else if (!job->ordered)
+			set_order(p, job);
+		else
+			do_piece(p, job);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+int prefetch_new(const struct prefetch_config *config, struct prefetch **ret, struct err *err)
+{
+	CLEANUP(prefetch_free) struct prefetch *p = calloc(1, sizeof(*p));
+	int r = 0;
+
+	if (!p)
+		return err_set(err, -ENOMEM, "out of memory");
+	p->config = *config;
+	(void)pthread_mutex_init(&p->lock, NULL);
+	(void)pthread_cond_init(&p->changed, NULL);
+	p->thread = calloc(config->n_threads, sizeof(*p->thread));
+	while (p->thread && p->n_threads < config->n_threads && r == 0) {
+		r = pthread_create(&p->thread[p->n_threads], NULL, worker, p);
+		p->n_threads += r == 0;
+	}
+	if (!p->thread || r > 0)
+		return err_set(err, -ENOMEM, "threads for prefetch could not be started");
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+void prefetch_free(struct prefetch *p)
+{
+	if (!p)
+		return;
+	(void)pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	for (struct job *job = p->jobs; job; job = job->next)
+		job->stop = true;
+	(void)pthread_cond_broadcast(&p->changed);
+	(void)pthread_mutex_unlock(&p->lock);
+	for (unsigned i = 0; i < p->n_threads; i++)
+		(void)pthread_join(p->thread[i], NULL);
+	while (p->jobs) {
+		struct job *job = p->jobs;
+
+		p->jobs = job->next;
+		job_free(job);
+	}
+	free(p->thread);
+	(void)pthread_cond_destroy(&p->changed);
+	(void)pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+/* Takes what is to be taken of @o on success. */
+static struct job *job_new(const struct prefetch_order *o)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	job->name = strdup(o->name);
+	if (!job->name) {
+		free(job);
+		return NULL;
+	}
+	job->digest = image_manifest(o->img)->self.digest;
+	job->source = o->source;
+	job->text = o->text;
+	job->len = o->len;
+	job->order = ORDER_INIT;
+	job->img = o->img;
+	job->take = o->take;
+	return job;
+}
+
+/* Whether a job does already what @job is to do. With lock held. */
+static bool is_under_way(const struct prefetch *p, const struct job *job)
+{
+	const struct job *other = p->jobs;
+
+	while (other && !(other->img && !other->stop && other->source == job->source &&
+	                  digest_equal(&other->digest, &job->digest)))
+		other = other->next;
+	return other && job->source != PREFETCH_TRACE;
+}
+
+/* Put @job at the end, and stop those of the same image. With lock held. */
+static void add_job(struct prefetch *p, struct job *job)
+{
+	struct job **end = &p->jobs;
+
+	for (; *end; end = &(*end)->next) {
+		if (digest_equal(&(*end)->digest, &job->digest))
+			(*end)->stop = true;
+	}
+	*end = job;
+	(void)pthread_cond_broadcast(&p->changed);
+}
+
+int prefetch_start(struct prefetch *p, struct prefetch_order *order, struct err *err)
+{
+	struct job *job = job_new(order);
+	int r = job ? 0 : err_set(err, -ENOMEM, "out of memory");
+	bool added = false;
+
+	if (job) {
+		(void)pthread_mutex_lock(&p->lock);
+		added = !is_under_way(p, job);
+		if (added)
+			add_job(p, job);
+		(void)pthread_mutex_unlock(&p->lock);
+	}
+	if (added)
+		return 0;
+	if (order->take)
+		image_close(order->img);
+	if (job)
+		job_free(job);
+	else
+		free(order->text);
+	return r;
+}
+
+/* With lock held. */
+static bool stop_jobs(struct prefetch *p, const struct image *img)
+{
+	bool any = false;
+
+	for (struct job *job = p->jobs; job; job = job->next) {
+		if (job->img && (!img || job->img == img)) {
+			job->stop = true;
+			any = true;
+		}
+	}
+	return any;
+}
+
+void prefetch_cancel(struct prefetch *p, const struct image *img)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	while (stop_jobs(p, img)) {
+		(void)pthread_cond_broadcast(&p->changed);
+		(void)pthread_cond_wait(&p->changed, &p->lock);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+bool prefetch_busy(struct prefetch *p)
+{
+	const struct job *job;
+
+	(void)pthread_mutex_lock(&p->lock);
+	for (job = p->jobs; job && !job->img; job = job->next)
+		;
+	(void)pthread_mutex_unlock(&p->lock);
+	return job != NULL;
+}
+
+/* With lock held. */
+static struct prefetch_report report_of(const struct job *job)
+{
+	struct prefetch_report report = {
+		.digest = job->digest,
+		.name = job->name,
+		.state = job->img ? PREFETCH_RUNNING : job->state,
+		.done = job->done,
+		.total = job->ordered ? job->order.bytes : 0,
+	};
+
+	if (job->error.code != 0)
+		(void)snprintf(report.error, sizeof(report.error), "%.*s",
+		               (int)sizeof(report.error) - 1, job->error.msg);
+	return report;
+}
+
+bool prefetch_find(struct prefetch *p, const struct digest *digest, struct prefetch_report *ret)
+{
+	bool found = false;
+
+	(void)pthread_mutex_lock(&p->lock);
+	for (const struct job *job = p->jobs; job; job = job->next) {
+		if (digest_equal(&job->digest, digest)) {
+			*ret = report_of(job);
+			ret->name = NULL;
+			found = true;
+		}
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	return found;
+}
+
+void prefetch_each(struct prefetch *p, prefetch_report_fn fn, void *arg)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	for (const struct job *job = p->jobs; job; job = job->next) {
+		struct prefetch_report report = report_of(job);
+
+		fn(arg, &report);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+}
