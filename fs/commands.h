@@ -19,6 +19,7 @@ int cmd_status(int argc, char *argv[]);
 int cmd_pin(int argc, char *argv[]);
 int cmd_unpin(int argc, char *argv[]);
 int cmd_doctor(int argc, char *argv[]);
+int cmd_trace(int argc, char *argv[]);
 
 /* What is waited for. */
 struct resident_wait {

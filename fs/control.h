@@ -15,6 +15,8 @@
  *	pin      image, [platform], [floor_bytes], [seconds]
  *	prefetch target, source, [platform]     -
  *	resident [target], [platform]           "state", "done_bytes", "total_bytes", "error"
+ *	trace-record  target, [output]          -; a mount namespace may come with it
+ *	trace-stop    target                    "uses", "cut", ["output"]; the trace's file
  *	status   -                              report_status(), "pins"
  *	stats    [target]                       report_stats()
  *	unpin    image

@@ -134,7 +134,7 @@ static struct session *take_ended(struct daemon *d)
 
 	(void)pthread_mutex_lock(&d->sessions_lock);
 	for (size_t i = 0; i < d->n_sessions && !s; i++) {
-		if (session_ended(d->sessions[i])) {
+		if (session_ended(d->sessions[i]) && !session_held(d->sessions[i])) {
 			s = d->sessions[i];
 			d->sessions[i] = d->sessions[--d->n_sessions];
 		}
@@ -392,8 +392,7 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	} else {
 		notify_failed(r);
 	}
-	if (d.engine.prefetch)
-		prefetch_cancel(d.engine.prefetch, NULL);
+	prefetch_cancel(d.engine.prefetch, NULL);
 	if (d.store)
 		detach_mounts(&d);
 	if (wait_until_quiet(&d)) {

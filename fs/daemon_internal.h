@@ -82,6 +82,8 @@ struct request {
 /* Answers are the caller's; NULL with @err filled when the request is refused. */
 json_t *answer_prefetch(struct daemon *d, struct request *request, struct err *err);
 json_t *answer_resident(struct daemon *d, struct request *request, struct err *err);
+json_t *answer_trace_record(struct daemon *d, struct request *request, struct err *err);
+json_t *answer_trace_stop(struct daemon *d, struct request *request, struct err *err);
 
 /*
  * Begin the prefetch that a mount request asks for, if it does, for the session of @device. Returns

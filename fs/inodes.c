@@ -291,12 +291,12 @@ bool inode_set_backing(struct inode *inode, int id)
 	return first;
 }
 
-enum open_mode inode_enter(struct inode *inode, struct object *obj, int *ret_backing)
+enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, int *ret_backing)
 {
 	enum open_mode mode = OPEN_PASSTHROUGH;
 
 	(void)pthread_mutex_lock(&inode->inodes->lock);
-	if (inode->n_passthrough == 0 && (inode->n_cached > 0 || inode->backing_id == 0))
+	if (inode->n_passthrough == 0 && (seen || inode->n_cached > 0 || inode->backing_id == 0))
 		mode = OPEN_CACHED;
 	if (mode == OPEN_PASSTHROUGH)
 		inode->n_passthrough++;

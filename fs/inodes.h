@@ -82,9 +82,10 @@ MUST_CHECK bool inode_set_backing(struct inode *inode, int id);
 
 /*
  * Decide the mode of a new open and count it. @obj is what inode_object() gave; while
- * the file is open, it stays. Sets *@ret_backing to the backing id, or to 0.
+ * the file is open, it stays. With @seen it is cached mode, unless the inode is open in
+ * passthrough mode. Sets *@ret_backing to the backing id, or to 0.
  */
-enum open_mode inode_enter(struct inode *inode, struct object *obj, int *ret_backing);
+enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, int *ret_backing);
 
 /* Uncount an open. Returns true when it was the last one in cached mode and the object is complete. */
 bool inode_leave(struct inode *inode, enum open_mode mode);

@@ -15,6 +15,7 @@ static const struct cli_command commands[] = {
 	{ "unpin", "IMAGE", "no longer keep it", cmd_unpin },
 	{ "doctor", "[DIR]", "check this machine, and say what to do", cmd_doctor },
 	{ "prefetch", "TARGET", "fill what is going to be read", cmd_prefetch },
+	{ "trace", "record|stop TARGET", "record what is read", cmd_trace },
 	{ "status", "[--json]", "show the daemon and its mounts, or wait", cmd_status },
 };
 

@@ -107,57 +107,70 @@ static void prepare_passthrough(struct fuse_io *io, struct inode *inode, struct 
 		fuse_io_backing_close(io, id);
 }
 
-/* Count an open that came in at @start, decide the mode, reply. */
-static void enter(fuse_req_t req, struct inode *inode, struct object *obj,
-                  struct fuse_file_info *fi, uint64_t start)
-{
-	struct session *s = session_of(req);
-	int backing_id;
-	enum open_mode mode = inode_enter(inode, obj, &backing_id);
+/* An open of a file that is not empty. */
+struct opening {
+	fuse_req_t req;
+	fuse_ino_t ino;
+	struct inode *inode; /* owned reference */
+	struct fuse_file_info *fi;
+	uint64_t start; /* stats_clock() when it came in */
+};
 
-	fi->fh = mode;
-	fi->keep_cache = 1;
-	fi->noflush = 1;
-	stats_add(s->engine->stats, STAT_OPENS, 1);
-	stats_took(s->engine->stats, LATENCY_OPEN, start);
-	(void)__atomic_fetch_add(&s->opens, 1, __ATOMIC_RELAXED);
-	/* The opener was killed meanwhile: no release will come. */
-	if (fuse_io_reply_open(req, fi, backing_id) == -ENOENT)
-		(void)inode_leave(inode, mode);
+static int pid_of(const struct opening *open)
+{
+	return (int)fuse_req_ctx(open->req)->pid;
 }
 
-/* Open a file that is not empty. */
-static void open_inode(fuse_req_t req, fuse_ino_t ino, struct inode *inode,
-                       struct fuse_file_info *fi, uint64_t start)
+/* Count, decide the mode, reply. @obj: NULL when there is no room for it. */
+static void enter(const struct opening *open, struct object *obj)
 {
-	struct session *s = session_of(req);
-	CLEANUP(object_unref) struct object *obj = inode_object(inode);
+	struct session *s = session_of(open->req);
+	bool seen = recorder_on(s->recorder);
+	int backing_id;
+	enum open_mode mode = inode_enter(open->inode, obj, seen, &backing_id);
 
-	users_note(s->users, (int)fuse_req_ctx(req)->pid, inode_content(inode)->id,
-	           inode_content(inode)->size);
+	open->fi->fh = mode;
+	open->fi->keep_cache = !seen;
+	open->fi->noflush = 1;
+	recorder_open(s->recorder, pid_of(open), open->ino, mode == OPEN_PASSTHROUGH);
+	stats_add(s->engine->stats, STAT_OPENS, 1);
+	stats_took(s->engine->stats, LATENCY_OPEN, open->start);
+	(void)__atomic_fetch_add(&s->opens, 1, __ATOMIC_RELAXED);
+	/* The opener was killed meanwhile: no release will come. */
+	if (fuse_io_reply_open(open->req, open->fi, backing_id) == -ENOENT)
+		(void)inode_leave(open->inode, mode);
+}
+
+static void open_inode(const struct opening *open)
+{
+	struct session *s = session_of(open->req);
+	const struct content *content = inode_content(open->inode);
+	CLEANUP(object_unref) struct object *obj = inode_object(open->inode);
+
+	users_note(s->users, pid_of(open), content->id, content->size);
 	if (obj) {
 		object_touch(obj);
 		if (object_complete(obj))
 			stats_add(s->engine->stats, STAT_OPEN_HITS, 1);
 		else
-			begin_fill(s, inode, ino, obj);
+			begin_fill(s, open->inode, open->ino, obj);
 		if (object_complete(obj))
-			prepare_passthrough(&s->io, inode, obj);
+			prepare_passthrough(&s->io, open->inode, obj);
 	}
-	enter(req, inode, obj, fi, start);
+	enter(open, obj);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	uint64_t start = stats_clock();
-	CLEANUP(inode_put) struct inode *inode = NULL;
+	struct opening open = { .req = req, .ino = ino, .fi = fi, .start = stats_clock() };
 	struct err err = ERR_INIT;
-	int r = inodes_get(session_of(req)->inodes, ino, &inode, &err);
+	int r = inodes_get(session_of(req)->inodes, ino, &open.inode, &err);
 
 	if (r < 0) {
 		reply_failure(req, "open", ino, &err);
 	} else if (r > 0) {
-		open_inode(req, ino, inode, fi, start);
+		open_inode(&open);
+		inode_put(open.inode);
 	} else {
 		fi->fh = OPEN_EMPTY;
 		fi->keep_cache = 1;
@@ -206,6 +219,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		left = inode_content(inode)->size;
 		left = (uint64_t)off < left ? left - (uint64_t)off : 0;
 		size = size < left ? size : (size_t)left;
+		recorder_read(s->recorder, (int)fuse_req_ctx(req)->pid, ino, (uint64_t)off, size);
 		buf = malloc(size + 1);
 		r = buf ? read_content(s, inode, (uint64_t)off, size, buf, &err)
 		        : err_set(&err, -ENOMEM, "out of memory");

@@ -475,6 +475,8 @@ static bool stop_jobs(struct prefetch *p, const struct image *img)
 
 void prefetch_cancel(struct prefetch *p, const struct image *img)
 {
+	if (!p)
+		return;
 	(void)pthread_mutex_lock(&p->lock);
 	while (stop_jobs(p, img)) {
 		(void)pthread_cond_broadcast(&p->changed);
@@ -487,6 +489,8 @@ bool prefetch_busy(struct prefetch *p)
 {
 	const struct job *job;
 
+	if (!p)
+		return false;
 	(void)pthread_mutex_lock(&p->lock);
 	for (job = p->jobs; job && !job->img; job = job->next)
 		;

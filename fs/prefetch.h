@@ -64,10 +64,10 @@ struct prefetch_order {
  */
 MUST_CHECK int prefetch_start(struct prefetch *p, struct prefetch_order *order, struct err *err);
 
-/* Cancel the jobs that fill @img, or all when it is NULL, and wait until none uses it. */
+/* Cancel the jobs that fill @img, or all when it is NULL, and wait until none uses it. Accepts NULL. */
 void prefetch_cancel(struct prefetch *p, const struct image *img);
 
-/* Whether a job runs. */
+/* Whether a job runs. Accepts NULL. */
 bool prefetch_busy(struct prefetch *p);
 
 /* A job, running or ended. */

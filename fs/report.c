@@ -103,6 +103,8 @@ json_t *report_status(const struct report_source *src)
 		(void)json_object_set_new(mount, "device",
 		                          json_string(device_text(session_device(s), device)));
 		(void)json_object_set_new(mount, "open_files", opens_json(s, counts.open_files));
+		(void)json_object_set_new(mount, "recorded",
+		                          json_boolean(recorder_on(session_recorder(s))));
 		(void)json_array_append_new(mounts, mount);
 	}
 	prefetch_each(src->engine->prefetch, add_prefetch, prefetches);
@@ -178,8 +180,7 @@ static json_t *image_stats_json(const struct report_source *src, struct session 
 	return image;
 }
 
-/* Whether @s is what the user means by @target. */
-static bool is_target(const struct session *s, const char *target,
+bool report_is_target(const struct session *s, const char *target,
                       const struct mount_points *points)
 {
 	const struct mount_point *point = mount_points_at(points, target);
@@ -196,7 +197,7 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 
 	(void)!mount_points_load(&points, NULL);
 	for (size_t i = 0; i < src->n_sessions; i++) {
-		if (!target || is_target(src->sessions[i], target, &points))
+		if (!target || report_is_target(src->sessions[i], target, &points))
 			(void)json_array_append_new(images, image_stats_json(src, src->sessions[i],
 			                                                     &points));
 	}

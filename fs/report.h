@@ -21,6 +21,10 @@ struct report_source {
 /* "major:minor", as mountinfo shows it. Returns @buf. */
 const char *device_text(dev_t device, char buf[static 32]);
 
+/* Whether @s is what the user means by @target, a mount point or the name of an image. */
+bool report_is_target(const struct session *s, const char *target,
+                      const struct mount_points *points);
+
 /* For `assetfs status`. Returns NULL when memory runs out. The caller gives it back. */
 json_t *report_status(const struct report_source *src);
 

@@ -155,8 +155,14 @@ static const struct {
 	const char *name;
 	json_t *(*answer)(struct daemon *d, struct request *request, struct err *err);
 } commands[] = {
-	{ "mount", answer_mount },       { "pin", answer_pin },     { "prefetch", answer_prefetch },
-	{ "resident", answer_resident }, { "stats", answer_stats }, { "status", answer_status },
+	{ "mount", answer_mount },
+	{ "pin", answer_pin },
+	{ "prefetch", answer_prefetch },
+	{ "resident", answer_resident },
+	{ "stats", answer_stats },
+	{ "status", answer_status },
+	{ "trace-record", answer_trace_record },
+	{ "trace-stop", answer_trace_stop },
 	{ "unpin", answer_unpin },
 };
 

@@ -63,12 +63,12 @@ static int detached_mount(const char *name, int dev_fd, dev_t *ret_device, struc
 }
 
 /* Before INIT is answered: the kernel then takes the lesser of this and the answer's. */
-static void raise_read_ahead(dev_t device)
+static void set_read_ahead(dev_t device, int kib)
 {
 	char path[64];
 	char text[16];
 	CLEANUP(close) int fd = -1;
-	int n = snprintf(text, sizeof(text), "%d", SESSION_READ_AHEAD >> 10);
+	int n = snprintf(text, sizeof(text), "%d", kib);
 
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
 	               minor(device));
@@ -123,7 +123,9 @@ static struct session *session_new(const struct session_config *config, struct i
 	if (config->small_files)
 		s->pusher = pusher_new(s->idx, config->engine->region);
 	s->io.cached_only = config->small_files;
-	if (!s->name || !s->users || !s->inodes || (config->small_files && !s->pusher)) {
+	s->recorder = recorder_new();
+	if (!s->name || !s->users || !s->inodes || !s->recorder ||
+	    (config->small_files && !s->pusher)) {
 		session_free(s);
 		return NULL;
 	}
@@ -172,7 +174,7 @@ int session_open(const struct session_config *config, struct image *img, struct 
 		s->img = NULL;
 		return r;
 	}
-	raise_read_ahead(s->device);
+	session_read_ahead(s, /* recorded= */ false);
 	if (pthread_create(&s->thread, NULL, serve, s) != 0) {
 		s->img = NULL;
 		return err_set(err, -EAGAIN, "no thread for the session");
@@ -198,6 +200,9 @@ void session_free(struct session *s)
 	if (s->se)
 		fuse_session_destroy(s->se);
 	users_free(s->users);
+	if (s->recorder && recorder_on(s->recorder))
+		log_warn("%s: what was recorded is lost: its mount is gone", s->name);
+	recorder_free(s->recorder);
 	image_close(s->img);
 	free(s->name);
 	free(s);
@@ -221,6 +226,32 @@ struct image *session_image(const struct session *s)
 dev_t session_device(const struct session *s)
 {
 	return s->device;
+}
+
+struct recorder *session_recorder(const struct session *s)
+{
+	return s->recorder;
+}
+
+void session_hold(struct session *s)
+{
+	s->n_holds++;
+}
+
+void session_let_go(struct session *s)
+{
+	s->n_holds--;
+}
+
+bool session_held(const struct session *s)
+{
+	return s->n_holds > 0;
+}
+
+void session_read_ahead(const struct session *s, bool recorded)
+{
+	set_read_ahead(s->device,
+	               (recorded ? SESSION_READ_AHEAD_RECORDED : SESSION_READ_AHEAD) >> 10);
 }
 
 struct users *session_users(const struct session *s)

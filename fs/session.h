@@ -12,6 +12,7 @@
 #include "fill.h"
 #include "image.h"
 #include "prefetch.h"
+#include "recorder.h"
 #include "region.h"
 #include "stats.h"
 #include "users.h"
@@ -62,6 +63,18 @@ struct image *session_image(const struct session *session);
 dev_t session_device(const struct session *session); /* st_dev of everything in the mount */
 struct users *session_users(const struct session *session);
 bool session_small_files(const struct session *session);
+struct recorder *session_recorder(const struct session *session);
+
+/*
+ * Keep the session from being freed, although it may end; each hold is let go once. With
+ * the lock of the daemon's list of sessions held.
+ */
+void session_hold(struct session *session);
+void session_let_go(struct session *session);
+bool session_held(const struct session *session);
+
+/* Let the kernel read ahead as it should, or as little as a recording wants. Of files opened from now on. */
+void session_read_ahead(const struct session *session, bool recorded);
 
 struct session_counts {
 	uint64_t open_files; /* 0 in a session of small files, as the next: it sees no opens */

@@ -7,20 +7,26 @@
 #include "fuse_io.h"
 #include "inodes.h"
 #include "pusher.h"
+#include "recorder.h"
 #include "session.h"
 
 /* Bytes. The kernel's 128 KiB would cut every sequential read into small requests. */
-enum { SESSION_READ_AHEAD = 1 << 20 };
+enum {
+	SESSION_READ_AHEAD = 1 << 20,
+	SESSION_READ_AHEAD_RECORDED = 64
+	                              << 10, /* what a recording has more than was used, at most */
+};
 
 struct session {
 	struct fuse_io io; /* first: fuse_io.h */
 
 	/* constant after session_open() */
-	struct engine *engine; /* borrowed */
-	struct image *img;     /* owned */
-	struct index *idx;     /* the image's */
-	struct inodes *inodes; /* owned */
-	struct users *users;   /* owned */
+	struct engine *engine;     /* borrowed */
+	struct image *img;         /* owned */
+	struct index *idx;         /* the image's */
+	struct inodes *inodes;     /* owned */
+	struct users *users;       /* owned */
+	struct recorder *recorder; /* owned */
 	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
 	struct fuse_session *se; /* owned */
 	char *name;              /* owned */
@@ -28,6 +34,8 @@ struct session {
 	session_ended_fn ended_fn;
 	void *ended_arg;
 	pthread_t thread;
+
+	uint32_t n_holds; /* under the lock of the daemon's list of sessions */
 
 	/* atomic */
 	uint64_t opens;

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/nsfs.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,24 +95,38 @@ void users_free(struct users *users)
 }
 
 /*
- * What the mount namespace of @pid is known by, or 0 when it cannot be seen.
  * Inode numbers of namespaces are used again at once; newer kernels have ids
  * that never are.
  */
-static uint64_t namespace_of(const char *pid)
+uint64_t mount_namespace_id(int fd)
 {
-	char path[NAME_MAX + sizeof("/proc//ns/mnt")];
-	CLEANUP(close) int fd = -1;
 	struct stat st;
 	uint64_t id;
 
-	(void)snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNS)
 		return 0;
 	if (ioctl(fd, GET_MOUNT_NAMESPACE_ID, &id) == 0)
 		return id;
 	return fstat(fd, &st) < 0 ? 0 : st.st_ino;
+}
+
+/* As mount_namespace_of(). */
+static uint64_t namespace_of(const char *pid)
+{
+	char path[NAME_MAX + sizeof("/proc//ns/mnt")];
+	CLEANUP(close) int fd = -1;
+
+	(void)snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? 0 : mount_namespace_id(fd);
+}
+
+uint64_t mount_namespace_of(int pid)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%d", pid);
+	return namespace_of(text);
 }
 
 /* With users->lock held. Returns NULL when memory runs out: a user too few in the statistics. */
@@ -150,15 +166,13 @@ static uint64_t lock_with_namespace(struct users *users, int pid)
 {
 	struct recent *recent = &users->recent[(unsigned)pid % RECENT];
 	uint64_t now = now_ns();
-	char text[16];
 	uint64_t ns;
 
 	(void)pthread_mutex_lock(&users->lock);
 	if (recent->pid == pid && now - recent->at < RECENT_NS)
 		return recent->ns;
 	(void)pthread_mutex_unlock(&users->lock);
-	(void)snprintf(text, sizeof(text), "%d", pid);
-	ns = namespace_of(text);
+	ns = mount_namespace_of(pid);
 	(void)pthread_mutex_lock(&users->lock);
 	if (ns != 0)
 		*recent = (struct recent){ .pid = pid, .ns = ns, .at = now };

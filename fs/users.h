@@ -16,6 +16,13 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
+/*
+ * What the mount namespace of process @pid, or the one that is open as @fd, is known
+ * by; 0 when it cannot be seen, or is none.
+ */
+uint64_t mount_namespace_of(int pid);
+uint64_t mount_namespace_id(int fd);
+
 struct users;
 
 /* For an image of @n_contents contents. Returns NULL when memory runs out. */

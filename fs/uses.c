@@ -16,6 +16,7 @@ void uses_release(struct uses *uses)
 	while ((n = table_walk(&uses->files, NULL)) != NULL) {
 		table_remove(&uses->files, n);
 		ranges_release(&file_of(n)->ranges);
+		free(file_of(n)->path);
 		free(file_of(n));
 	}
 	table_release(&uses->files);

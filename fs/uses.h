@@ -28,6 +28,7 @@ struct used_file {
 	struct table_node node; /* under the file */
 	struct ranges ranges;   /* of which uses are in the list; what comes next to them merges */
 	bool unknown;           /* what was read of it is not known */
+	char *path;             /* owned; NULL until somebody has found it out */
 };
 
 void uses_release(struct uses *uses);

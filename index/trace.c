@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 
-static const char magic[] = "# assetfs trace ";
+static const char magic[] = TRACE_MAGIC;
 
 /* What is left of a line. */
 struct line {
@@ -169,4 +169,47 @@ int trace_check(const char *text, size_t len, struct err *err)
 	while (r == 0 && (r = trace_next(reader, &use, err)) == 1)
 		r = 0;
 	return r;
+}
+
+/* Number of bytes of the UTF-8 character at @at; 0 when it is none, as a NUL is none. */
+static size_t utf8_length(const uint8_t *at)
+{
+	static const uint32_t least[] = { 0, 1, 0x80, 0x800, 0x10000 };
+	size_t n = at[0] < 0x80 ? 1 : at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : at[0] >= 0xc0 ? 2 : 0;
+	uint32_t value = n == 1 ? at[0] : at[0] & (0x7fu >> n);
+
+	if (n == 0 || at[0] >= 0xf8)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+		value = value << 6 | (at[i] & 0x3f);
+	}
+	if (value < least[n] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
+		return 0;
+	return n;
+}
+
+size_t trace_escape(const char *path, char ret[static TRACE_ESCAPED_MAX + 1])
+{
+	const uint8_t *at = (const uint8_t *)path;
+	char *to = ret;
+
+	while (*at) {
+		size_t n = utf8_length(at);
+
+		if (n == 0 || *at < ' ' || *at == 0x7f || *at == '\\') {
+			*to++ = '\\';
+			*to++ = (char)('0' + (*at >> 6));
+			*to++ = (char)('0' + (*at >> 3 & 7));
+			*to++ = (char)('0' + (*at & 7));
+			at++;
+			continue;
+		}
+		memcpy(to, at, n);
+		to += n;
+		at += n;
+	}
+	*to = '\0';
+	return (size_t)(to - ret);
 }

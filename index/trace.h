@@ -12,10 +12,14 @@
 #include "format.h"
 
 enum {
-	TRACE_PATH_MAX = 4095,    /* bytes of a path */
+	TRACE_PATH_MAX = 4095, /* bytes of a path */
+	TRACE_ESCAPED_MAX = 4 * TRACE_PATH_MAX,
 	TRACE_USES_MAX = 1 << 20, /* lines that are uses */
 	TRACE_SIZE_MAX = (int)FORMAT_TRACE_MAX,
 };
+
+/* What the first line begins with; the version follows. */
+#define TRACE_MAGIC "# assetfs trace "
 
 /* A line of a trace. */
 struct trace_use {
@@ -33,6 +37,12 @@ struct trace_reader {
 
 /* Begin the @len bytes at @text, which outlives @t. Returns 0, or -EINVAL when it is no trace. */
 MUST_CHECK int trace_begin(struct trace_reader *t, const char *text, size_t len, struct err *err);
+
+/*
+ * Write @path, of at most TRACE_PATH_MAX bytes, as a trace has it, with a NUL
+ * at its end. Returns its length.
+ */
+size_t trace_escape(const char *path, char ret[static TRACE_ESCAPED_MAX + 1]);
 
 /* Whether the @len bytes at @text are a trace. Returns 0; -EINVAL, as trace_next(); -ENOMEM. */
 MUST_CHECK int trace_check(const char *text, size_t len, struct err *err);

@@ -63,7 +63,7 @@ static void expect_open(enum open_mode mode, int backing)
 {
 	int got;
 
-	cr_assert_eq(inode_enter(inode, obj, &got), mode);
+	cr_assert_eq(inode_enter(inode, obj, /* seen= */ false, &got), mode);
 	cr_assert_eq(got, backing);
 }
 
