@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,19 +90,30 @@ static int parse(int argc, char *argv[], struct trace_args *args)
 	return -1;
 }
 
+/* The directory of @path, which the caller frees; *@ret_name is the rest. NULL without memory. */
+static char *directory_of(const char *path, const char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+
+	*ret_name = slash ? slash + 1 : path;
+	return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+}
+
 /* The absolute path of @path, whose directory exists. The caller frees *@ret. */
 static int absolute(const char *path, char **ret, struct err *err)
 {
-	CLEANUP(free) char *copy = strdup(path);
-	CLEANUP(free) char *other = strdup(path);
-	CLEANUP(free) char *dir = NULL;
+	const char *name;
+	CLEANUP(free) char *dir = directory_of(path, &name);
+	CLEANUP(free) char *resolved = NULL;
 
-	if (!copy || !other)
-		return err_set(err, -ENOMEM, "out of memory");
-	dir = realpath(dirname(copy), NULL);
 	if (!dir)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (name[0] == '\0')
+		return err_set(err, -EISDIR, "'%s' is a directory", path);
+	resolved = realpath(dir, NULL);
+	if (!resolved)
 		return err_set_errno(err, "directory of '%s'", path);
-	if (asprintf(ret, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, basename(other)) < 0)
+	if (asprintf(ret, "%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, name) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	return 0;
 }
@@ -160,22 +170,22 @@ static int copy_all(int from, int to, struct err *err)
 /* Write the trace in @fd as the file @path, which appears when it is complete. */
 static int write_file(int fd, const char *path, struct err *err)
 {
-	CLEANUP(free) char *copy = strdup(path);
-	CLEANUP(free) char *other = strdup(path);
+	const char *name;
+	CLEANUP(free) char *parent = directory_of(path, &name);
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
 	CLEANUP(close) int dir = -1;
 	int r;
 
-	if (!copy || !other)
+	if (!parent)
 		return err_set(err, -ENOMEM, "out of memory");
-	dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return err_set_errno(err, "'%s'", path);
 	r = io_temp_open(&tmp, dir, err);
 	if (r == 0)
 		r = copy_all(fd, tmp.fd, err);
 	if (r == 0)
-		r = io_temp_publish(&tmp, basename(other), 0644, err);
+		r = io_temp_publish(&tmp, name, 0644, err);
 	return r < 0 ? err_wrap(err, r, "'%s'", path) : 0;
 }
 

@@ -48,7 +48,7 @@ static int push(struct search *s, const char *parent, const char *name, uint64_t
 	memcpy(dir->path, parent, parent_len);
 	memcpy(dir->path + parent_len, name, len);
 	/* The root has no name, and no slash. */
-	(void)strcpy(dir->path + parent_len + len, len > 0 ? "/" : "");
+	memcpy(dir->path + parent_len + len, len > 0 ? "/" : "", len > 0 ? 2 : 1);
 	dir->next = s->pending;
 	s->pending = dir;
 	return 0;

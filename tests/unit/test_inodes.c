@@ -145,3 +145,18 @@ Test(inodes, end_of_background_fill_tells_whether_pages_are_in_use)
 	cr_assert(inode_fill_begin(inode));
 	cr_assert(inode_fill_end(inode, obj));
 }
+
+Test(inodes, what_is_to_be_seen_is_cached_unless_it_is_passed_through_already)
+{
+	int got;
+
+	cr_assert(inode_set_backing(inode, 7));
+	cr_assert_eq(inode_enter(inode, /* seen= */ true, &got), OPEN_CACHED);
+	cr_assert_eq(got, 0);
+	expect_open(OPEN_CACHED, 0);
+	(void)inode_leave(inode, OPEN_CACHED);
+	(void)inode_leave(inode, OPEN_CACHED);
+	expect_open(OPEN_PASSTHROUGH, 7);
+	cr_assert_eq(inode_enter(inode, /* seen= */ true, &got), OPEN_PASSTHROUGH);
+	cr_assert_eq(got, 7);
+}

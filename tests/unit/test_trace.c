@@ -104,3 +104,39 @@ Test(trace, refuses_paths_that_are_none)
 	line[4 + TRACE_PATH_MAX + 1] = '\0';
 	expect_refused(line, "line 2: the path is too long");
 }
+
+Test(trace, escapes_what_is_no_text)
+{
+	static const struct {
+		const char *path, *text;
+	} cases[] = {
+		{ "plain text", "plain text" },
+		{ "a\\b", "a\\134b" },
+		{ "\x01\n\x7f", "\\001\\012\\177" },
+		{ "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8e\xae",
+		  "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8e\xae" },
+		{ "\xe9", "\\351" },
+		{ "\xc3", "\\303" },
+		{ "\xe2\x82", "\\342\\202" },
+		{ "\xc0\xaf", "\\300\\257" },
+		{ "\xed\xa0\x80", "\\355\\240\\200" },
+		{ "\xf4\x90\x80\x80", "\\364\\220\\200\\200" },
+		{ "\x80\xff", "\\200\\377" },
+	};
+	static char escaped[TRACE_ESCAPED_MAX + 1];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		cr_expect_eq(trace_escape(cases[i].path, escaped), strlen(cases[i].text));
+		cr_expect_str_eq(escaped, cases[i].text);
+	}
+}
+
+Test(trace, is_checked_as_a_whole)
+{
+	struct err err = ERR_INIT;
+
+	cr_expect_eq(trace_check("# assetfs trace 1\n0 1 a\n", 24, &err), 0);
+	cr_expect_eq(trace_check("# assetfs trace 1\n0 1 a\n0", 25, &err), -EINVAL);
+	cr_expect_str_eq(err.msg, "line 3: not 'OFFSET LENGTH PATH'");
+	cr_expect_eq(trace_check("0 1 a\n", 6, &err), -EINVAL);
+}
