@@ -8,6 +8,12 @@
 
 #include "base/table.h"
 
+/*
+ * Each backing is an open file of the machine (fs.file-max), though not one of this process. So
+ * many files of an image keep theirs while they are closed; opening another one costs 3 us more.
+ */
+enum { BACKINGS_MAX = 16384 };
+
 struct inodes {
 	/* constant */
 	struct image *img;     /* borrowed */
@@ -19,6 +25,8 @@ struct inodes {
 	/* under lock */
 	struct table table; /* struct inode, by ino */
 	uint64_t n_open;
+	uint64_t n_backings; /* inodes that have one */
+	uint64_t backings_max;
 };
 
 struct inode {
@@ -56,6 +64,7 @@ struct inodes *inodes_new(struct image *img, struct region *region, backing_clos
 	inodes->region = region;
 	inodes->close_backing = close;
 	inodes->close_arg = arg;
+	inodes->backings_max = BACKINGS_MAX;
 	(void)pthread_mutex_init(&inodes->lock, NULL);
 	return inodes;
 }
@@ -115,6 +124,7 @@ static void let_go(struct object_holder *holder)
 	(void)pthread_mutex_lock(&inodes->lock);
 	id = inode->backing_id;
 	inode->backing_id = 0;
+	inodes->n_backings -= id > 0;
 	inode->held = false;
 	object_let_go(holder);
 	if (is_unused(inode))
@@ -285,10 +295,35 @@ bool inode_set_backing(struct inode *inode, int id)
 
 	(void)pthread_mutex_lock(&inode->inodes->lock);
 	first = inode->backing_id == 0;
-	if (first)
+	if (first) {
 		inode->backing_id = id;
+		inode->inodes->n_backings++;
+	}
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
 	return first;
+}
+
+int inode_take_surplus_backing(struct inode *inode)
+{
+	struct inodes *inodes = inode->inodes;
+	int id = 0;
+
+	(void)pthread_mutex_lock(&inodes->lock);
+	if (inode->n_passthrough == 0 && inode->backing_id > 0 &&
+	    inodes->n_backings > inodes->backings_max) {
+		id = inode->backing_id;
+		inode->backing_id = 0;
+		inodes->n_backings--;
+	}
+	(void)pthread_mutex_unlock(&inodes->lock);
+	return id;
+}
+
+void inodes_limit_backings(struct inodes *inodes, uint64_t n)
+{
+	(void)pthread_mutex_lock(&inodes->lock);
+	inodes->backings_max = n;
+	(void)pthread_mutex_unlock(&inodes->lock);
 }
 
 enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, int *ret_backing)

@@ -90,6 +90,15 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 /* Uncount an open. Returns true when it was the last one in cached mode and the object is complete. */
 bool inode_leave(struct inode *inode, enum open_mode mode);
 
+/*
+ * After inode_leave(): when more files have backing ids than may, and nobody has this one open,
+ * it gives up its own. Returns the id, which is the caller's to close, or 0.
+ */
+MUST_CHECK int inode_take_surplus_backing(struct inode *inode);
+
+/* How many files may have backing ids while nobody has them open. */
+void inodes_limit_backings(struct inodes *inodes, uint64_t n);
+
 /* Say that background fill begins. Returns false when it is under way. */
 bool inode_fill_begin(struct inode *inode);
 

@@ -238,9 +238,14 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	enum open_mode mode = (enum open_mode)fi->fh;
 	CLEANUP(inode_put) struct inode *inode = NULL;
 	bool drop = false;
+	int surplus = 0;
 
-	if (mode != OPEN_EMPTY && inodes_get(s->inodes, ino, &inode, NULL) > 0)
+	if (mode != OPEN_EMPTY && inodes_get(s->inodes, ino, &inode, NULL) > 0) {
 		drop = inode_leave(inode, mode);
+		surplus = inode_take_surplus_backing(inode);
+	}
+	if (surplus > 0)
+		fuse_io_backing_close(&s->io, surplus);
 	(void)fuse_reply_err(req, 0);
 	if (drop)
 		drop_pages(s, ino);

@@ -15,6 +15,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "base/feed.h"
 #include "base/io.h"
 #include "format.h"
 
@@ -432,13 +433,15 @@ int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn see
 {
 	CLEANUP(codec_free) struct codec *codec = codec_new();
 	CLEANUP(free) struct copy *copy = calloc(1, sizeof(*copy));
-	ZSTD_inBuffer in;
+	CLEANUP(feed_free) struct feed *feed = NULL;
+	ZSTD_inBuffer in = { .src = NULL };
 	int r;
 
 	if (!codec || !copy)
 		return err_set(err, -ENOMEM, "out of memory");
-	in = (ZSTD_inBuffer){ .src = copy->in };
 	r = copy_init(copy, in_fd, out_fd, err);
+	if (r == 0 && feed_open(in_fd, copy->size, seen, arg, &feed) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = prepare_decompression(codec, err);
 	if (r < 0)
@@ -450,11 +453,11 @@ int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn see
 	do {
 		bool first = copy->in_off == 0;
 
-		r = copy_read(copy, &in, err);
+		in = (ZSTD_inBuffer){ .src = NULL };
+		r = feed_next(feed, &in.src, &in.size);
 		if (r < 0)
-			return r;
-		if (seen)
-			seen(arg, in.src, in.size);
+			return err_set(err, r, "input could not be read: %s", strerrordesc_np(-r));
+		copy->in_off += in.size;
 		if (first && !has_magic(in.src, in.size))
 			return err_set(err, -EBADMSG, "not a zstd frame");
 		r = decompress_step(codec->dctx, copy, &in, max, err);

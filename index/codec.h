@@ -73,7 +73,10 @@ MUST_CHECK int codec_decompress_table(struct codec *codec, const void *frame, si
  */
 MUST_CHECK int codec_compress_file(int in_fd, int out_fd, int level, struct err *err);
 
-/* Called with each run of bytes before it is decompressed, e.g. to hash them. */
+/*
+ * Called with each run of bytes before it is decompressed, e.g. to hash them: by another thread,
+ * which has ended when the function that calls it returns.
+ */
 typedef void (*codec_seen_fn)(void *arg, const void *data, size_t len);
 
 /*

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "doctor_mounts.h"
 #include "fuzz.h"
 #include "mountinfo.h"
 
@@ -10,11 +11,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 	CLEANUP(free) char *text = malloc(size + 1);
+	struct mount_place place;
 
 	if (!text)
 		return 0;
 	memcpy(text, data, size);
 	text[size] = '\0';
+	if (mount_place_find(text, "/a/b", &place))
+		must(strnlen(place.type, sizeof(place.type)) < sizeof(place.type));
 	if (mount_points_parse(text, &points) < 0)
 		return 0;
 	for (size_t i = 0; i < points.n; i++) {

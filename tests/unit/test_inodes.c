@@ -114,6 +114,25 @@ Test(inodes, stay_cached_while_a_cached_open_is_left)
 	expect_open(OPEN_PASSTHROUGH, 7);
 }
 
+Test(inodes, give_up_backing_ids_beyond_the_limit_once_closed)
+{
+	complete_object();
+	cr_assert(inode_set_backing(inode, 7));
+	expect_open(OPEN_PASSTHROUGH, 7);
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_eq(inode_take_surplus_backing(inode), 0, "one is far below the limit");
+	inodes_limit_backings(inodes, 0);
+	expect_open(OPEN_PASSTHROUGH, 7);
+	cr_assert_eq(inode_take_surplus_backing(inode), 0, "it is open");
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_eq(inode_take_surplus_backing(inode), 7);
+	cr_assert_eq(inode_take_surplus_backing(inode), 0, "it is given up once");
+	cr_assert_not(inode_has_backing(inode));
+	cr_assert(inode_set_backing(inode, 8));
+	expect_open(OPEN_PASSTHROUGH, 8);
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+}
+
 Test(inodes, keep_their_first_backing_id)
 {
 	cr_assert(inode_set_backing(inode, 7));
@@ -151,12 +170,12 @@ Test(inodes, what_is_to_be_seen_is_cached_unless_it_is_passed_through_already)
 	int got;
 
 	cr_assert(inode_set_backing(inode, 7));
-	cr_assert_eq(inode_enter(inode, /* seen= */ true, &got), OPEN_CACHED);
+	cr_assert_eq(inode_enter(inode, obj, /* seen= */ true, &got), OPEN_CACHED);
 	cr_assert_eq(got, 0);
 	expect_open(OPEN_CACHED, 0);
 	(void)inode_leave(inode, OPEN_CACHED);
 	(void)inode_leave(inode, OPEN_CACHED);
 	expect_open(OPEN_PASSTHROUGH, 7);
-	cr_assert_eq(inode_enter(inode, /* seen= */ true, &got), OPEN_PASSTHROUGH);
+	cr_assert_eq(inode_enter(inode, obj, /* seen= */ true, &got), OPEN_PASSTHROUGH);
 	cr_assert_eq(got, 7);
 }
