@@ -2,8 +2,8 @@
 /*
  * Packs are read, never mapped: a pack that is cut short while it is in use
  * must give an error to one reader, not a signal to the process. They are
- * opened at first use and stay open; their descriptors are the only thing that
- * threads write to, one compare and exchange for each pack.
+ * opened at first use and stay open (image_pack.c); they are the only thing that
+ * threads write to, without locks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +15,6 @@
 
 #include "base/io.h"
 #include "image_internal.h"
-
-enum { PAGE = 4096 };
 
 static void hash_seen(void *arg, const void *data, size_t len)
 {
@@ -116,8 +114,6 @@ static int image_new(const struct layout *layout, const struct manifest *manifes
 	img->deltas = deltas_new();
 	if (!img->packs || !img->deltas || copy_manifest(manifest, &img->manifest) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < manifest->n_packs; i++)
-		img->packs[i] = -1;
 	r = layout_dup(layout, &img->layout, err);
 	if (r < 0)
 		return r;
@@ -181,10 +177,8 @@ void image_close(struct image *img)
 {
 	if (!img)
 		return;
-	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++) {
-		if (img->packs[i] >= 0)
-			(void)close(img->packs[i]);
-	}
+	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++)
+		pack_file_close(img->packs[i]);
 	deltas_free(img->deltas);
 	index_close(img->index);
 	layout_close(img->layout);
@@ -297,49 +291,6 @@ void chunk_reader_free(struct chunk_reader *reader)
 	free(reader);
 }
 
-/* The descriptor of the pack in slot @i, opened if need be. */
-static int pack_fd(const struct image *img, uint32_t i, const char *hex, struct err *err)
-{
-	int *slot = &img->packs[i];
-	int fd = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-	int first = -1;
-
-	if (fd >= 0)
-		return fd;
-	fd = openat(layout_blobs(img->layout), hex, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return err_set_errno(err, "not in '%s'", layout_path(img->layout));
-	if (!__atomic_compare_exchange_n(slot, &first, fd, /* weak= */ false, __ATOMIC_ACQ_REL,
-	                                 __ATOMIC_ACQUIRE)) {
-		(void)close(fd);
-		fd = first;
-	}
-	return fd;
-}
-
-/* Compressed pages are of no further use; the one that holds the next frame's start is. */
-static void drop_pages(int fd, uint64_t off, uint32_t size)
-{
-	uint64_t start = off / PAGE * PAGE;
-	uint64_t end = (off + size) / PAGE * PAGE;
-
-	if (end > start)
-		(void)posix_fadvise(fd, (off_t)start, (off_t)(end - start), POSIX_FADV_DONTNEED);
-}
-
-int image_read_frame(int fd, const struct chunk_reader *reader, uint64_t off, uint32_t size,
-                     struct err *err)
-{
-	int r = io_pread(fd, reader->frame, size, off);
-
-	if (r == -ENODATA)
-		return err_set(err, -EBADMSG, "the file ends before it");
-	if (r < 0)
-		return err_set(err, r, "%s", strerrordesc_np(-r));
-	drop_pages(fd, off, size);
-	return 0;
-}
-
 int image_check_plain(const void *plain, const struct chunk *chunk, struct err *err)
 {
 	struct digest digest;
@@ -355,12 +306,13 @@ int image_read_packed(const struct image *img, const struct chunk_reader *reader
 {
 	char hex[DIGEST_HEX_SIZE];
 	uint32_t i = chunk->pack - 1;
-	int fd;
+	struct err why = ERR_INIT;
+	struct pack_file *pack = image_pack_file(img, i, &why);
 	int r;
 
 	(void)digest_hex(&img->manifest.packs[i].digest, hex);
-	fd = pack_fd(img, i, hex, err);
-	r = fd < 0 ? fd : image_read_frame(fd, reader, chunk->frame_off, chunk->frame_size, err);
+	r = pack ? pack_file_read(pack, reader, chunk->frame_off, chunk->frame_size, err)
+	         : err_set(err, why.code, "%s", why.msg);
 	if (r == 0)
 		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
 		                     chunk->size, err);

@@ -6,6 +6,7 @@
 #include "image.h"
 
 struct deltas;
+struct pack_file;
 
 struct image {
 	/* constant after image_open() */
@@ -15,7 +16,7 @@ struct image {
 	struct deltas *deltas;    /* owned; opened when a pack is missing */
 
 	/* atomic */
-	int *packs; /* owned; descriptor of each of the manifest's packs, -1 until opened */
+	struct pack_file **packs; /* owned; each of the manifest's packs, NULL until opened */
 };
 
 /* Chunks one after another, each compared with its digest. */
@@ -38,6 +39,16 @@ struct chunk_reader {
 	struct prefix prefixes[2];
 	unsigned current;
 };
+
+/* The pack in slot @i, opened if need be; borrowed until image_close(). NULL when it cannot be. */
+struct pack_file *image_pack_file(const struct image *img, uint32_t i, struct err *err);
+
+/* Accepts NULL. */
+void pack_file_close(struct pack_file *pack);
+
+/* As image_read_frame(), reading ahead what follows when frames are read in order. */
+MUST_CHECK int pack_file_read(struct pack_file *pack, const struct chunk_reader *reader,
+                              uint64_t off, uint32_t size, struct err *err);
 
 /* Read the @size bytes at @off of @fd into @reader->frame, and drop their pages. 0, -EBADMSG, -errno. */
 MUST_CHECK int image_read_frame(int fd, const struct chunk_reader *reader, uint64_t off,
