@@ -30,8 +30,9 @@ struct load {
 	struct object *obj[FILES];
 
 	/* atomic */
-	int done[FILES]; /* files in the order in which their background fills ended */
-	int n_done;
+	int n_ending;    /* background fills that end, */
+	int done[FILES]; /* their files in that order, */
+	int n_done;      /* and how many are in there */
 };
 
 static uint64_t decompressed(const struct load *l)
@@ -87,8 +88,9 @@ static void count_done(void *arg, struct object *obj)
 
 	for (int i = 0; i < FILES; i++) {
 		if (l->obj[i] == obj)
-			l->done[__atomic_fetch_add(&l->n_done, 1, __ATOMIC_ACQ_REL)] = i;
+			l->done[__atomic_fetch_add(&l->n_ending, 1, __ATOMIC_RELAXED)] = i;
 	}
+	(void)__atomic_fetch_add(&l->n_done, 1, __ATOMIC_RELEASE);
 }
 
 static int n_done(const struct load *l)
