@@ -15,8 +15,6 @@
 #include "base/io.h"
 #include "image_internal.h"
 
-enum { PAGE = 4096 };
-
 static void hash_seen(void *arg, const void *data, size_t len)
 {
 	sha256_update(arg, data, len);
@@ -162,7 +160,7 @@ static int image_new(const struct layout *layout, const struct manifest *manifes
 	if (!img->packs || !img->deltas || copy_manifest(manifest, &img->manifest) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < manifest->n_packs; i++)
-		img->packs[i] = PACK_FILE_INIT;
+		image_pack_init(&img->packs[i]);
 	r = layout_dup(layout, &img->layout, err);
 	if (r < 0)
 		return r;
@@ -234,7 +232,7 @@ void image_close(struct image *img)
 	if (!img)
 		return;
 	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++)
-		pack_file_close(&img->packs[i]);
+		image_pack_release(&img->packs[i]);
 	deltas_free(img->deltas);
 	index_close(img->index);
 	layout_close(img->layout);
@@ -347,29 +345,6 @@ void chunk_reader_free(struct chunk_reader *reader)
 	free(reader);
 }
 
-/* Compressed pages are of no further use; the one that holds the next frame's start is. */
-static void drop_pages(int fd, uint64_t off, uint32_t size)
-{
-	uint64_t start = off / PAGE * PAGE;
-	uint64_t end = (off + size) / PAGE * PAGE;
-
-	if (end > start)
-		(void)posix_fadvise(fd, (off_t)start, (off_t)(end - start), POSIX_FADV_DONTNEED);
-}
-
-int image_read_frame(int fd, const struct chunk_reader *reader, uint64_t off, uint32_t size,
-                     struct err *err)
-{
-	int r = io_pread(fd, reader->frame, size, off);
-
-	if (r == -ENODATA)
-		return err_set(err, -EBADMSG, "the file ends before it");
-	if (r < 0)
-		return err_set(err, r, "%s", strerrordesc_np(-r));
-	drop_pages(fd, off, size);
-	return 0;
-}
-
 int image_check_plain(const void *plain, const struct chunk *chunk, struct err *err)
 {
 	struct digest digest;
@@ -383,16 +358,11 @@ int image_check_plain(const void *plain, const struct chunk *chunk, struct err *
 int image_read_packed(const struct image *img, const struct chunk_reader *reader,
                       const struct chunk *chunk, void *plain, struct err *err)
 {
-	uint32_t i = chunk->pack - 1;
 	char hex[DIGEST_HEX_SIZE];
-	int fd = pack_file_get(&img->packs[i], layout_blobs(img->layout),
-	                       digest_hex(&img->manifest.packs[i].digest, hex));
-	int r = fd < 0 ? err_set(err, fd, "not in '%s': %s", layout_path(img->layout),
-	                         strerrordesc_np(-fd))
-	               : image_read_frame(fd, reader, chunk->frame_off, chunk->frame_size, err);
+	uint32_t i = chunk->pack - 1;
+	int r = image_pack_read(img, i, reader, chunk, err);
 
-	if (fd >= 0)
-		pack_file_put(&img->packs[i]);
+	(void)digest_hex(&img->manifest.packs[i].digest, hex);
 	if (r == 0)
 		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
 		                     chunk->size, err);

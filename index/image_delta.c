@@ -117,6 +117,7 @@ static int load_table(const struct layout *layout, const struct descriptor *blob
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != blob->size)
 		return err_set(err, -EBADMSG, "delta '%.12s' has %lld bytes instead of %llu", hex,
 		               (long long)st.st_size, (unsigned long long)blob->size);
+	(void)posix_fadvise(delta->fd, 0, 0, POSIX_FADV_RANDOM);
 	r = delta_table_load(delta->fd, &delta->table, err);
 	if (r < 0)
 		return err_wrap(err, r, "delta '%.12s'", hex);

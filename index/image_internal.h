@@ -7,6 +7,13 @@
 #include "pack_files.h"
 
 struct deltas;
+struct pack_pages;
+
+/* One of the image's packs. */
+struct image_pack {
+	struct pack_file file;
+	struct pack_pages *pages; /* owned; atomic; what was read of it; NULL at first */
+};
 
 struct image {
 	/* constant after image_open() */
@@ -15,7 +22,7 @@ struct image {
 	struct index *index;      /* owned; a base of deltas loses it once its chunks are known */
 	struct deltas *deltas;    /* owned; opened when a pack is missing */
 
-	struct pack_file *packs; /* owned; of each of the manifest's packs */
+	struct image_pack *packs; /* owned; each of the manifest's packs */
 };
 
 /* Chunks one after another, each compared with its digest. */
@@ -38,6 +45,18 @@ struct chunk_reader {
 	struct prefix prefixes[2];
 	unsigned current;
 };
+
+void image_pack_init(struct image_pack *pack);
+void image_pack_release(struct image_pack *pack);
+
+/*
+ * Read the frame of @chunk from the pack in slot @i into @reader->frame, reading ahead what
+ * follows when frames are read in order. Returns 0; -ENOENT and others when the
+ * pack cannot be opened; what image_read_frame() returns.
+ */
+MUST_CHECK int image_pack_read(const struct image *img, uint32_t i,
+                               const struct chunk_reader *reader, const struct chunk *chunk,
+                               struct err *err);
 
 /* Read the @size bytes at @off of @fd into @reader->frame, and drop their pages. 0, -EBADMSG, -errno. */
 MUST_CHECK int image_read_frame(int fd, const struct chunk_reader *reader, uint64_t off,

@@ -107,7 +107,11 @@ int pack_file_get(struct pack_file *file, int dirfd, const char *name)
 	if (fd >= 0)
 		return fd;
 	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	return fd < 0 ? -errno : enter(file, fd);
+	if (fd < 0)
+		return -errno;
+	/* The readers know better what to read ahead. */
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	return enter(file, fd);
 }
 
 void pack_file_put(struct pack_file *file)

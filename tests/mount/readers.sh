@@ -61,6 +61,13 @@ balanced() {
 }
 wait_for balanced || fail "requests are not hits and decompressions: $("$FSSTAT" --json | jq -c .cache)"
 
+# A second copy, though a compressed one: what was read is dropped. A tmpfs has nothing to drop.
+if [[ $(findmnt -n -o FSTYPE --target "$T") != tmpfs ]]; then
+	kept=$(fincore -nb -o RES "$T"/layout/blobs/sha256/* | awk '{ s += $1 } END { printf "%.0f\n", s }')
+	all=$(cat "$T"/layout/blobs/sha256/* | wc -c)
+	((kept * 10 < all)) || fail "$kept of the packs' $all bytes stay in the page cache"
+fi
+
 note "everything again, warm"
 decompressed=$(counter chunks_decompressed_total)
 "$READER" --seed "$seed" "$MNT" "$src" >"$T/reader.warm" || fail "warm reader"

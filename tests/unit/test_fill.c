@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "fill_fixture.h"
+#include "fill_internal.h"
 
 #define REGION_SIZE ((uint64_t)64 << 20)
 
@@ -413,16 +414,79 @@ Test(fill, only_bytes_that_come_from_a_chunk_are_copied_as_its_bytes)
 	cr_assert_arr_eq(bytes, chunk, 500);
 }
 
-/* Flip a byte in the middle of the only pack. */
-static void damage_pack(struct fill_fixture *f)
+/* Make of @bytes an image of one file of LARGE bytes, cut every @chunk_size. */
+static void open_large(struct fill_fixture *f, uint8_t *bytes, size_t chunk_size,
+                       struct image **ret)
 {
-	const struct pack_info *pack = index_pack(image_index(f->img), 1);
+	struct flat_part part[LARGE / (MIB / 4) + 1];
+	struct flat_file file = { "large", bytes, LARGE, part, 0 };
+
+	for (size_t i = 0; i < LARGE; i++)
+		bytes[i] = (uint8_t)(i / 100 * 7 + i / MIB);
+	for (size_t off = 0; off < LARGE; off += chunk_size) {
+		size_t len = LARGE - off < chunk_size ? LARGE - off : chunk_size;
+
+		part[file.n_parts++] = (struct flat_part){ bytes + off, len, 0, len };
+	}
+	open_more(f, &file, 1, ret);
+}
+
+/* Map and object of it. */
+static void get_large(struct fill_fixture *f, struct image *img, struct extent_map **ret_map,
+                      struct object **ret_obj)
+{
+	struct content content;
+	struct err err = ERR_INIT;
+
+	cr_assert_eq(flat_image_content(img, "large", &content, &err), 0);
+	cr_assert_eq(extent_map_load(img, &content, ret_map, &err), 0);
+	cr_assert_eq(region_get(f->region, &content.digest, content.size, ret_obj), 0);
+}
+
+Test(fill, whole_chunk_is_decompressed_where_nothing_is_placed)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(free) uint8_t *bytes = malloc(LARGE), *got = malloc(LARGE);
+	CLEANUP(image_close) struct image *img = NULL;
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	CLEANUP(chunk_reader_free) struct chunk_reader *reader = chunk_reader_new();
+	struct err err = ERR_INIT;
+	struct target t;
+
+	set_up(&f, REGION_SIZE);
+	open_large(&f, bytes, MIB, &img);
+	get_large(&f, img, &map, &obj);
+	target_open(&t, obj);
+	if (!t.base)
+		cr_skip_test("no huge pages here");
+	cr_assert_eq(t.mapped, LARGE / (2 * MIB) * (2 * MIB));
+	cr_assert_eq(place_direct(f.fill, img, reader, &t, &map->extent[1], &err), 1, "%s",
+	             err.msg);
+	cr_assert(object_covers(obj, MIB, MIB));
+	cr_assert_eq(object_placed_bytes(obj), MIB);
+	cr_assert_eq(object_read(obj, got, MIB, MIB), 0);
+	cr_assert_arr_eq(got, bytes + MIB, MIB);
+	/* One byte of the next can be read already; the last lies on small pages. */
+	cr_assert_eq(object_place(obj, bytes + 3 * MIB - 1, 1, 3 * MIB - 1), 0);
+	cr_assert_eq(place_direct(f.fill, img, reader, &t, &map->extent[2], &err), 0);
+	cr_assert_eq(place_direct(f.fill, img, reader, &t, &map->extent[4], &err), 0);
+	target_close(&t);
+	cr_assert_eq(fill_object(f.fill, map, obj, &err), 0, "%s", err.msg);
+	cr_assert_eq(object_read(obj, got, LARGE, 0), 0);
+	cr_assert_arr_eq(got, bytes, LARGE);
+}
+
+/* Flip a byte in the middle of the only pack of the image in @dir. */
+static void damage_pack(const char *dir, const struct image *img)
+{
+	const struct pack_info *pack = index_pack(image_index(img), 1);
 	char hex[DIGEST_HEX_SIZE];
 	char path[256];
 	uint8_t byte;
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/layout/blobs/sha256/%s", f->dir,
+	(void)snprintf(path, sizeof(path), "%s/layout/blobs/sha256/%s", dir,
 	               digest_hex(&pack->digest, hex));
 	fd = open(path, O_RDWR);
 	cr_assert_geq(fd, 0);
@@ -441,7 +505,7 @@ Test(fill, damaged_chunk_fails_alone)
 	uint32_t n_bad = 0;
 
 	set_up(&f, REGION_SIZE);
-	damage_pack(&f);
+	damage_pack(f.dir, f.img);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0);
 	cr_assert_eq(fill_object(f.fill, map, obj, &err), -EBADMSG);
 	cr_assert_not(object_complete(obj));
@@ -449,4 +513,34 @@ Test(fill, damaged_chunk_fails_alone)
 		n_bad += !object_covers(obj, map->extent[i].off, map->extent[i].len);
 	cr_assert_eq(n_bad, 1);
 	cr_assert_eq(count(&f, STAT_CHUNKS_DECOMPRESSED), map->n - 1);
+}
+
+/* What was decompressed in place and is not what it should be does not stay. */
+Test(fill, damaged_chunk_leaves_no_bytes)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(free) uint8_t *bytes = malloc(LARGE), *got = malloc(LARGE);
+	CLEANUP(image_close) struct image *img = NULL;
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	char dir[sizeof(f.dir) + 16];
+	struct err err = ERR_INIT;
+	uint32_t n_bad = 0;
+
+	set_up(&f, REGION_SIZE);
+	open_large(&f, bytes, MIB, &img);
+	(void)snprintf(dir, sizeof(dir), "%s/more", f.dir);
+	damage_pack(dir, img);
+	get_large(&f, img, &map, &obj);
+	cr_assert_eq(fill_object(f.fill, map, obj, &err), -EBADMSG);
+	cr_assert_eq(object_read(obj, got, LARGE, 0), 0);
+	for (uint32_t i = 0; i < map->n; i++) {
+		const struct extent *x = &map->extent[i];
+		bool placed = object_covers(obj, x->off, x->len);
+
+		n_bad += !placed;
+		for (size_t k = x->off; k < x->off + x->len; k++)
+			cr_assert_eq(got[k], placed ? bytes[k] : 0);
+	}
+	cr_assert_eq(n_bad, 1);
 }

@@ -44,16 +44,19 @@ Test(ranges, behaves_like_an_array_of_bytes)
 			uint64_t end = start + (uint64_t)random() % (SPACE - start + 1);
 			uint64_t from = (uint64_t)random() % SPACE;
 			uint64_t to = from + (uint64_t)random() % 16;
-			bool covered = true;
+			bool covered = true, touched = false;
 
 			if (random() % 3 == 0) {
 				cr_assert_eq(ranges_add(&set, start, end), 0);
 				for (uint64_t k = start; k < end; k++)
 					model[k] = true;
 			}
-			for (uint64_t k = from; k < to; k++)
+			for (uint64_t k = from; k < to; k++) {
 				covered = covered && k < SPACE && model[k];
+				touched = touched || (k < SPACE && model[k]);
+			}
 			cr_assert_eq(ranges_cover(&set, from, to), covered);
+			cr_assert_eq(ranges_touch(&set, from, to), touched);
 		}
 		for (size_t k = 0; k < SPACE; k++)
 			bytes += model[k];
