@@ -2,7 +2,7 @@
 /*
  * Packs are read, never mapped: a pack that is cut short while it is in use
  * must give an error to one reader, not a signal to the process. Their descriptors
- * come and go (pack_files.h) and are the only thing that threads write to.
+ * come and go (pack_fds.h) and are the only thing that threads write to.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -116,7 +116,7 @@ static int image_new(const struct layout *layout, const struct manifest *manifes
 	if (!img->packs || !img->deltas || copy_manifest(manifest, &img->manifest) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < manifest->n_packs; i++)
-		img->packs[i] = PACK_FILE_INIT;
+		img->packs[i] = PACK_FD_INIT;
 	r = layout_dup(layout, &img->layout, err);
 	if (r < 0)
 		return r;
@@ -188,7 +188,7 @@ void image_close(struct image *img)
 	if (!img)
 		return;
 	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++)
-		pack_file_close(&img->packs[i]);
+		pack_fd_close(&img->packs[i]);
 	deltas_free(img->deltas);
 	index_close(img->index);
 	layout_close(img->layout);
@@ -339,14 +339,14 @@ int image_read_packed(const struct image *img, const struct chunk_reader *reader
 {
 	uint32_t i = chunk->pack - 1;
 	char hex[DIGEST_HEX_SIZE];
-	int fd = pack_file_get(&img->packs[i], layout_blobs(img->layout),
-	                       digest_hex(&img->manifest.packs[i].digest, hex));
+	int fd = pack_fd_get(&img->packs[i], layout_blobs(img->layout),
+	                     digest_hex(&img->manifest.packs[i].digest, hex));
 	int r = fd < 0 ? err_set(err, fd, "not in '%s': %s", layout_path(img->layout),
 	                         strerrordesc_np(-fd))
 	               : image_read_frame(fd, reader, chunk->frame_off, chunk->frame_size, err);
 
 	if (fd >= 0)
-		pack_file_put(&img->packs[i]);
+		pack_fd_put(&img->packs[i]);
 	if (r == 0)
 		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
 		                     chunk->size, err);

@@ -4,7 +4,7 @@
 
 #include "format.h"
 #include "image.h"
-#include "pack_files.h"
+#include "pack_fds.h"
 
 struct deltas;
 
@@ -15,7 +15,7 @@ struct image {
 	struct index *index;      /* owned; a base of deltas loses it once its chunks are known */
 	struct deltas *deltas;    /* owned; opened when a pack is missing */
 
-	struct pack_file *packs; /* owned; of each of the manifest's packs */
+	struct pack_fd *packs; /* owned; of each of the manifest's packs */
 };
 
 /* Chunks one after another, each compared with its digest. */
