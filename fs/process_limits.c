@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "pack_files.h"
+#include "pack_fds.h"
 
 enum {
 	FILES_WANTED = 65536,
@@ -67,7 +67,7 @@ void limits_apply(uint64_t threads)
 	uint64_t needed = limits_needed(LIMITS_SESSIONS, threads);
 
 	bound_heaps();
-	pack_files_limit((size_t)limits_packs(files));
+	pack_fds_limit((size_t)limits_packs(files));
 	if (files < needed)
 		log_warn("only %llu open files are allowed, %d mounts may need %llu; raise "
 		         "LimitNOFILE= of the service or 'ulimit -n'",

@@ -13,7 +13,7 @@ enum {
 	LIMITS_SESSIONS = 64,
 };
 
-/* Descriptors that @sessions sessions of @threads threads each may need, packs aside. */
+/* Descriptors that @sessions sessions may need, of which @threads threads are at work at once. */
 uint64_t limits_needed(uint64_t sessions, uint64_t threads);
 
 /* How many packs may stay open where @files descriptors are allowed. */
@@ -21,7 +21,7 @@ uint64_t limits_packs(uint64_t files);
 
 /*
  * Raise this process's limit of open files as far as it may, share it out, and log when it is
- * too low. @threads: of a session. Call before threads start.
+ * too low for LIMITS_SESSIONS sessions. @threads: of a session. Call before threads start.
  */
 void limits_apply(uint64_t threads);
 

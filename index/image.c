@@ -2,7 +2,7 @@
 /*
  * Packs are read, never mapped: a pack that is cut short while it is in use
  * must give an error to one reader, not a signal to the process. Their descriptors
- * come and go (pack_files.h) and are the only thing that threads write to.
+ * come and go (pack_fds.h) and are the only thing that threads write to.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -4,14 +4,14 @@
 
 #include "format.h"
 #include "image.h"
-#include "pack_files.h"
+#include "pack_fds.h"
 
 struct deltas;
 struct pack_pages;
 
 /* One of the image's packs. */
 struct image_pack {
-	struct pack_file file;
+	struct pack_fd fd;
 	struct pack_pages *pages; /* owned; atomic; what was read of it; NULL at first */
 };
 

@@ -36,12 +36,12 @@ struct pack_pages {
 
 void image_pack_init(struct image_pack *pack)
 {
-	*pack = (struct image_pack){ .file = PACK_FILE_INIT, .pages = NULL };
+	*pack = (struct image_pack){ .fd = PACK_FD_INIT, .pages = NULL };
 }
 
 void image_pack_release(struct image_pack *pack)
 {
-	pack_file_close(&pack->file);
+	pack_fd_close(&pack->fd);
 	free(pack->pages);
 }
 
@@ -141,11 +141,11 @@ static void drop_blocks(struct pack_pages *pack, int fd, uint64_t off, uint32_t 
 int image_pack_read(const struct image *img, uint32_t i, const struct chunk_reader *reader,
                     const struct chunk *chunk, struct err *err)
 {
-	struct pack_file *file = &img->packs[i].file;
+	struct pack_fd *slot = &img->packs[i].fd;
 	struct pack_pages *pages = pages_of(img, i);
 	char hex[DIGEST_HEX_SIZE];
-	int fd = pack_file_get(file, layout_blobs(img->layout),
-	                       digest_hex(&img->manifest.packs[i].digest, hex));
+	int fd = pack_fd_get(slot, layout_blobs(img->layout),
+	                     digest_hex(&img->manifest.packs[i].digest, hex));
 	int r;
 
 	if (fd < 0)
@@ -156,6 +156,6 @@ int image_pack_read(const struct image *img, uint32_t i, const struct chunk_read
 	r = image_read_frame(fd, reader, chunk->frame_off, chunk->frame_size, err);
 	if (r == 0 && pages)
 		drop_blocks(pages, fd, chunk->frame_off, chunk->frame_size);
-	pack_file_put(file);
+	pack_fd_put(slot);
 	return r;
 }

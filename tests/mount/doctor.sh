@@ -36,7 +36,7 @@ expect_failure 2 "unexpected" "$ASSETFS" doctor a b
 note "without a daemon"
 doctor --store "$STORE"
 check_eq "fuse" "$(level fuse)" ok
-check_eq "privilege" "$(level privilege)" ok
+[[ $(level privilege) != fail ]] || fail "$(cat "$T/report")"
 check_eq "daemon" "$(level daemon)" ok
 check_eq "mounts" "$(level mounts)" ok
 check_eq "mounts left by the trial" "$(own_mounts)" ""
@@ -64,7 +64,9 @@ echo one >"$T/src/file"
 doctor
 check_eq "daemon" "$(level daemon)" ok
 check_eq "mounts" "$(level mounts)" ok
-check_eq "requests" "$(level requests)" ok
+# In some containers /sys is read-only, to the daemon as well.
+read_ahead=/sys/class/bdi/0:$(own_connections)/read_ahead_kb
+check_eq "requests" "$(level requests)" "$([[ -w $read_ahead ]] && echo ok || echo warn)"
 cat "$MNT/file" >/dev/null
 passthrough=$("$ASSETFS" status --json | jq .passthrough)
 check_eq "passthrough" "$(level passthrough)" "$([[ $passthrough == true ]] && echo ok || echo warn)"

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/feed.h"
-#include "pack_files.h"
+#include "pack_fds.h"
 
 enum {
 	PACKS = 32,
@@ -22,7 +22,7 @@ enum {
 	FEED_BLOCKS = 24,
 };
 
-static struct pack_file packs[PACKS];
+static struct pack_fd packs[PACKS];
 static int dir = -1;
 static int n_wrong; /* atomic */
 
@@ -43,14 +43,14 @@ static void *read_packs(void *arg)
 		int fd;
 
 		(void)snprintf(name, sizeof(name), "%u", pack);
-		fd = pack_file_get(&packs[pack], dir, name);
+		fd = pack_fd_get(&packs[pack], dir, name);
 		if (fd < 0) {
 			wrong("not opened: pack", pack);
 			continue;
 		}
 		if (pread(fd, &found, sizeof(found), 0) != (ssize_t)sizeof(found) || found != pack)
 			wrong("other bytes than those of pack", pack);
-		pack_file_put(&packs[pack]);
+		pack_fd_put(&packs[pack]);
 	}
 	return NULL;
 }
@@ -66,7 +66,7 @@ static void make_packs(const char *path)
 		fd = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 		if (write(fd, &i, sizeof(i)) != (ssize_t)sizeof(i))
 			wrong("not written: pack", i);
-		packs[i] = PACK_FILE_INIT;
+		packs[i] = PACK_FD_INIT;
 	}
 }
 
@@ -75,7 +75,7 @@ static void remove_packs(const char *path)
 	for (unsigned i = 0; i < PACKS; i++) {
 		char name[16];
 
-		pack_file_close(&packs[i]);
+		pack_fd_close(&packs[i]);
 		(void)snprintf(name, sizeof(name), "%u", i);
 		(void)unlinkat(dir, name, 0);
 	}
@@ -94,7 +94,7 @@ static void race_for_packs(void)
 		return;
 	}
 	make_packs(path);
-	pack_files_limit(LIMIT);
+	pack_fds_limit(LIMIT);
 	for (unsigned i = 0; i < THREADS; i++) {
 		seeds[i] = i + 1;
 		if (pthread_create(&threads[i], NULL, read_packs, &seeds[i]) != 0)
@@ -102,8 +102,8 @@ static void race_for_packs(void)
 	}
 	for (unsigned i = 0; i < THREADS; i++)
 		(void)pthread_join(threads[i], NULL);
-	if (pack_files_open() != LIMIT)
-		wrong("left open:", (unsigned)pack_files_open());
+	if (pack_fds_open() != LIMIT)
+		wrong("left open:", (unsigned)pack_fds_open());
 	remove_packs(path);
 }
 

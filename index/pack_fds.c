@@ -3,7 +3,7 @@
  * The lock is held for changes of lists and counts; files are opened and closed without it. It
  * is taken twice for each chunk, whose decompression takes a thousand times as long.
  */
-#include "pack_files.h"
+#include "pack_fds.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,12 +14,12 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* under lock */
-static struct pack_file *oldest, *newest; /* open, without readers */
+static struct pack_fd *oldest, *newest; /* open, without readers */
 static size_t n_open;
 static size_t limit = 256;
 
 /* With the lock held. */
-static void unlink_idle(struct pack_file *file)
+static void unlink_idle(struct pack_fd *file)
 {
 	*(file->older ? &file->older->newer : &oldest) = file->newer;
 	*(file->newer ? &file->newer->older : &newest) = file->older;
@@ -27,7 +27,7 @@ static void unlink_idle(struct pack_file *file)
 }
 
 /* With the lock held. */
-static void link_newest(struct pack_file *file)
+static void link_newest(struct pack_fd *file)
 {
 	file->older = newest;
 	file->newer = NULL;
@@ -36,7 +36,7 @@ static void link_newest(struct pack_file *file)
 }
 
 /* With the lock held: take the descriptor out of @file, which has no readers. */
-static int take_idle(struct pack_file *file)
+static int take_idle(struct pack_fd *file)
 {
 	unlink_idle(file);
 	n_open--;
@@ -49,14 +49,14 @@ static int take_surplus(void)
 	return n_open > limit && oldest ? take_idle(oldest) : -1;
 }
 
-void pack_files_limit(size_t n)
+void pack_fds_limit(size_t n)
 {
 	(void)pthread_mutex_lock(&lock);
 	limit = n;
 	(void)pthread_mutex_unlock(&lock);
 }
 
-size_t pack_files_open(void)
+size_t pack_fds_open(void)
 {
 	size_t n;
 
@@ -67,7 +67,7 @@ size_t pack_files_open(void)
 }
 
 /* Become a reader of @file if it is open. Returns its descriptor or -1. */
-static int join(struct pack_file *file)
+static int join(struct pack_fd *file)
 {
 	int fd;
 
@@ -80,7 +80,7 @@ static int join(struct pack_file *file)
 }
 
 /* Become a reader of @file, which @fd was opened for. Takes @fd; returns the file's descriptor. */
-static int enter(struct pack_file *file, int fd)
+static int enter(struct pack_fd *file, int fd)
 {
 	CLEANUP(close) int surplus = -1;
 
@@ -100,7 +100,7 @@ static int enter(struct pack_file *file, int fd)
 	return fd;
 }
 
-int pack_file_get(struct pack_file *file, int dirfd, const char *name)
+int pack_fd_get(struct pack_fd *file, int dirfd, const char *name)
 {
 	int fd = join(file);
 
@@ -114,7 +114,7 @@ int pack_file_get(struct pack_file *file, int dirfd, const char *name)
 	return enter(file, fd);
 }
 
-void pack_file_put(struct pack_file *file)
+void pack_fd_put(struct pack_fd *file)
 {
 	CLEANUP(close) int surplus = -1;
 
@@ -126,7 +126,7 @@ void pack_file_put(struct pack_file *file)
 	(void)pthread_mutex_unlock(&lock);
 }
 
-void pack_file_close(struct pack_file *file)
+void pack_fd_close(struct pack_fd *file)
 {
 	CLEANUP(close) int fd = -1;
 

@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#include "pack_files.h"
+#include "pack_fds.h"
 #include "sample.h"
 
 enum { N = 20, LIMIT = 5 };
@@ -16,7 +16,7 @@ static void remove_packs(void)
 	sample_dir_remove(packs);
 }
 
-TestSuite(pack_files, .fini = remove_packs);
+TestSuite(pack_fds, .fini = remove_packs);
 
 static int dirfd_with_packs(void)
 {
@@ -38,73 +38,73 @@ static int dirfd_with_packs(void)
 }
 
 /* Get pack @i and check that the descriptor is its own. */
-static void get(struct pack_file *file, int dirfd, int i)
+static void get(struct pack_fd *file, int dirfd, int i)
 {
 	char name[16];
 	int found = -1;
 	int fd;
 
 	(void)snprintf(name, sizeof(name), "%d", i);
-	fd = pack_file_get(file, dirfd, name);
+	fd = pack_fd_get(file, dirfd, name);
 	cr_assert_geq(fd, 0);
 	cr_assert_eq(pread(fd, &found, sizeof(found), 0), sizeof(found));
 	cr_assert_eq(found, i);
 }
 
-Test(pack_files, keeps_no_more_open_than_the_limit)
+Test(pack_fds, keeps_no_more_open_than_the_limit)
 {
-	struct pack_file files[N];
+	struct pack_fd files[N];
 	CLEANUP(close) int dirfd = dirfd_with_packs();
 
-	pack_files_limit(LIMIT);
+	pack_fds_limit(LIMIT);
 	for (int i = 0; i < N; i++)
-		files[i] = PACK_FILE_INIT;
+		files[i] = PACK_FD_INIT;
 	for (int i = 0; i < N; i++) {
 		get(&files[i], dirfd, i);
-		pack_file_put(&files[i]);
-		cr_assert_leq(pack_files_open(), LIMIT);
+		pack_fd_put(&files[i]);
+		cr_assert_leq(pack_fds_open(), LIMIT);
 	}
 	/* The last ones are those that stay. */
 	for (int i = 0; i < N; i++)
 		cr_assert_eq(files[i].fd >= 0, i >= N - LIMIT);
 	for (int i = 0; i < N; i++)
-		pack_file_close(&files[i]);
-	cr_assert_eq(pack_files_open(), 0);
+		pack_fd_close(&files[i]);
+	cr_assert_eq(pack_fds_open(), 0);
 }
 
-Test(pack_files, what_was_used_last_stays_open)
+Test(pack_fds, what_was_used_last_stays_open)
 {
-	struct pack_file files[3] = { PACK_FILE_INIT, PACK_FILE_INIT, PACK_FILE_INIT };
+	struct pack_fd files[3] = { PACK_FD_INIT, PACK_FD_INIT, PACK_FD_INIT };
 	CLEANUP(close) int dirfd = dirfd_with_packs();
 
-	pack_files_limit(2);
+	pack_fds_limit(2);
 	for (int i = 0; i < 2; i++) {
 		get(&files[i], dirfd, i);
-		pack_file_put(&files[i]);
+		pack_fd_put(&files[i]);
 	}
 	get(&files[0], dirfd, 0);
-	pack_file_put(&files[0]);
+	pack_fd_put(&files[0]);
 	get(&files[2], dirfd, 2);
-	pack_file_put(&files[2]);
+	pack_fd_put(&files[2]);
 	cr_assert_geq(files[0].fd, 0);
 	cr_assert_lt(files[1].fd, 0);
 	for (int i = 0; i < 3; i++)
-		pack_file_close(&files[i]);
+		pack_fd_close(&files[i]);
 }
 
-Test(pack_files, none_is_closed_while_somebody_reads_it)
+Test(pack_fds, none_is_closed_while_somebody_reads_it)
 {
-	struct pack_file files[N];
+	struct pack_fd files[N];
 	CLEANUP(close) int dirfd = dirfd_with_packs();
 	int fds[N];
 
-	pack_files_limit(LIMIT);
+	pack_fds_limit(LIMIT);
 	for (int i = 0; i < N; i++) {
-		files[i] = PACK_FILE_INIT;
+		files[i] = PACK_FD_INIT;
 		get(&files[i], dirfd, i);
 		fds[i] = files[i].fd;
 	}
-	cr_assert_eq(pack_files_open(), N);
+	cr_assert_eq(pack_fds_open(), N);
 	for (int i = 0; i < N; i++) {
 		int found = -1;
 
@@ -112,34 +112,34 @@ Test(pack_files, none_is_closed_while_somebody_reads_it)
 		cr_assert_eq(found, i);
 	}
 	for (int i = 0; i < N; i++)
-		pack_file_put(&files[i]);
-	cr_assert_eq(pack_files_open(), LIMIT);
+		pack_fd_put(&files[i]);
+	cr_assert_eq(pack_fds_open(), LIMIT);
 	for (int i = 0; i < N; i++)
-		pack_file_close(&files[i]);
+		pack_fd_close(&files[i]);
 }
 
-Test(pack_files, two_readers_share_a_descriptor)
+Test(pack_fds, two_readers_share_a_descriptor)
 {
-	struct pack_file file = PACK_FILE_INIT;
+	struct pack_fd file = PACK_FD_INIT;
 	CLEANUP(close) int dirfd = dirfd_with_packs();
 
-	pack_files_limit(0);
+	pack_fds_limit(0);
 	get(&file, dirfd, 1);
 	get(&file, dirfd, 1);
-	cr_assert_eq(pack_files_open(), 1);
-	pack_file_put(&file);
+	cr_assert_eq(pack_fds_open(), 1);
+	pack_fd_put(&file);
 	cr_assert_geq(file.fd, 0);
-	pack_file_put(&file);
+	pack_fd_put(&file);
 	cr_assert_lt(file.fd, 0, "nothing stays open at a limit of 0");
-	cr_assert_eq(pack_files_open(), 0);
+	cr_assert_eq(pack_fds_open(), 0);
 }
 
-Test(pack_files, says_why_one_cannot_be_opened)
+Test(pack_fds, says_why_one_cannot_be_opened)
 {
-	struct pack_file file = PACK_FILE_INIT;
+	struct pack_fd file = PACK_FD_INIT;
 	CLEANUP(close) int dirfd = dirfd_with_packs();
 
-	cr_assert_eq(pack_file_get(&file, dirfd, "none"), -ENOENT);
-	cr_assert_eq(pack_files_open(), 0);
-	pack_file_close(&file);
+	cr_assert_eq(pack_fd_get(&file, dirfd, "none"), -ENOENT);
+	cr_assert_eq(pack_fds_open(), 0);
+	pack_fd_close(&file);
 }
