@@ -23,6 +23,7 @@ static const char help[] =
 	"      --region-size SIZE  memory for plain bytes, e.g. 4G (default: half of the\n"
 	"                          machine's memory or of the cgroup's limit)\n"
 	"      --metrics ADDR:PORT serve /metrics, /healthz and /readyz over HTTP\n"
+	"      --xattrs            let files have user.assetfs.*, at a cost to listings\n"
 	"      --auto-exit         end once the last mount is gone\n"
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
@@ -31,6 +32,7 @@ static const struct option options[] = {
 	{ "store", required_argument, NULL, 's' },
 	{ "region-size", required_argument, NULL, 'r' },
 	{ "metrics", required_argument, NULL, 'm' },
+	{ "xattrs", no_argument, NULL, 'x' },
 	{ "auto-exit", no_argument, NULL, 'a' },
 	{ "log-level", required_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
@@ -79,6 +81,9 @@ static int apply_option(int option, struct daemon_config *config)
 		if (!metrics_address_ok(optarg))
 			break;
 		config->metrics = optarg;
+		return -1;
+	case 'x':
+		config->xattrs = true;
 		return -1;
 	case 'a':
 		config->auto_exit = true;

@@ -526,6 +526,7 @@ static int start(struct daemon *d, struct err *err)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)
 		r = region_open(d->config->region_size, &d->engine.region, err);
+	d->engine.xattrs = d->config->xattrs;
 	if (r == 0)
 		r = open_stats(d, err);
 	if (r == 0)

@@ -14,6 +14,7 @@ struct daemon_config {
 	const char *store;
 	uint64_t region_size; /* bytes */
 	const char *metrics;  /* HOST:PORT to serve them at; NULL: nowhere */
+	bool xattrs;          /* mounts have user.assetfs.* */
 	bool auto_exit;       /* end once the last mount is gone */
 };
 

@@ -140,7 +140,7 @@ static struct object *find_locked(const struct region *region, const struct dige
 	return NULL;
 }
 
-static struct object *find(struct region *region, const struct digest *digest)
+struct object *region_find(struct region *region, const struct digest *digest)
 {
 	struct object *obj;
 
@@ -174,7 +174,7 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
                struct object **ret)
 {
 	CLEANUP(free) struct object *fresh = NULL;
-	struct object *obj = find(region, digest);
+	struct object *obj = region_find(region, digest);
 	int r = 0;
 
 	if (!obj) {

@@ -60,6 +60,9 @@ MUST_CHECK int region_get(struct region *region, const struct digest *digest, ui
 MUST_CHECK int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
                                 struct object **ret);
 
+/* The object of @digest, as a reference; NULL when there is none. */
+struct object *region_find(struct region *region, const struct digest *digest);
+
 struct object *object_ref(struct object *obj);
 
 /* Accepts NULL. The object stays in the region. */

@@ -20,6 +20,7 @@ struct engine {
 	struct region *region; /* owned by the daemon */
 	struct fill *fill;     /* owned by the daemon */
 	struct stats *stats;   /* owned by the daemon */
+	bool xattrs;           /* mounts have ours, also where the image has none */
 };
 
 struct session;
