@@ -21,16 +21,22 @@ static const char help[] =
 	"      --check CONDITION  print nothing; status 1 unless all is so, e.g.\n"
 	"                         'open_hit_rate>0.95,errors=0'\n"
 	"      --watch[=SECONDS]  on the whole screen, with rates, every 2 SECONDS\n"
+	"      --pods             the containers that use the mounts, one by one\n"
 	"      --store DIR        the daemon's store (default $ASSETFS_STORE, else\n"
 	"                         /var/lib/assetfs)\n"
 	"  -h, --help             show this help\n"
 	"      --version          show the version\n";
 
 static const struct option options[] = {
-	{ "json", no_argument, NULL, 'j' },        { "prometheus", no_argument, NULL, 'p' },
-	{ "check", required_argument, NULL, 'c' }, { "store", required_argument, NULL, 's' },
-	{ "watch", optional_argument, NULL, 'w' }, { "version", no_argument, NULL, 'V' },
-	{ "help", no_argument, NULL, 'h' },        { NULL, 0, NULL, 0 },
+	{ "json", no_argument, NULL, 'j' },
+	{ "prometheus", no_argument, NULL, 'p' },
+	{ "check", required_argument, NULL, 'c' },
+	{ "store", required_argument, NULL, 's' },
+	{ "watch", optional_argument, NULL, 'w' },
+	{ "pods", no_argument, NULL, 'P' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
 };
 
 enum form { FORM_TABLE, FORM_JSON, FORM_PROMETHEUS, FORM_CHECK, FORM_WATCH };
@@ -141,6 +147,9 @@ static int apply_option(int option, struct arguments *args)
 		return -1;
 	case 'p':
 		args->form = FORM_PROMETHEUS;
+		return -1;
+	case 'P':
+		args->source.detail = "pods";
 		return -1;
 	case 'c':
 		args->form = FORM_CHECK;

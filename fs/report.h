@@ -16,6 +16,7 @@ struct report_source {
 	size_t n_sessions;
 	const char *store;
 	uint64_t uptime_seconds;
+	bool pods; /* list the users */
 };
 
 /* "major:minor", as mountinfo shows it. Returns @buf. */
