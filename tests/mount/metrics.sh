@@ -72,7 +72,10 @@ grep -q "^Content-Type: application/openmetrics-text; version=1.0.0" "$T/answer"
 check_eq "last line" "$(tail -n 1 "$T/answer")" "# EOF"
 
 note "probes, and requests that are none"
-get /healthz | grep -q "^HTTP/1.1 200 " || fail "not healthy"
+healthy() {
+	get /healthz 2>/dev/null | grep -q "^HTTP/1.1 200 "
+}
+wait_for healthy || fail "not healthy"
 get /readyz | grep -q "^HTTP/1.1 200 " || fail "not ready"
 get /nothing | grep -q "^HTTP/1.1 404 " || fail "no 404"
 exec {http}<>"/dev/tcp/127.0.0.1/$port"
@@ -93,9 +96,6 @@ done
 for http in "${silent[@]}"; do
 	exec {http}>&-
 done
-healthy() {
-	get /healthz 2>/dev/null | grep -q "^HTTP/1.1 200 "
-}
 wait_for healthy || fail "not healthy after bad requests"
 
 note "a mount that hangs does not keep the metrics from answering"
@@ -136,7 +136,7 @@ cp "$monitoring/assetfs.rules.yml" "$SOURCE_ROOT/tests/monitoring/rules_test.yml
 note "a real Prometheus scrapes the daemon and answers queries"
 cat >"$T/prometheus.yml" <<END
 global:
-  scrape_interval: 1s
+  scrape_interval: 2s
 rule_files: [$T/assetfs.rules.yml]
 scrape_configs:
   - job_name: assetfs
@@ -164,7 +164,10 @@ scraped() {
 	[[ $(query 'assetfs_open_hits_total / assetfs_opens_total' | jq -r '.[0].value[1]') == 0.975 ]]
 }
 wait_for scraped || fail "Prometheus does not know the hit rate: $(query assetfs_opens_total; cat "$T/prometheus.log")"
-check_eq "up" "$(query 'up{job="assetfs"}' | jq -r '.[0].value[1]')" 1
+up() {
+	[[ $(query 'up{job="assetfs"}' | jq -r '.[0].value[1]') == 1 ]]
+}
+wait_for up || fail "not up"
 check_eq "queries of the dashboard that fail" "$(jq -r '.panels[].targets[].expr' "$monitoring/assetfs-dashboard.json" |
 	sed 's/\$job\|\$instance\|\$image/.*/g' | while read -r expr; do
 	query "$expr" >/dev/null || echo "$expr"
