@@ -10,7 +10,7 @@
  *	command  request                        answer
  *	mount    image, directory, [platform]   "device" (major:minor); a detached mount
  *	status   -                              report_status()
- *	stats    [target], [detail]: "pods"     report_stats()
+ *	stats    [target], [detail, [files]]      report_stats()
  *
  * Only root and the daemon's group may talk to it. Any thread.
  */

@@ -237,10 +237,10 @@ static json_t *answer_report(struct daemon *d, const json_t *message, bool stats
 		.uptime_seconds = uptime(d),
 	};
 	const char *target = json_string_value(json_object_get(message, "target"));
-	const char *detail = json_string_value(json_object_get(message, "detail"));
 	json_t *report = NULL;
 
-	src.pods = detail && strcmp(detail, "pods") == 0;
+	src.detail = json_string_value(json_object_get(message, "detail"));
+	src.n_files = (size_t)json_integer_value(json_object_get(message, "files"));
 	(void)pthread_mutex_lock(&d->sessions_lock);
 	src.sessions = d->sessions;
 	src.n_sessions = d->n_sessions;

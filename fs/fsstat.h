@@ -15,6 +15,7 @@ struct fsstat_source {
 	const char *store;
 	const char *target; /* NULL: everything */
 	const char *detail; /* further part of the report, or NULL */
+	unsigned files;     /* how many, when that is files */
 };
 
 /*

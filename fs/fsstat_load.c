@@ -54,8 +54,9 @@ static int load_page(const char *store, json_t **ret)
 int fsstat_load(const struct fsstat_source *source, json_t **ret, struct err *err)
 {
 	CLEANUP(json_decref)
-	json_t *request = json_pack("{si ss ss* ss*}", "version", CONTROL_VERSION, "command",
-	                            "stats", "target", source->target, "detail", source->detail);
+	json_t *request = json_pack("{si ss ss* ss* si}", "version", CONTROL_VERSION, "command",
+	                            "stats", "target", source->target, "detail", source->detail,
+	                            "files", (int)source->files);
 	int r;
 
 	if (!request)

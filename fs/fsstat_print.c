@@ -148,6 +148,24 @@ static void print_pods(const json_t *pods, FILE *out)
 	}
 }
 
+static void print_files(const json_t *files, FILE *out)
+{
+	const json_t *file;
+	size_t i;
+
+	(void)fprintf(out, "\n%10s %10s %10s  %s\n", "OPENS", "SIZE", "RESIDENT", "FILE");
+	json_array_foreach(files, i, file) {
+		char bytes[TEXT_SIZE_MAX];
+		char resident[TEXT_SIZE_MAX];
+
+		(void)fprintf(out, "%10llu %10s %10s  %s (%s)\n",
+		              (unsigned long long)fsstat_number(file, "opens_total"),
+		              text_size(fsstat_number(file, "bytes"), bytes),
+		              text_size(fsstat_number(file, "resident_bytes"), resident),
+		              client_text(file, "path"), client_text(file, "image"));
+	}
+}
+
 void fsstat_print(const json_t *stats, FILE *out)
 {
 	const json_t *image;
@@ -166,6 +184,8 @@ void fsstat_print(const json_t *stats, FILE *out)
 	              "ERRORS", "IMAGE");
 	json_array_foreach(images, i, image)
 		print_image(image, out);
+	if (json_object_get(stats, "files"))
+		print_files(json_object_get(stats, "files"), out);
 	if (json_object_get(stats, "pods"))
 		print_pods(json_object_get(stats, "pods"), out);
 }

@@ -49,6 +49,14 @@ DEFINE_CLEANUP(struct inodes *, inodes_free)
  */
 MUST_CHECK int inodes_get(struct inodes *inodes, uint64_t ino, struct inode **ret, struct err *err);
 
+/*
+ * Visit every file that has been opened: its inode number, content, and opens so far. @fn is
+ * called with the table locked: it may not call back. Returns 0 or what @fn returns below 0.
+ */
+typedef int (*inodes_visit_fn)(void *arg, uint64_t ino, const struct content *content,
+                               uint64_t opens);
+MUST_CHECK int inodes_each(struct inodes *inodes, inodes_visit_fn fn, void *arg);
+
 /* Number of opens now. */
 uint64_t inodes_open_files(struct inodes *inodes);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "hot.h"
 #include "huge.h"
 #include "pods.h"
 #include "stats_json.h"
@@ -97,6 +98,11 @@ static json_t *region_json(const struct report_source *src)
 	                 "huge_bytes", known ? json_integer((json_int_t)huge) : json_null());
 }
 
+static bool is_detail(const struct report_source *src, const char *detail)
+{
+	return src->detail && strcmp(src->detail, detail) == 0;
+}
+
 /* What sharing saves; and the users one by one, if asked for. */
 static int add_sharing(const struct report_source *src, json_t *report)
 {
@@ -114,9 +120,20 @@ static int add_sharing(const struct report_source *src, json_t *report)
 	                                  "bytes_shared", (json_int_t)sum.bytes_shared,
 	                                  "bytes_saved",
 	                                  (json_int_t)(sum.bytes_if_private - sum.bytes_shared)));
-	if (r == 0 && src->pods)
+	if (r == 0 && is_detail(src, "pods"))
 		r = json_object_set_new(report, "pods", pods_json(&live));
 	return r;
+}
+
+/* The files that are opened most or least, if asked for. */
+static int add_files(const struct report_source *src, json_t *report)
+{
+	bool hot = is_detail(src, "hot");
+
+	if (!hot && !is_detail(src, "cold"))
+		return 0;
+	return json_object_set_new(report, "files",
+	                           hot_files_json(src, hot ? HOT : COLD, src->n_files));
 }
 
 struct resident {
@@ -185,7 +202,7 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 	                   (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
 	                   "region", region_json(src), "images", images);
 	if (!report || stats_add_json(src->engine->stats, report) < 0 ||
-	    add_sharing(src, report) < 0)
+	    add_sharing(src, report) < 0 || add_files(src, report) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	*ret = TAKE_PTR(report);
 	return 0;

@@ -215,6 +215,11 @@ struct users *session_users(const struct session *s)
 	return s->users;
 }
 
+struct inodes *session_inodes(const struct session *s)
+{
+	return s->inodes;
+}
+
 void session_counts(struct session *s, struct session_counts *ret)
 {
 	*ret = (struct session_counts){

@@ -23,6 +23,7 @@ struct engine {
 	bool xattrs;           /* mounts have ours, also where the image has none */
 };
 
+struct inodes;
 struct session;
 
 /* Called once, by a thread of the session, when it has ended: session_free() is then due. */
@@ -56,6 +57,8 @@ const char *session_name(const struct session *session);
 struct image *session_image(const struct session *session);
 dev_t session_device(const struct session *session); /* st_dev of everything in the mount */
 struct users *session_users(const struct session *session);
+
+struct inodes *session_inodes(const struct session *session);
 
 struct session_counts {
 	uint64_t open_files;

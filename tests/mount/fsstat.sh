@@ -61,6 +61,13 @@ note "an empty file needs nothing"
 cmp "$src/empty" "$MNT/empty"
 expect opens_total=4
 
+note "hot files and cold ones"
+check_eq "hot" "$("$FSSTAT" --hot 2 --json | jq -c '[.files[] | [.path, .opens_total, .bytes, .resident_bytes]]')" \
+	'[["one",2,3000000,3000000],["two",1,5000000,5000000]]'
+check_eq "cold" "$("$FSSTAT" --cold 9 --json | jq -c '[.files[].path]')" '["two","two-again","one"]'
+"$FSSTAT" --hot 1 | grep -qE "^ +2 .* one \($T/layout:v1\)$" || fail "$("$FSSTAT" --hot 1)"
+expect_failure 2 "no number" "$FSSTAT" --hot 0
+
 # valid: standard input is what docs/fsstat.schema.json says
 valid() {
 	python3 -c 'import json, jsonschema, sys
@@ -79,6 +86,7 @@ check_eq "users" "$(field .sharing.users)" 4
 check_eq "bytes if private" "$(field .sharing.bytes_if_private)" 32000000
 check_eq "bytes shared" "$(field .sharing.bytes_shared)" 8000000
 check_eq "bytes saved" "$(field .sharing.bytes_saved)" 24000000
+"$FSSTAT" --hot 9 --json | valid || fail "--hot is not as the schema says"
 "$FSSTAT" --pods --json | valid || fail "--pods is not as the schema says"
 # This test's own namespace has more processes; of each holder there is one.
 "$FSSTAT" --pods --json | jq -e --argjson holders "$(printf '%s\n' "${holders[@]}" | jq -s .)" '.pods | length == 4
