@@ -27,7 +27,9 @@ static const char help[] =
 	"      --fill-threads N    threads that may fill at once what nobody waits for\n"
 	"                          (default: half of the processors)\n"
 	"      --metrics ADDR:PORT serve /metrics, /healthz and /readyz over HTTP\n"
+	"      --xattrs            let files have user.assetfs.*, at a cost to listings\n"
 	"      --auto-exit         end once the last mount is gone\n"
+	"      --log-format FORMAT text (default), logfmt or json\n"
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
 
@@ -37,23 +39,32 @@ static const struct option options[] = {
 	{ "region-size", required_argument, NULL, 'r' },
 	{ "fill-threads", required_argument, NULL, 't' },
 	{ "metrics", required_argument, NULL, 'm' },
+	{ "xattrs", no_argument, NULL, 'x' },
 	{ "auto-exit", no_argument, NULL, 'a' },
 	{ "log-level", required_argument, NULL, 'l' },
+	{ "log-format", required_argument, NULL, 'f' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
 
 static int set_log_level(const char *name)
 {
-	static const char *const names[] = { "err", "warn", "info", "debug" };
+	enum log_level level;
+	int r = log_level_parse(name, &level);
 
-	for (int i = LOG_LEVEL_ERR; i <= LOG_LEVEL_DEBUG; i++) {
-		if (strcmp(name, names[i]) == 0) {
-			log_set_level((enum log_level)i);
-			return 0;
-		}
-	}
-	return -EINVAL;
+	if (r == 0)
+		log_set_level(level);
+	return r;
+}
+
+static int set_log_format(const char *name)
+{
+	enum log_format format;
+	int r = log_format_parse(name, &format);
+
+	if (r == 0)
+		log_set_format(format);
+	return r;
 }
 
 static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap) PRINTF_FMT(2, 0);
@@ -107,11 +118,18 @@ static int apply_option(int option, struct daemon_config *config)
 			break;
 		config->metrics = optarg;
 		return -1;
+	case 'x':
+		config->xattrs = true;
+		return -1;
 	case 'a':
 		config->auto_exit = true;
 		return -1;
 	case 'l':
 		if (set_log_level(optarg) < 0)
+			break;
+		return -1;
+	case 'f':
+		if (set_log_format(optarg) < 0)
 			break;
 		return -1;
 	case 'h':

@@ -18,7 +18,7 @@
  *	trace-record  target, [output]          -; a mount namespace may come with it
  *	trace-stop    target                    "uses", "cut", ["output"]; the trace's file
  *	status   -                              report_status(), "pins"
- *	stats    [target]                       report_stats()
+ *	stats    [target], [detail, [files]]    report_stats()
  *	unpin    image
  *
  * Only root and the daemon's group may talk to it. Any thread.

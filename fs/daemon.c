@@ -252,7 +252,7 @@ static json_t *metrics_report(void *arg)
 {
 	struct err err = ERR_INIT;
 
-	return daemon_stats(arg, NULL, &err);
+	return daemon_stats(arg, &err);
 }
 
 /* The lock that every client and every report takes can be had. */
@@ -332,6 +332,7 @@ static int start(struct daemon *d, struct err *err)
 	if (r == 0)
 		r = open_stats(d, err);
 	region.stats = d->engine.stats;
+	d->engine.xattrs = d->config->xattrs;
 	if (r == 0)
 		r = region_open(&region, &d->engine.region, err);
 	if (r == 0) {

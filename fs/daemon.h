@@ -16,6 +16,7 @@ struct daemon_config {
 	uint64_t region_size;         /* bytes */
 	unsigned fill_threads;        /* that do background fill at once; 0: half of the cores */
 	const char *metrics;          /* HOST:PORT to serve them at; NULL: nowhere */
+	bool xattrs;                  /* mounts have user.assetfs.* */
 	bool auto_exit;               /* end once the last mount is gone */
 };
 

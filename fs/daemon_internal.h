@@ -53,8 +53,8 @@ MUST_CHECK int daemon_open_image(struct daemon *d, const struct mount_request *r
 MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *request,
                             dev_t *ret_device, struct err *err);
 
-/* What `fsstat` shows: report_stats(). NULL with @err filled when @target is unknown. Any thread. */
-json_t *daemon_stats(struct daemon *d, const char *target, struct err *err);
+/* What `fsstat` shows of all images: report_stats(). NULL when memory runs out. Any thread. */
+json_t *daemon_stats(struct daemon *d, struct err *err);
 /*
  * Find the image that @request names. The caller gives back *@ret_layout and *@ret_set, from
  * which *@ret is borrowed. Returns 0, -ENOENT or -errno.

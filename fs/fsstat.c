@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cli.h"
+#include "base/text.h"
 #include "client.h"
 #include "control.h"
 #include "prometheus.h"
@@ -21,17 +22,29 @@ static const char help[] =
 	"      --check CONDITION  print nothing; status 1 unless all is so, e.g.\n"
 	"                         'open_hit_rate>0.95,errors=0'\n"
 	"      --watch[=SECONDS]  on the whole screen, with rates, every 2 SECONDS\n"
+	"      --pods             the containers that use the mounts, one by one\n"
+	"      --hot N, --cold N  the N files that are opened most, or least while they\n"
+	"                         lie in memory\n"
 	"      --store DIR        the daemon's store (default $ASSETFS_STORE, else\n"
 	"                         /var/lib/assetfs)\n"
 	"  -h, --help             show this help\n"
 	"      --version          show the version\n";
 
 static const struct option options[] = {
-	{ "json", no_argument, NULL, 'j' },        { "prometheus", no_argument, NULL, 'p' },
-	{ "check", required_argument, NULL, 'c' }, { "store", required_argument, NULL, 's' },
-	{ "watch", optional_argument, NULL, 'w' }, { "version", no_argument, NULL, 'V' },
-	{ "help", no_argument, NULL, 'h' },        { NULL, 0, NULL, 0 },
+	{ "json", no_argument, NULL, 'j' },
+	{ "prometheus", no_argument, NULL, 'p' },
+	{ "check", required_argument, NULL, 'c' },
+	{ "store", required_argument, NULL, 's' },
+	{ "watch", optional_argument, NULL, 'w' },
+	{ "pods", no_argument, NULL, 'P' },
+	{ "hot", required_argument, NULL, 'H' },
+	{ "cold", required_argument, NULL, 'C' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
 };
+
+enum { FILES_MAX = 100000 };
 
 enum form { FORM_TABLE, FORM_JSON, FORM_PROMETHEUS, FORM_CHECK, FORM_WATCH };
 
@@ -114,6 +127,18 @@ static int run(const struct arguments *args)
 	return from == 2 && status == STATUS_OK ? STATUS_FAILED : status;
 }
 
+static int set_files(struct arguments *args, const char *text)
+{
+	uint64_t n;
+
+	if (text_parse_uint(text, FILES_MAX, &n) == 0 && n > 0) {
+		args->source.files = (unsigned)n;
+		return -1;
+	}
+	(void)fprintf(stderr, "fsstat: '%s' is no number of files from 1 to %d\n", text, FILES_MAX);
+	return STATUS_USAGE;
+}
+
 static int set_interval(struct arguments *args, const char *text)
 {
 	char *end;
@@ -141,6 +166,13 @@ static int apply_option(int option, struct arguments *args)
 		return -1;
 	case 'p':
 		args->form = FORM_PROMETHEUS;
+		return -1;
+	case 'H':
+	case 'C':
+		args->source.detail = option == 'H' ? "hot" : "cold";
+		return set_files(args, optarg);
+	case 'P':
+		args->source.detail = "pods";
 		return -1;
 	case 'c':
 		args->form = FORM_CHECK;

@@ -15,10 +15,11 @@ struct fsstat_source {
 	const char *store;
 	const char *target; /* NULL: everything */
 	const char *detail; /* further part of the report, or NULL */
+	unsigned files;     /* how many, when that is files */
 };
 
 /*
- * Ask the daemon for its report or, when it does not answer within a second,
+ * Ask the daemon for its report or, when it does not answer within $FSSTAT_TIMEOUT seconds (1),
  * read its page. Returns 0 and sets *@ret, which the caller gives back; 1 when it is
  * the page of a daemon that does not answer; 2 when no daemon runs and it is the
  * last one's; @err says so then. Or -errno.

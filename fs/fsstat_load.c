@@ -1,18 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "control.h"
 #include "fsstat.h"
 #include "stats_json.h"
 
-enum { ANSWER_SECONDS = 1 };
+enum {
+	ANSWER_SECONDS = 1,
+	ANSWER_SECONDS_MAX = 3600,
+};
 
 uint64_t fsstat_number(const json_t *object, const char *key)
 {
 	return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+/* How long to wait for the daemon. */
+static unsigned answer_seconds(void)
+{
+	/* Nothing in this program changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	const char *text = getenv("FSSTAT_TIMEOUT");
+	uint64_t seconds;
+
+	if (!text || text_parse_uint(text, ANSWER_SECONDS_MAX, &seconds) < 0 || seconds == 0)
+		return ANSWER_SECONDS;
+	return (unsigned)seconds;
 }
 
 static bool is_silent(int code)
@@ -37,13 +54,14 @@ static int load_page(const char *store, json_t **ret)
 int fsstat_load(const struct fsstat_source *source, json_t **ret, struct err *err)
 {
 	CLEANUP(json_decref)
-	json_t *request = json_pack("{si ss ss* ss*}", "version", CONTROL_VERSION, "command",
-	                            "stats", "target", source->target, "detail", source->detail);
+	json_t *request = json_pack("{si ss ss* ss* si}", "version", CONTROL_VERSION, "command",
+	                            "stats", "target", source->target, "detail", source->detail,
+	                            "files", (int)source->files);
 	int r;
 
 	if (!request)
 		return err_set(err, -EINVAL, "the target must be named in UTF-8");
-	r = control_call_within(source->store, request, ANSWER_SECONDS, ret, err);
+	r = control_call_within(source->store, request, answer_seconds(), ret, err);
 	if (r == 0)
 		(void)json_object_del(*ret, "ok");
 	if (r == 0 || source->target || source->detail || !is_silent(r) ||

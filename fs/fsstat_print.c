@@ -120,6 +120,54 @@ static void print_image(const json_t *image, FILE *out)
 		(void)fprintf(out, "%51s  at %s\n", "", json_string_value(point));
 }
 
+/* The container, else the command. */
+static const char *pod_name(const json_t *pod)
+{
+	const char *container = client_text(pod, "container");
+
+	return container[0] != '\0' ? container : client_text(pod, "command");
+}
+
+static void print_pods(const json_t *pods, FILE *out)
+{
+	const json_t *pod;
+	size_t i;
+
+	(void)fprintf(out, "\n%10s %10s %8s  %s\n", "PRIVATE", "CHARGED", "PID", "CONTAINER");
+	json_array_foreach(pods, i, pod) {
+		char private[TEXT_SIZE_MAX];
+		char charged[TEXT_SIZE_MAX];
+
+		(void)fprintf(out, "%10s %10s %8llu  %.12s%s%s\n",
+		              text_size(fsstat_number(pod, "bytes_if_private"), private),
+		              json_is_integer(json_object_get(pod, "memory_bytes"))
+		                      ? text_size(fsstat_number(pod, "memory_bytes"), charged)
+		                      : "-",
+		              (unsigned long long)fsstat_number(pod, "pid"), pod_name(pod),
+		              client_text(pod, "pod_uid")[0] != '\0' ? " of pod " : "",
+		              client_text(pod, "pod_uid"));
+		(void)fprintf(out, "%32s%s\n", "", client_text(pod, "cgroup"));
+	}
+}
+
+static void print_files(const json_t *files, FILE *out)
+{
+	const json_t *file;
+	size_t i;
+
+	(void)fprintf(out, "\n%10s %10s %10s  %s\n", "OPENS", "SIZE", "RESIDENT", "FILE");
+	json_array_foreach(files, i, file) {
+		char bytes[TEXT_SIZE_MAX];
+		char resident[TEXT_SIZE_MAX];
+
+		(void)fprintf(out, "%10llu %10s %10s  %s (%s)\n",
+		              (unsigned long long)fsstat_number(file, "opens_total"),
+		              text_size(fsstat_number(file, "bytes"), bytes),
+		              text_size(fsstat_number(file, "resident_bytes"), resident),
+		              client_text(file, "path"), client_text(file, "image"));
+	}
+}
+
 void fsstat_print(const json_t *stats, FILE *out)
 {
 	const json_t *image;
@@ -138,4 +186,8 @@ void fsstat_print(const json_t *stats, FILE *out)
 	              "ERRORS", "IMAGE");
 	json_array_foreach(images, i, image)
 		print_image(image, out);
+	if (json_object_get(stats, "files"))
+		print_files(json_object_get(stats, "files"), out);
+	if (json_object_get(stats, "pods"))
+		print_pods(json_object_get(stats, "pods"), out);
 }

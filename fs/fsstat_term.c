@@ -58,7 +58,7 @@ int term_open(struct term *term, struct err *err)
 	(void)sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
 		(void)sigaddset(&set, wanted[i]);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	term->signals = signalfd(-1, &set, SFD_CLOEXEC);
 	if (term->signals < 0)
 		return err_set_errno(err, "signals");

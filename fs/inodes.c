@@ -45,6 +45,7 @@ struct inode {
 	uint32_t n_passthrough;
 	int backing_id; /* above 0 when there is one */
 	bool held;      /* the holder is one of an object */
+	uint64_t opens; /* since the session began */
 	bool filling;
 };
 
@@ -224,6 +225,21 @@ void inode_put(struct inode *inode)
 	(void)pthread_mutex_unlock(&inodes->lock);
 }
 
+int inodes_each(struct inodes *inodes, inodes_visit_fn fn, void *arg)
+{
+	int r = 0;
+
+	(void)pthread_mutex_lock(&inodes->lock);
+	for (struct table_node *n = NULL; r == 0 && (n = table_walk(&inodes->table, n)) != NULL;) {
+		const struct inode *inode = TABLE_ENTRY(n, struct inode, node);
+
+		if (inode->opens > 0)
+			r = fn(arg, n->hash, &inode->content, inode->opens);
+	}
+	(void)pthread_mutex_unlock(&inodes->lock);
+	return r;
+}
+
 uint64_t inodes_open_files(struct inodes *inodes)
 {
 	uint64_t n;
@@ -341,6 +357,7 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 		inode->open_obj = object_ref(obj);
 	*ret_backing = mode == OPEN_PASSTHROUGH ? inode->backing_id : 0;
 	inode->inodes->n_open++;
+	inode->opens++;
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
 	return mode;
 }

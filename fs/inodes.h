@@ -62,6 +62,14 @@ struct inode *inode_ref(struct inode *inode);
 void inode_put(struct inode *inode);
 DEFINE_CLEANUP(struct inode *, inode_put)
 
+/*
+ * Visit every file of the table that has been opened: its inode number, content, and opens
+ * since it entered. @fn is called with the table locked: it may not call back. Returns 0 or what @fn returns below 0.
+ */
+typedef int (*inodes_visit_fn)(void *arg, uint64_t ino, const struct content *content,
+                               uint64_t opens);
+MUST_CHECK int inodes_each(struct inodes *inodes, inodes_visit_fn fn, void *arg);
+
 /* Number of opens now. */
 uint64_t inodes_open_files(struct inodes *inodes);
 

@@ -163,54 +163,6 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	(void)fuse_reply_statfs(req, &st);
 }
 
-/* Answer with @len bytes at @data, or with their number when the caller asks for it by size 0. */
-static void reply_xattr(fuse_req_t req, const void *data, size_t len, size_t size)
-{
-	if (size == 0)
-		(void)fuse_reply_xattr(req, len);
-	else if (len > size)
-		(void)fuse_reply_err(req, ERANGE);
-	else
-		(void)fuse_reply_buf(req, data, len);
-}
-
-static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-	struct index *idx = session_of(req)->idx;
-	CLEANUP(free) void *value = NULL;
-	struct err err = ERR_INIT;
-	size_t len;
-	int r;
-
-	/* Never asked again: what every ls and every exec would cost otherwise. */
-	if (!index_info(idx)->has_xattrs) {
-		(void)fuse_reply_err(req, ENOSYS);
-		return;
-	}
-	r = index_xattr(idx, ino, name, &value, &len, &err);
-	if (r < 0)
-		reply_failure(req, "getxattr of", ino, &err);
-	else if (r == 0)
-		(void)fuse_reply_err(req, ENODATA);
-	else
-		reply_xattr(req, value, len, size);
-}
-
-static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-	struct index *idx = session_of(req)->idx;
-	CLEANUP(free) char *names = NULL;
-	struct err err = ERR_INIT;
-	size_t len;
-
-	if (!index_info(idx)->has_xattrs)
-		(void)fuse_reply_err(req, ENOSYS);
-	else if (index_xattr_names(idx, ino, &names, &len, &err) < 0)
-		reply_failure(req, "listxattr of", ino, &err);
-	else
-		reply_xattr(req, names, len, size);
-}
-
 const struct fuse_lowlevel_ops session_ops = {
 	.init = op_init,
 	.lookup = op_lookup,

@@ -233,7 +233,7 @@ static void write_images(const struct writer *w, const json_t *images)
 			write_family(w, n->metric, is_total(n->metric) ? "counter" : "gauge",
 			             n->help);
 		json_array_foreach(images, k, image) {
-			if (!is_repeated(images, k))
+			if (!is_repeated(images, k) && is_number(json_object_get(image, n->name)))
 				write_sample(w, n, image);
 		}
 	}

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "hot.h"
 #include "huge.h"
+#include "pods.h"
 #include "stats_json.h"
 
 const char *device_text(dev_t device, char buf[static 32])
@@ -128,19 +130,42 @@ static json_t *region_json(const struct report_source *src)
 	                 known ? json_integer((json_int_t)huge) : json_null());
 }
 
-static json_t *sharing_json(const struct report_source *src)
+static bool is_detail(const struct report_source *src, const char *detail)
+{
+	return src->detail && strcmp(src->detail, detail) == 0;
+}
+
+/* What sharing saves; and the users one by one, if asked for. */
+static int add_sharing(const struct report_source *src, json_t *report)
 {
 	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
 	struct sharing sum = { 0 };
+	int r;
 
 	if (live_users_load(&live) == 0) {
 		for (size_t i = 0; i < src->n_sessions; i++)
 			users_sum(session_users(src->sessions[i]), &live, &sum);
 	}
-	return json_pack("{sI sI sI sI}", "users", (json_int_t)sum.users, "bytes_if_private",
-	                 (json_int_t)sum.bytes_if_private, "bytes_shared",
-	                 (json_int_t)sum.bytes_shared, "bytes_saved",
-	                 (json_int_t)(sum.bytes_if_private - sum.bytes_shared));
+	r = json_object_set_new(report, "sharing",
+	                        json_pack("{sI sI sI sI}", "users", (json_int_t)sum.users,
+	                                  "bytes_if_private", (json_int_t)sum.bytes_if_private,
+	                                  "bytes_shared", (json_int_t)sum.bytes_shared,
+	                                  "bytes_saved",
+	                                  (json_int_t)(sum.bytes_if_private - sum.bytes_shared)));
+	if (r == 0 && is_detail(src, "pods"))
+		r = json_object_set_new(report, "pods", pods_json(&live));
+	return r;
+}
+
+/* The files that are opened most or least, if asked for. */
+static int add_files(const struct report_source *src, json_t *report)
+{
+	bool hot = is_detail(src, "hot");
+
+	if (!hot && !is_detail(src, "cold"))
+		return 0;
+	return json_object_set_new(report, "files",
+	                           hot_files_json(src, hot ? HOT : COLD, src->n_files));
 }
 
 struct resident {
@@ -204,12 +229,12 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 	if (target && json_array_size(images) == 0)
 		return err_set(err, -ENOENT,
 		               "'%s' is neither a mount point nor an image of this daemon", target);
-	report = json_pack("{si sb ss si sI so so so sO}", "version", CONTROL_VERSION, "ok", 1,
+	report = json_pack("{si sb ss si sI so so sO}", "version", CONTROL_VERSION, "ok", 1,
 	                   "source", "daemon", "pid", (int)getpid(), "uptime_seconds",
 	                   (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
-	                   "region", region_json(src), "sharing", sharing_json(src), "images",
-	                   images);
-	if (!report || stats_add_json(src->engine->stats, report) < 0)
+	                   "region", region_json(src), "images", images);
+	if (!report || stats_add_json(src->engine->stats, report) < 0 ||
+	    add_sharing(src, report) < 0 || add_files(src, report) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	*ret = TAKE_PTR(report);
 	return 0;

@@ -16,6 +16,8 @@ struct report_source {
 	size_t n_sessions;
 	const char *store;
 	uint64_t uptime_seconds;
+	const char *detail; /* "pods" lists the users, "hot" and "cold" files; NULL: nothing */
+	size_t n_files;     /* of these */
 };
 
 /* "major:minor", as mountinfo shows it. Returns @buf. */

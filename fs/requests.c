@@ -52,14 +52,17 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 	                 device_text(device, device_buf));
 }
 
-/* An answer made of the sessions' state. */
-static json_t *answer_report(struct daemon *d, const char *target, bool stats, struct err *err)
+/* An answer made of the sessions' state, to @message. */
+static json_t *answer_report(struct daemon *d, const json_t *message, bool stats, struct err *err)
 {
 	struct report_source src = {
 		.engine = &d->engine,
 		.store = store_path(d->store),
 		.uptime_seconds = uptime(d),
+		.detail = json_string_value(json_object_get(message, "detail")),
+		.n_files = (size_t)json_integer_value(json_object_get(message, "files")),
 	};
+	const char *target = json_string_value(json_object_get(message, "target"));
 	json_t *report = NULL;
 
 	(void)pthread_mutex_lock(&d->sessions_lock);
@@ -75,24 +78,21 @@ static json_t *answer_report(struct daemon *d, const char *target, bool stats, s
 
 static json_t *answer_status(struct daemon *d, struct request *request, struct err *err)
 {
-	json_t *answer = answer_report(d, NULL, /* stats= */ false, err);
+	json_t *answer = answer_report(d, request->message, /* stats= */ false, err);
 
-	(void)request;
 	if (answer)
 		(void)json_object_set_new(answer, "pins", pins_json(d->pins));
 	return answer;
 }
 
-json_t *daemon_stats(struct daemon *d, const char *target, struct err *err)
+json_t *daemon_stats(struct daemon *d, struct err *err)
 {
-	return answer_report(d, target, /* stats= */ true, err);
+	return answer_report(d, NULL, /* stats= */ true, err);
 }
 
 static json_t *answer_stats(struct daemon *d, struct request *request, struct err *err)
 {
-	const json_t *target = json_object_get(request->message, "target");
-
-	return daemon_stats(d, json_string_value(target), err);
+	return answer_report(d, request->message, /* stats= */ true, err);
 }
 
 /* Nothing more is to be said. */

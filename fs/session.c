@@ -264,6 +264,11 @@ bool session_small_files(const struct session *s)
 	return s->pusher != NULL;
 }
 
+struct inodes *session_inodes(const struct session *s)
+{
+	return s->inodes;
+}
+
 void session_counts(struct session *s, struct session_counts *ret)
 {
 	*ret = (struct session_counts){

@@ -23,7 +23,10 @@ struct engine {
 	struct fill *fill;         /* owned by the daemon */
 	struct prefetch *prefetch; /* owned by the daemon */
 	struct stats *stats;       /* owned by the daemon */
+	bool xattrs;               /* mounts have ours, also where the image has none */
 };
+
+struct inodes;
 
 /* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
 enum { SESSION_THREADS = 16 };
@@ -75,6 +78,8 @@ bool session_held(const struct session *session);
 
 /* Let the kernel read ahead as it should, or as little as a recording wants. Of files opened from now on. */
 void session_read_ahead(const struct session *session, bool recorded);
+
+struct inodes *session_inodes(const struct session *session);
 
 struct session_counts {
 	uint64_t open_files; /* 0 in a session of small files, as the next: it sees no opens */

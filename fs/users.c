@@ -195,7 +195,7 @@ void users_note(struct users *users, int pid, uint64_t id, uint64_t size)
 	(void)pthread_mutex_unlock(&users->lock);
 }
 
-static int add_live(struct live_users *live, uint64_t ns)
+static int add_live(struct live_users *live, uint64_t ns, int pid)
 {
 	if (live->n == live->cap) {
 		size_t cap = live->cap > 0 ? live->cap * 2 : 64;
@@ -206,7 +206,7 @@ static int add_live(struct live_users *live, uint64_t ns)
 		live->user = grown;
 		live->cap = cap;
 	}
-	live->user[live->n++] = (struct live_user){ .ns = ns, .counted = false };
+	live->user[live->n++] = (struct live_user){ .ns = ns, .pid = pid };
 	return 0;
 }
 
@@ -218,13 +218,22 @@ static int compare_ns(const void *a, const void *b)
 	return (x->ns > y->ns) - (x->ns < y->ns);
 }
 
+static int compare_processes(const void *a, const void *b)
+{
+	const struct live_user *x = a;
+	const struct live_user *y = b;
+	int r = compare_ns(a, b);
+
+	return r != 0 ? r : (x->pid > y->pid) - (x->pid < y->pid);
+}
+
 /* Sort, and keep one of each. */
 static void make_unique(struct live_users *live)
 {
 	size_t n = 0;
 
 	if (live->n > 0)
-		qsort(live->user, live->n, sizeof(*live->user), compare_ns);
+		qsort(live->user, live->n, sizeof(*live->user), compare_processes);
 	for (size_t i = 0; i < live->n; i++) {
 		if (n == 0 || live->user[n - 1].ns != live->user[i].ns)
 			live->user[n++] = live->user[i];
@@ -246,7 +255,7 @@ int live_users_load(struct live_users *ret)
 		uint64_t ns = isdigit((unsigned char)e->d_name[0]) ? namespace_of(e->d_name) : 0;
 
 		if (ns != 0)
-			r = add_live(&live, ns);
+			r = add_live(&live, ns, (int)strtol(e->d_name, NULL, 10));
 	}
 	(void)closedir(proc);
 	if (r < 0)
@@ -315,6 +324,7 @@ void users_sum(struct users *users, struct live_users *live, struct sharing *sum
 		if (user) {
 			sum->users += !user->counted;
 			user->counted = true;
+			user->bytes += user_of(n)->bytes;
 		}
 		sum->bytes_if_private += user_of(n)->bytes;
 	}

@@ -40,8 +40,10 @@ void users_note(struct users *users, int pid, uint64_t id, uint64_t size);
 
 /* A mount namespace in which a process lives. */
 struct live_user {
-	uint64_t ns;  /* its id */
-	bool counted; /* in a struct sharing: a user of two images is one user */
+	uint64_t ns;    /* its id */
+	uint64_t bytes; /* that it has opened, as far as it was counted */
+	int pid;        /* of its processes, the lowest */
+	bool counted;   /* in a struct sharing: a user of two images is one user */
 };
 
 /* Sorted by ns; a namespace is there once. */

@@ -2,8 +2,8 @@
 /*
  * One line per event on standard error.
  *
- * Only programs log; index/ returns errors. Under systemd ($JOURNAL_STREAM is
- * set) each line carries its priority as "<n>". Safe from any thread: a line is
+ * Only programs log; index/ returns errors. Where standard error is a stream of
+ * systemd's journal ($JOURNAL_STREAM) each line carries its priority as "<n>". Safe from any thread: a line is
  * one write(2). errno is kept.
  */
 #pragma once
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/log_line.h"
 
 enum log_level {
 	LOG_LEVEL_ERR,
@@ -23,7 +24,14 @@ enum log_level {
 /* Show messages up to @level; the default is LOG_LEVEL_INFO. Call before threads start. */
 void log_set_level(enum log_level level);
 
-/* Begin each line with the time, UTC as in RFC 3339, unless systemd adds it. Call before threads start. */
+/* The default is LOG_FORMAT_TEXT. Call before threads start. */
+void log_set_format(enum log_format wanted);
+
+/* By name: err, warn, info, debug; text, logfmt, json. Return 0 or -EINVAL. */
+MUST_CHECK int log_level_parse(const char *name, enum log_level *ret);
+MUST_CHECK int log_format_parse(const char *name, enum log_format *ret);
+
+/* Begin each line with the time, UTC as in RFC 3339, unless the journal adds it. Call before threads start. */
 void log_show_time(void);
 
 /* Each prints "<program>: <message>"; @fmt has no newline and no full stop. */

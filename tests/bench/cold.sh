@@ -39,6 +39,7 @@ measure() {
 		check_decompressed "$T/layout:v1"
 		"$ASSETFS" umount "$MNT"
 		wait_for no_daemon || fail "the daemon stays"
+		rm "$STORE/stats" # the next daemon would go on from it
 		drop_caches
 		cold_local+=("$(seconds read_all "$T/src" "$n")")
 		warm_local+=("$(seconds read_all "$T/src" "$n")")

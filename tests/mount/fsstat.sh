@@ -61,6 +61,19 @@ note "an empty file needs nothing"
 cmp "$src/empty" "$MNT/empty"
 expect opens_total=4
 
+note "hot files and cold ones"
+check_eq "hot" "$("$FSSTAT" --hot 2 --json | jq -c '[.files[] | [.path, .opens_total, .bytes, .resident_bytes]]')" \
+	'[["one",2,3000000,3000000],["two",1,5000000,5000000]]'
+check_eq "cold" "$("$FSSTAT" --cold 9 --json | jq -c '[.files[].path]')" '["two","two-again","one"]'
+"$FSSTAT" --hot 1 | grep -qE "^ +2 .* one \($T/layout:v1\)$" || fail "$("$FSSTAT" --hot 1)"
+expect_failure 2 "no number" "$FSSTAT" --hot 0
+
+# valid: standard input is what docs/fsstat.schema.json says
+valid() {
+	python3 -c 'import json, jsonschema, sys
+jsonschema.validate(json.load(sys.stdin), json.load(open(sys.argv[1])))' "$SOURCE_ROOT/docs/fsstat.schema.json"
+}
+
 note "three users in namespaces of their own"
 # This test's own namespace is the first user: it has opened both contents above.
 check_eq "users" "$(field .sharing.users)" 1
@@ -73,6 +86,16 @@ check_eq "users" "$(field .sharing.users)" 4
 check_eq "bytes if private" "$(field .sharing.bytes_if_private)" 32000000
 check_eq "bytes shared" "$(field .sharing.bytes_shared)" 8000000
 check_eq "bytes saved" "$(field .sharing.bytes_saved)" 24000000
+"$FSSTAT" --hot 9 --json | valid || fail "--hot is not as the schema says"
+"$FSSTAT" --pods --json | valid || fail "--pods is not as the schema says"
+# This test's own namespace has more processes; of each holder there is one.
+"$FSSTAT" --pods --json | jq -e --argjson holders "$(printf '%s\n' "${holders[@]}" | jq -s .)" '.pods | length == 4
+	and all(.bytes_if_private == 8000000) and ([.[].pid] | contains($holders))
+	and ([.[].namespace] | unique | length == 4)' >/dev/null || fail "$("$FSSTAT" --pods --json)"
+group=$(awk -F : '$2 == "memory" { print $3; found = 1 } $1 == 0 { path = $3 } END { if (!found) print path }' \
+	"/proc/${holders[0]}/cgroup")
+check_eq "cgroup" "$("$FSSTAT" --pods --json | jq -r ".pods[] | select(.pid == ${holders[0]}).cgroup")" "$group"
+"$FSSTAT" --pods | grep -qE "^ +7.6 MiB .* ${holders[0]} +reader$" || fail "$("$FSSTAT" --pods)"
 release_holders
 one_user() {
 	[[ $(field .sharing.users) == 1 ]]
@@ -80,11 +103,6 @@ one_user() {
 wait_for one_user || fail "users that have ended are still counted"
 
 note "forms"
-# valid: standard input is what docs/fsstat.schema.json says
-valid() {
-	python3 -c 'import json, jsonschema, sys
-jsonschema.validate(json.load(sys.stdin), json.load(open(sys.argv[1])))' "$SOURCE_ROOT/docs/fsstat.schema.json"
-}
 "$FSSTAT" --json | valid || fail "--json is not as its schema says"
 "$FSSTAT" --json | jq 'del(.cache.opens_total)' | valid 2>/dev/null && fail "the schema takes anything"
 "$FSSTAT" --json | jq -e '.version == 1 and (.uptime_seconds >= 0) and (.passthrough | type == "boolean")
@@ -113,6 +131,7 @@ totals() {
 before=$(totals)
 pid=$(daemon_pid)
 kill -STOP "$pid"
+export FSSTAT_TIMEOUT=1
 check_eq "counters of a daemon that is stuck" "$(totals)" "$before"
 "$FSSTAT" --json 2>"$T/stderr" | jq -e --argjson pid "$pid" '.source == "page" and .pid == $pid' >/dev/null ||
 	fail "not from the page: $("$FSSTAT" --json)"
@@ -122,6 +141,7 @@ grep -q "does not answer" "$T/stderr" || fail "fsstat does not say that the daem
 "$FSSTAT" --prometheus 2>/dev/null | grep -q "^assetfs_opens_total " || fail "no metrics from the page"
 "$FSSTAT" --check errors=0 2>/dev/null || fail "errors=0 does not hold"
 kill -CONT "$pid"
+export FSSTAT_TIMEOUT=$PATIENCE
 check_eq "source" "$(field .source)" daemon
 
 note "a daemon that is killed, and the next one: counters go on"

@@ -56,6 +56,7 @@ done
 check_decompressed "$T/layout:3"
 "$ASSETFS" umount "$MNT"
 wait_for no_daemon || fail "the daemon stays"
+rm "$STORE/stats" # the next daemon would go on from it
 
 note "all three at once, oldest first: each costs its new chunks only"
 for release in 1 2 3; do

@@ -18,8 +18,9 @@ mkdir "$T/beta"
 "$ASSETFS" mount "$T/layout:beta" "$T/beta"
 cmp "$src/one" "$MNT/one"
 
+terminals=0
 terminal() {
-	TERM=xterm tmux -f /dev/null -u -S "$T/tmux" "$@"
+	TERM=xterm tmux -f /dev/null -u -S "$T/tmux.$terminals" "$@"
 }
 # screen: what the terminal shows; shows REGEX...: whether lines of it match each
 screen() {
@@ -35,6 +36,8 @@ shows() {
 # start COLUMNS ROWS COMMAND: in a shell that says how the terminal is afterwards
 start() {
 	terminal kill-server 2>/dev/null || true
+	# Another server: the old one may not have ended yet.
+	terminals=$((terminals + 1))
 	rm -f "$T/after"
 	terminal new-session -d -x "$1" -y "$2" "stty -g >'$T/tty.before'; $3; echo \$? >'$T/status'; stty -g >'$T/tty.after'; echo after; touch '$T/after'; sleep 600"
 }

@@ -128,7 +128,8 @@ Test(stats, a_page_that_lies_about_itself_is_refused)
 		cr_assert_eq(stats_parse(good, len, &read), -EBADMSG);
 	for (unsigned lie = 0; lie < 5; lie++) {
 		page = *good;
-		page.magic[0] = lie == 0 ? 'X' : page.magic[0];
+		if (lie == 0)
+			page.magic[0] = 'X';
 		page.version += lie == 1;
 		page.n_counters += lie == 2;
 		page.n_latencies = lie == 3 ? UINT32_MAX : page.n_latencies;
