@@ -309,6 +309,7 @@ static int pack_fd(const struct image *img, uint32_t i, const char *hex, struct 
 	fd = openat(layout_blobs(img->layout), hex, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return err_set_errno(err, "not in '%s'", layout_path(img->layout));
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	if (!__atomic_compare_exchange_n(slot, &first, fd, /* weak= */ false, __ATOMIC_ACQ_REL,
 	                                 __ATOMIC_ACQUIRE)) {
 		(void)close(fd);
