@@ -91,7 +91,7 @@ first_fds=$(third 1 3)
 last_fds=$(third 3 3)
 met=$(awk -v w="$wrong" -v a="$first" -v b="$last" -v g=$GROWTH -v c="$first_fds" -v d="$last_fds" -v f=$FDS \
 	-v e="$(jq '.region.evictions_total // 0' <<<"$stats")" -v x="$(jq '[.images[].errors_total] | add' <<<"$stats")" \
-	'BEGIN { print w == 0 && e > 0 && x == 0 && b <= a * g + 1024 && d <= c + f ? "yes" : "NO" }')
+	'BEGIN { print (w == 0 && e > 0 && x == 0 && b <= a * g + 1024 && d <= c + f ? "yes" : "NO") }')
 echo "RssAnon, median of the first third $first KiB, of the last $last KiB; descriptors $first_fds, $last_fds; met: $met"
 record eviction --argjson minutes "$MINUTES" --argjson processes "$PROCESSES" --argjson set "$set_bytes" --argjson region "$region" \
 	--argjson wrong "$wrong" --arg churn "$(tail -n 1 "$T/churn")" --argjson first "$first" --argjson last "$last" \

@@ -4,10 +4,12 @@
  * random places, and compare all that they see with digests of the sources' blocks, which are
  * made before. It shares no code with the programs that it judges.
  *
- * usage: churn [--processes N] [--seconds N] [--actions N] [--seed N] [--progress N] {SOURCE TREE}...
+ * usage: churn [--processes N] [--seconds N] [--actions N] [--held N] [--seed N] [--progress N]
+ *              {SOURCE TREE}...
  *
- * Ends when both SECONDS have passed and all processes together have done ACTIONS. Every
- * N seconds of progress it prints a line; in the end "done actions=N bytes=N wrong=N".
+ * Ends when both SECONDS have passed and all processes together have done ACTIONS. Each process
+ * keeps some files open or mapped at a time, three unless --held says how many. Every so many seconds
+ * of --progress it prints a line; in the end "done files=N actions=N bytes=N wrong=N seed=N".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,9 +32,9 @@
 
 enum {
 	BLOCK = 4096,
-	HELD = 3,     /* files that a process keeps open or mapped while it goes on */
-	RUN_MAX = 64, /* blocks of one look */
-	LOOKS = 8,    /* at a file */
+	HELD_MAX = 16, /* files that a process keeps open or mapped while it goes on */
+	RUN_MAX = 64,  /* blocks of one look */
+	LOOKS = 8,     /* at a file */
 	PROCESSES_MAX = 256,
 };
 
@@ -67,7 +69,8 @@ struct process {
 	const struct table *table;
 	struct counts *counts;
 	uint64_t rng;
-	struct held held[HELD];
+	uint64_t n_held;
+	struct held held[HELD_MAX];
 };
 
 static uint64_t rng_next(uint64_t *state)
@@ -219,7 +222,7 @@ static void take(struct process *p, struct held *held, const struct file *f)
 /* Look at one file again and let go of it, then take another. */
 static void act(struct process *p)
 {
-	struct held *held = &p->held[rng_next(&p->rng) % HELD];
+	struct held *held = &p->held[rng_next(&p->rng) % p->n_held];
 	const struct file *f = &p->table->file[rng_next(&p->rng) % p->table->n];
 
 	if (held->map || held->fd >= 0)
@@ -229,16 +232,17 @@ static void act(struct process *p)
 	(void)__atomic_fetch_add(&p->counts->actions, 1, __ATOMIC_RELAXED);
 }
 
-static int run_process(const struct table *table, struct counts *counts, uint64_t seed)
+static int run_process(const struct table *table, struct counts *counts, uint64_t held,
+                       uint64_t seed)
 {
-	struct process p = { .table = table, .counts = counts, .rng = seed };
+	struct process p = { .table = table, .counts = counts, .rng = seed, .n_held = held };
 
-	for (int i = 0; i < HELD; i++)
+	for (uint64_t i = 0; i < held; i++)
 		p.held[i].fd = -1;
 	while (!__atomic_load_n(&counts->stop, __ATOMIC_RELAXED) &&
 	       __atomic_load_n(&counts->wrong, __ATOMIC_RELAXED) == 0)
 		act(&p);
-	for (int i = 0; i < HELD; i++)
+	for (uint64_t i = 0; i < held; i++)
 		release(&p.held[i]);
 	return 0;
 }
@@ -308,7 +312,7 @@ static int add_tree(struct table *t, char *source, const char *tree)
 }
 
 struct options {
-	uint64_t processes, seconds, actions, seed, progress;
+	uint64_t processes, seconds, actions, held, seed, progress;
 };
 
 static int parse_options(int argc, char *argv[], struct options *o)
@@ -319,6 +323,7 @@ static int parse_options(int argc, char *argv[], struct options *o)
 		{ "actions", required_argument, NULL, 'a' },
 		{ "seed", required_argument, NULL, 'r' },
 		{ "progress", required_argument, NULL, 'g' },
+		{ "held", required_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -329,14 +334,15 @@ static int parse_options(int argc, char *argv[], struct options *o)
 		                  : c == 's' ? &o->seconds
 		                  : c == 'a' ? &o->actions
 		                  : c == 'r' ? &o->seed
+		                  : c == 'h' ? &o->held
 		                             : &o->progress;
 
 		if (c == '?')
 			return -EINVAL;
 		*value = strtoull(optarg, NULL, 10);
 	}
-	if (o->processes == 0 || o->processes > PROCESSES_MAX || optind == argc ||
-	    (argc - optind) % 2 != 0)
+	if (o->processes == 0 || o->processes > PROCESSES_MAX || o->held == 0 ||
+	    o->held > HELD_MAX || optind == argc || (argc - optind) % 2 != 0)
 		return -EINVAL;
 	return 0;
 }
@@ -344,7 +350,7 @@ static int parse_options(int argc, char *argv[], struct options *o)
 /* Wait until enough is done, or something is wrong, or a process has ended before its time. */
 static void supervise(const struct options *o, struct counts *counts)
 {
-	const struct timespec pause = { .tv_nsec = 100000000 };
+	const struct timespec pause = { .tv_nsec = 10000000 };
 	const time_t start = time(NULL);
 	time_t next = start + (time_t)o->progress;
 	siginfo_t info = { 0 };
@@ -382,14 +388,14 @@ static void reap(struct counts *counts)
 
 int main(int argc, char *argv[])
 {
-	struct options o = { .processes = 16, .seconds = 10, .seed = 1 };
+	struct options o = { .processes = 16, .seconds = 10, .held = 3, .seed = 1 };
 	struct table table = { 0 };
 	struct counts *counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE,
 	                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (parse_options(argc, argv, &o) < 0 || counts == MAP_FAILED) {
-		(void)fputs("usage: churn [--processes N] [--seconds N] [--actions N] [--seed N] "
-		            "[--progress N] {SOURCE TREE}...\n",
+		(void)fputs("usage: churn [--processes N] [--seconds N] [--actions N] [--held N] "
+		            "[--seed N] [--progress N] {SOURCE TREE}...\n",
 		            stderr);
 		return 2;
 	}
@@ -405,7 +411,7 @@ int main(int argc, char *argv[])
 		pid_t pid = fork();
 
 		if (pid == 0)
-			_exit(run_process(&table, counts, o.seed * 1000 + i));
+			_exit(run_process(&table, counts, o.held, o.seed * 1000 + i));
 		if (pid < 0)
 			counts->wrong++;
 	}
