@@ -6,7 +6,7 @@
 # time, and nobody may see it.
 . "$(dirname "$0")/../support/mount_lib.sh"
 
-: "${CHURN:?}" "${DURATION:=6}"
+: "${CHURN:?}" "${DURATION:=4}"
 SEED=${SEED:-$(date +%s)}
 echo "   SEED=$SEED"
 

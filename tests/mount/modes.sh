@@ -6,7 +6,7 @@
 # such files all the time, and compare what they see, while the files are filled; a fresh daemon each round.
 . "$(dirname "$0")/../support/mount_lib.sh"
 
-: "${CHURN:?}" "${ROUNDS:=3}"
+: "${CHURN:?}" "${ROUNDS:=2}"
 SEED=${SEED:-$(date +%s)}
 echo "   SEED=$SEED"
 mkdir "$T/src"
