@@ -317,29 +317,27 @@ struct options {
 
 static int parse_options(int argc, char *argv[], struct options *o)
 {
+	enum { PROCESSES, SECONDS, ACTIONS, HELD, SEED, PROGRESS, N_OPTIONS };
+	uint64_t *const value[N_OPTIONS] = {
+		[PROCESSES] = &o->processes, [SECONDS] = &o->seconds, [ACTIONS] = &o->actions,
+		[HELD] = &o->held,           [SEED] = &o->seed,       [PROGRESS] = &o->progress,
+	};
 	static const struct option table[] = {
-		{ "processes", required_argument, NULL, 'p' },
-		{ "seconds", required_argument, NULL, 's' },
-		{ "actions", required_argument, NULL, 'a' },
-		{ "seed", required_argument, NULL, 'r' },
-		{ "progress", required_argument, NULL, 'g' },
-		{ "held", required_argument, NULL, 'h' },
+		{ "processes", required_argument, NULL, PROCESSES },
+		{ "seconds", required_argument, NULL, SECONDS },
+		{ "actions", required_argument, NULL, ACTIONS },
+		{ "held", required_argument, NULL, HELD },
+		{ "seed", required_argument, NULL, SEED },
+		{ "progress", required_argument, NULL, PROGRESS },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
 	/* One thread here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
-		uint64_t *value = c == 'p'   ? &o->processes
-		                  : c == 's' ? &o->seconds
-		                  : c == 'a' ? &o->actions
-		                  : c == 'r' ? &o->seed
-		                  : c == 'h' ? &o->held
-		                             : &o->progress;
-
-		if (c == '?')
+		if (c >= N_OPTIONS)
 			return -EINVAL;
-		*value = strtoull(optarg, NULL, 10);
+		*value[c] = strtoull(optarg, NULL, 10);
 	}
 	if (o->processes == 0 || o->processes > PROCESSES_MAX || o->held == 0 ||
 	    o->held > HELD_MAX || optind == argc || (argc - optind) % 2 != 0)
