@@ -29,6 +29,10 @@ wait_for resident 268505456 || fail "the files do not become resident: $("$FSSTA
 check_eq "passthrough in fsstat" "$("$FSSTAT" --json | jq .passthrough)" true
 check_eq "passthrough in status" "$("$ASSETFS" status --json | jq .passthrough)" true
 
+note "packs that were used are in memory no more"
+cached=$(fincore -b -n -r -o RES "$T"/layout/blobs/sha256/* | awk '{ s += $1 } END { printf "%.0f", s }')
+((cached < 16 << 20)) || fail "$cached bytes of the layout are in the page cache"
+
 note "opens of filled files are hits"
 opens=$(counter opens_total)
 hits=$(counter open_hits_total)

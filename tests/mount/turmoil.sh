@@ -7,7 +7,7 @@
 . "$(dirname "$0")/../support/mount_lib.sh"
 
 LOOPS=4
-ROUNDS=30
+ROUNDS=20
 for image in a b; do
 	mkdir "$T/$image"
 	seq "$(($(printf %d "'$image") * 1000))" 110000 >"$T/$image/text"

@@ -1,0 +1,140 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Start of a real game server, Debian's supertuxkart, headless, until it listens; in turns, each with
+# the page cache dropped:
+#   local    its data on the local file system
+#   mount    "assetfs mount" of an image that was packed without a trace, and the start
+#   traced   "assetfs mount --prefetch" of an image with the trace of an earlier start, and the start
+# The time of mounting, and of starting the daemon, counts. Needs what ./dev deps installs.
+LIMIT=3600
+if [[ -z ${ASSETFS_TEST_INSIDE:-} ]]; then
+	# Outside of the namespaces: the cache directory is locked while it is filled.
+	GAME=$(XDG_CACHE_HOME=${CACHE%/*} "${SUPPORT:?}/fetch_package.sh" supertuxkart) || exit 1
+	export GAME
+fi
+. "$(dirname "$0")/bench_lib.sh"
+
+: "${ROUNDS:=5}"
+GOAL=1.1
+data=$ASSETS/usr/share/games/supertuxkart
+[[ -d $data/data ]] || fail "no game data in $data"
+for lib in $(ldd "$GAME/usr/games/supertuxkart" | awk '/not found/ { print $1 }'); do
+	skip "$lib is missing; ./dev deps installs it"
+done
+
+# As in tests/mount/server.sh.
+mkdir "$T/overlay"
+mount -t tmpfs tmpfs "$T/overlay"
+mkdir "$T/overlay/upper" "$T/overlay/work"
+mount -t overlay -o "lowerdir=/usr/share,upperdir=$T/overlay/upper,workdir=$T/overlay/work" overlay /usr/share
+mkdir -p /usr/share/games/supertuxkart
+
+listening() {
+	grep -q 'Listening has been started' "$T/home/log" 2>/dev/null
+}
+
+# serve_game DIR: in a mount and a network namespace of its own; returns when it listens
+serve_game() {
+	local end=$((SECONDS + PATIENCE))
+	rm -rf "${T:?}/home"
+	mkdir "$T/home"
+	HOME=$T/home XDG_CONFIG_HOME=$T/home/config XDG_DATA_HOME=$T/home/data XDG_CACHE_HOME=$T/home/cache \
+		unshare --mount --propagation private --net sh -c '
+			ip link set lo up &&
+			mount --bind "$1" /usr/share/games/supertuxkart && cd "$HOME" &&
+			exec stdbuf -oL -eL "$2/usr/games/supertuxkart" --lan-server=bench --no-graphics --no-sound --log=nocolor
+		' sh "$1" "$GAME" </dev/null >"$T/home/log" 2>&1 &
+	game=$!
+	until listening; do
+		((SECONDS < end)) || fail "the server does not come to listen: $(tail -n 3 "$T/home/log")"
+		sleep 0.01
+	done
+}
+
+end_game() {
+	kill -TERM "$game"
+	wait "$game" || true
+}
+
+# What is measured, of each kind.
+start_local() {
+	serve_game "$T/local"
+}
+
+start_mount() {
+	"$ASSETFS" mount "$T/layout:plain" "$MNT"
+	serve_game "$MNT"
+}
+
+start_traced() {
+	"$ASSETFS" mount --prefetch "$T/layout:traced" "$MNT"
+	serve_game "$MNT"
+}
+
+# cold KIND: milliseconds, in $ms
+cold() {
+	local begin
+	rm -rf "$STORE"
+	mkdir "$STORE"
+	sync -f "$T"
+	echo 3 >/proc/sys/vm/drop_caches
+	begin=$(date +%s%N)
+	"start_$1"
+	ms=$((($(date +%s%N) - begin) / 1000000))
+	end_game
+	if [[ $1 != local ]]; then
+		check_eq "chunks decompressed again" "$(counter chunks_decompressed_again_total)" 0
+		decompressed=$(counter bytes_decompressed_total)
+		"$ASSETFS" umount "$MNT"
+		wait_for no_daemon || fail "the daemon stays"
+	fi
+}
+
+# Record a start, and pack with it. Fails when this assetfs has no traces.
+record_trace() {
+	"$ASSETFS" trace --help >/dev/null 2>&1 || return 1
+	"$ASSETFS" mount "$T/layout:plain" "$MNT"
+	"$ASSETFS" trace record -o "$T/trace" "$MNT"
+	serve_game "$MNT"
+	"$ASSETFS" trace stop -o "$T/trace" "$MNT"
+	end_game
+	"$ASSETFS" umount "$MNT"
+	wait_for no_daemon || fail "the daemon stays"
+	"$ASSETPACK" build --progress none --from none --trace "$T/trace" "$T/local" "$T/layout:traced" >"$T/build.log" 2>&1 ||
+		fail "build: $(cat "$T/build.log")"
+}
+
+cp -r "$data" "$T/local"
+"$ASSETPACK" build --progress none "$T/local" "$T/layout:plain" >"$T/build.log" 2>&1
+kinds="local mount"
+if record_trace; then
+	kinds+=" traced"
+else
+	echo "(this assetfs records no traces)"
+fi
+
+declare -A times median_of bytes
+for ((i = 0; i < ROUNDS; i++)); do
+	for kind in $kinds; do
+		decompressed=0
+		cold "$kind"
+		times[$kind]+="$ms "
+		bytes[$kind]=$decompressed
+	done
+done
+echo "Start of the supertuxkart server, cold, milliseconds, medians of $ROUNDS in turns"
+printf '%-10s %10s %8s %5s %16s\n' "data on" ms ratio met "MB decompressed"
+for kind in $kinds; do
+	read -r -a words <<<"${times[$kind]}"
+	median_of[$kind]=$(median "${words[@]}")
+	r=$(ratio "${median_of[$kind]}" "${median_of[local]}")
+	printf '%-10s %10s %8s %5s %16s\n' "$kind" "${median_of[$kind]}" "$r" \
+		"$([[ $kind != traced ]] || within "$r" $GOAL)" "$(mb "${bytes[$kind]}")"
+done
+record start --argjson l "${median_of[local]}" --argjson m "${median_of[mount]}" --argjson t "${median_of[traced]:-null}" \
+	--arg ls "${times[local]}" --arg ms "${times[mount]}" --arg ts "${times[traced]:-}" --argjson uses "$([[ -e $T/trace ]] && wc -l <"$T/trace" || echo null)" \
+	'{local_ms: $l, mount_ms: $m, traced_ms: $t, mount_ratio: ($m / $l), traced_ratio: (if $t then $t / $l else null end),
+		trace_lines: $uses, samples_ms: ({local: $ls, mount: $ms, traced: $ts} | map_values(split(" ") | map(select(. != "") | tonumber)))}'
+umount /usr/share
+umount "$T/overlay"
