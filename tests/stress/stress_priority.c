@@ -102,7 +102,7 @@ static void fail(const char *what, uint64_t got, uint64_t limit)
 {
 	(void)fprintf(stderr, "%s: %llu instead of at most %llu\n", what, (unsigned long long)got,
 	              (unsigned long long)limit);
-	exit(EXIT_FAILURE);
+	_Exit(EXIT_FAILURE);
 }
 
 static void later(struct load *l, int i, enum fill_priority priority)
