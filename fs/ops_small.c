@@ -10,7 +10,9 @@
 
 enum {
 	CONTENTS_MIN = 1000, /* below that nobody would notice */
-	SAMPLES = 16384,
+	EXACT = 16384,       /* so many contents are all looked at, */
+	RUNS = 256,          /* of more, as many runs */
+	RUN = 16,         /* of so many: neighbours are cheap, and no memory is spent on the rest */
 	LARGE_SHARE = 20, /* one part in so many may be large files' */
 };
 
@@ -22,20 +24,22 @@ enum {
 bool small_files_image(struct index *idx)
 {
 	const struct index_info *info = index_info(idx);
-	uint64_t step = info->n_contents / SAMPLES + 1;
+	uint64_t stride = info->n_contents > EXACT ? info->n_contents / RUNS : RUN;
 	uint64_t samples = 0;
 	uint64_t small = 0;
 
 	if (info->n_contents < CONTENTS_MIN)
 		return false;
-	for (uint64_t id = 1; id <= info->n_contents; id += step) {
-		struct content content;
+	for (uint64_t start = 1; start <= info->n_contents; start += stride) {
+		for (uint64_t id = start; id < start + RUN && id <= info->n_contents; id++) {
+			struct content content;
 
-		if (index_content(idx, id, &content, NULL) < 0)
-			return false;
-		samples++;
-		if (content.size <= LARGE)
-			small += content.size;
+			if (index_content(idx, id, &content, NULL) < 0)
+				return false;
+			samples++;
+			if (content.size <= LARGE)
+				small += content.size;
+		}
 	}
 	/* What all contents have together shows large ones that the sample missed. */
 	return (double)small / (double)samples * (double)info->n_contents >=

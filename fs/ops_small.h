@@ -16,8 +16,8 @@
 
 /*
  * Whether @idx is of an image of small files: at least 1000 contents, those above
- * 1 MiB together at most a twentieth of the bytes. Looks at 16384 contents at
- * most; of a larger image the answer is an estimate, the same each time.
+ * 1 MiB together at most a twentieth of the bytes. Of an image with more than 16384 it
+ * looks at some 4096: an estimate, the same each time.
  */
 bool small_files_image(struct index *idx);
 

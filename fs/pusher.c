@@ -9,10 +9,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <time.h>
 
 enum {
 	QUEUE = 4096,       /* jobs that wait */
+	TRIES = 12,         /* of a file that was just looked up: 2 s in all */
 	PIECE_MAX = 1 << 20 /* bytes of one message to the kernel */
 };
 
@@ -28,6 +29,12 @@ enum job_kind {
 struct job {
 	uint64_t ino;
 	enum job_kind kind;
+	unsigned tries; /* that have failed */
+};
+
+struct queue {
+	struct job job[QUEUE];
+	unsigned head, n;
 };
 
 struct bits {
@@ -51,14 +58,14 @@ struct pusher {
 	/* of the thread */
 	struct bits spread; /* chunks whose contents have been looked at */
 	uint32_t *first;    /* owned; by content: its inode, 0, or SEVERAL; NULL until needed */
+	struct queue later; /* to be tried again */
 	bool again;         /* the job is a JOB_AGAIN */
 	void *piece;        /* owned; PIECE_MAX bytes; NULL until needed */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a job came, or stop was set */
 	/* under lock */
-	struct job queue[QUEUE];
-	unsigned head, n_jobs;
+	struct queue queue;
 
 	bool stop; /* atomic */
 };
@@ -137,13 +144,29 @@ void pusher_free(struct pusher *p)
 	free(p);
 }
 
+/* What has no room is dropped. */
+static void add(struct queue *queue, const struct job *job)
+{
+	if (queue->n < QUEUE)
+		queue->job[(queue->head + queue->n++) % QUEUE] = *job;
+}
+
+static struct job take(struct queue *queue)
+{
+	struct job job = queue->job[queue->head];
+
+	queue->head = (queue->head + 1) % QUEUE;
+	queue->n--;
+	return job;
+}
+
 static void enqueue(struct pusher *p, uint64_t ino, enum job_kind kind)
 {
+	const struct job job = { .ino = ino, .kind = kind };
+
 	(void)pthread_mutex_lock(&p->lock);
-	if (p->n_jobs < QUEUE) {
-		p->queue[(p->head + p->n_jobs++) % QUEUE] = (struct job){ ino, kind };
-		(void)pthread_cond_signal(&p->changed);
-	}
+	add(&p->queue, &job);
+	(void)pthread_cond_signal(&p->changed);
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
@@ -202,25 +225,31 @@ static int store(struct pusher *p, uint64_t ino, struct object *obj)
 	return r;
 }
 
-/* Give the kernel what @content holds for @ino, if the region has it, and let the region's copy go. */
-static void push(struct pusher *p, uint64_t ino, const struct content *content)
+/*
+ * Give the kernel what @content holds for @ino, if the region has it, and let the region's copy
+ * go. Returns -ENOENT when the kernel does not know @ino, or not yet.
+ */
+static int push(struct pusher *p, uint64_t ino, const struct content *content)
 {
 	CLEANUP(object_unref) struct object *obj = region_find(p->region, &content->digest);
 
+	int r;
+
 	if (!obj || !object_complete(obj))
-		return;
-	if (!bit_test(&p->stored, ino)) {
-		/* The kernel may have forgotten it. Before: it may forget it meanwhile. */
-		(void)bit_set(&p->stored, ino);
-		if (store(p, ino, obj) < 0) {
+		return 0;
+	/* Set before: the kernel may forget it meanwhile. */
+	if (!bit_set(&p->stored, ino)) {
+		r = store(p, ino, obj);
+		if (r < 0) {
 			bit_clear(&p->stored, ino);
-			return;
+			return r;
 		}
 	}
 	if (p->first[content->id] != SEVERAL) {
 		bit_clear(&p->parked, content->id);
 		object_discard(TAKE_PTR(obj));
 	}
+	return 0;
 }
 
 static int note_inode(void *arg, const struct node *node)
@@ -263,7 +292,7 @@ static int offer(void *arg, const struct content *content, const struct extent *
 	/* First parked, then known: who looks it up does it the other way round. */
 	(void)bit_set(&p->parked, content->id);
 	if (ino != 0 && ino != SEVERAL && bit_test(&p->known, ino))
-		push(p, ino, content);
+		(void)push(p, ino, content);
 	return stopped(p);
 }
 
@@ -283,10 +312,11 @@ static void spread(struct pusher *p, const struct content *content)
 	}
 }
 
-static void run(struct pusher *p, const struct job *job)
+static void run(struct pusher *p, struct job *job)
 {
 	struct node node;
 	struct content content;
+	int r;
 
 	/* What is wrong with an index, reads find out and report. */
 	if (!load_inodes(p) || index_node(p->idx, job->ino, &node, NULL) != 1 ||
@@ -294,9 +324,40 @@ static void run(struct pusher *p, const struct job *job)
 	    index_content(p->idx, node.content, &content, NULL) < 0)
 		return;
 	p->again = job->kind == JOB_AGAIN;
-	push(p, job->ino, &content);
+	r = push(p, job->ino, &content);
+	/* The kernel knows an inode when the process that looks it up has run again. */
+	if (r == -ENOENT && bit_test(&p->known, job->ino) && ++job->tries < TRIES)
+		add(&p->later,
+		    &(struct job){ .ino = job->ino, .kind = JOB_PUSH, .tries = job->tries });
 	if (job->kind != JOB_PUSH)
 		spread(p, &content);
+}
+
+/*
+ * Wait for a job, or until those that have failed are due: after 1 ms, then 2, up to 512. With
+ * p->lock held, which is given up meanwhile.
+ */
+static void await(struct pusher *p)
+{
+	struct timespec due;
+	unsigned tries;
+
+	if (p->later.n == 0) {
+		(void)pthread_cond_wait(&p->changed, &p->lock);
+		return;
+	}
+	tries = p->later.job[p->later.head].tries;
+	(void)clock_gettime(CLOCK_MONOTONIC, &due);
+	due.tv_nsec += (long)1000000 << (tries < 10 ? tries - 1 : 9);
+	due.tv_sec += due.tv_nsec / 1000000000;
+	due.tv_nsec %= 1000000000;
+	if (pthread_cond_clockwait(&p->changed, &p->lock, CLOCK_MONOTONIC, &due) != ETIMEDOUT)
+		return;
+	while (p->later.n > 0) {
+		const struct job job = take(&p->later);
+
+		add(&p->queue, &job);
+	}
 }
 
 static void *pusher_thread(void *arg)
@@ -305,14 +366,13 @@ static void *pusher_thread(void *arg)
 
 	(void)pthread_mutex_lock(&p->lock);
 	while (!stopped(p)) {
-		struct job job = p->queue[p->head];
+		struct job job;
 
-		if (p->n_jobs == 0) {
-			(void)pthread_cond_wait(&p->changed, &p->lock);
+		if (p->queue.n == 0) {
+			await(p);
 			continue;
 		}
-		p->head = (p->head + 1) % QUEUE;
-		p->n_jobs--;
+		job = take(&p->queue);
 		(void)pthread_mutex_unlock(&p->lock);
 		run(p, &job);
 		(void)pthread_mutex_lock(&p->lock);

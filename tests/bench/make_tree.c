@@ -2,10 +2,11 @@
 /*
  * Write many small files, or one large one, fast; always the same bytes.
  *
- * usage: make_tree tree DIR FILES
+ * usage: make_tree tree DIR FILES [MIN MAX]
  *        make_tree file PATH BYTES
  *
- * tree: FILES files of 100 to 4000 bytes, 1000 in each subdirectory of DIR, which must exist.
+ * tree: FILES files of MIN (100) to MAX (4000) bytes, 1000 in each subdirectory of DIR, which must
+ * exist.
  * file: one file without holes.
  * Half of all bytes are random; the other half are words, which compress well. No two
  * stretches are equal.
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +106,7 @@ static int make_file(const char *path, uint64_t size, uint64_t seed)
 	return 0;
 }
 
-static int make_tree(const char *dir, uint64_t files)
+static int make_tree(const char *dir, uint64_t files, uint64_t min, uint64_t max)
 {
 	char path[4096];
 	uint64_t i, seed;
@@ -119,7 +121,7 @@ static int make_tree(const char *dir, uint64_t files)
 		seed = i << 32;
 		(void)snprintf(path, sizeof(path), "%s/%04" PRIu64 "/%03" PRIu64 ".dat", dir,
 		               i / FILES_IN_DIR, i % FILES_IN_DIR);
-		r = make_file(path, MIN_SIZE + next(&seed) % (MAX_SIZE - MIN_SIZE + 1), seed);
+		r = make_file(path, min + next(&seed) % (max - min + 1), seed);
 		if (r < 0)
 			return r;
 	}
@@ -128,17 +130,20 @@ static int make_tree(const char *dir, uint64_t files)
 
 int main(int argc, char **argv)
 {
-	uint64_t number = argc == 4 ? strtoull(argv[3], NULL, 10) : 0;
+	bool sizes = argc == 6 && strcmp(argv[1], "tree") == 0;
+	uint64_t number = argc == 4 || sizes ? strtoull(argv[3], NULL, 10) : 0;
+	uint64_t min = sizes ? strtoull(argv[4], NULL, 10) : MIN_SIZE;
+	uint64_t max = sizes ? strtoull(argv[5], NULL, 10) : MAX_SIZE;
 	int r;
 
-	if (number > 0 && strcmp(argv[1], "tree") == 0) {
-		r = make_tree(argv[2], number);
+	if (number > 0 && min <= max && strcmp(argv[1], "tree") == 0) {
+		r = make_tree(argv[2], number, min, max);
 	} else if (number > 0 && strcmp(argv[1], "file") == 0) {
 		r = make_file(argv[2], number, 1);
 	} else {
 		(void)fprintf(
 			stderr,
-			"usage: make_tree tree DIR FILES\n       make_tree file PATH BYTES\n");
+			"usage: make_tree tree DIR FILES [MIN MAX]\n       make_tree file PATH BYTES\n");
 		return 2;
 	}
 	if (r < 0) {

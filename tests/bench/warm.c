@@ -71,7 +71,7 @@ static uint64_t random_next(uint64_t *state)
 /* Indices of @n things in an order that is random, and the same each time. */
 static uint32_t *random_order(size_t n)
 {
-	uint32_t *order = calloc(n, sizeof(*order));
+	uint32_t *order = calloc(n + 1, sizeof(*order));
 	uint64_t state = 1;
 
 	if (!order)

@@ -75,6 +75,98 @@ check_eq "requests of warm opens, reads and mappings" "$(image requests_total)" 
 find "$MNT" -ls >"$T/listing"
 # find(1) asks what file system it is on, which the kernel keeps for nobody.
 (($(image requests_total) <= requests + 1)) || fail "requests of a warm find: $(($(image requests_total) - requests))"
-"$FSSTAT" --json | jq -c '[.region, .cache]'
-cached_kib
+check_eq "KiB in the kernel's page cache" "$(cached_kib)" \
+	"$(find "$src" -type f -printf '%s\n' | awk '{ s += int(($1 + 4095) / 4096) * 4 } END { print s }')"
+"$ASSETFS" umount "$MNT"
+
+note "what a read brought along is given to the kernel, for files that it knows"
+"$ASSETFS" mount "$T/layout:v1" "$MNT"
+find "$MNT" -ls >"$T/listing"
+(($(image requests_total) <= 100)) || fail "a listing of $(wc -l <"$T/listing") names cost $(image requests_total) requests"
+check_eq "chunks decompressed for a listing" "$(counter chunks_decompressed_total)" 0
+cmp "$MNT/3/3.txt" "$src/3/3.txt"
+# Files that lie in the chunk of that one, wholly, and under no other name.
+sqlite3 "$(echo "$STORE"/indexes/*.sqlite)" "SELECT n.ino FROM extent e JOIN content c USING (content)
+	JOIN node n USING (content) WHERE e.length = c.size AND e.chunk =
+	(SELECT chunk FROM extent JOIN node USING (content) WHERE ino = $(stat -c %i "$MNT/3/3.txt"))
+	GROUP BY content HAVING count(*) = 1" >"$T/inodes"
+mapfile -t siblings < <(awk -v mnt="$MNT/" 'NR == FNR { want[$1]; next } $1 in want { print substr($NF, length(mnt) + 1) }' \
+	"$T/inodes" "$T/listing" | grep -v '^3/3.txt$')
+note "${#siblings[@]} siblings"
+((${#siblings[@]} > 3)) || fail "the chunk has too few files"
+siblings_cached() {
+	(cd "$MNT" && fincore --noheadings --output PAGES "${siblings[@]}") | awk '$1 == 0 { exit 1 }'
+}
+wait_for siblings_cached || fail "siblings are not in the kernel's page cache"
+wait_for quiet || fail "requests do not end"
+requests=$(image requests_total)
+for file in "${siblings[@]}"; do
+	cmp "$MNT/$file" "$src/$file"
+done
+check_eq "requests for siblings" "$(image requests_total)" "$requests"
+
+note "pages that the kernel has dropped come back, not each at the price of a chunk"
+decompressed=$(counter chunks_decompressed_total)
+for file in 3/3.txt "${siblings[@]}"; do
+	dd if="$MNT/$file" iflag=nocache count=0 status=none
+done
+! siblings_cached || fail "pages are not dropped"
+for file in 3/3.txt "${siblings[@]}"; do
+	cmp "$MNT/$file" "$src/$file"
+done
+(($(counter chunks_decompressed_total) <= decompressed + 5)) ||
+	fail "$(counter chunks_decompressed_total) chunks decompressed, $decompressed before"
+"$ASSETFS" umount "$MNT"
+
+note "looked up later: not asked for either"
+"$ASSETFS" mount "$T/layout:v1" "$MNT"
+cmp "$MNT/3/3.txt" "$src/3/3.txt"
+(cd "$MNT" && stat "${siblings[@]}") >"$T/stat"
+wait_for siblings_cached || fail "siblings are not given to the kernel when they are looked up"
+
+note "unmounted while it is read, and readers killed"
+pids=()
+for i in {1..4}; do
+	(cd "$MNT" && exec find . -type f -exec cmp -- {} "$src/{}" \;) >"$T/detached.$i" 2>&1 &
+	pids+=($!)
+done
+"$READER" "$MNT" "$src" >"$T/killed" 2>&1 &
+wait_for grep -q . "$T/listing"
+"$ASSETFS" umount --lazy "$MNT"
+kill -KILL $! || true
+wait $! 2>/dev/null || true
+for i in {1..4}; do
+	wait "${pids[i - 1]}" || fail "reader of a detached mount"
+	[[ ! -s $T/detached.$i ]] || fail "reader of a detached mount: $(head -n 3 "$T/detached.$i")"
+done
+wait_for no_daemon || fail "the daemon does not end"
+
+note "the choice"
+start_daemon --region-size 64M
+mkdir "$T/other"
+"$ASSETFS" mount --small-files=off "$T/layout:v1" "$MNT"
+check_eq "opens seen" "$(image opens_seen)" true
+cmp "$MNT/1/1.txt" "$src/1/1.txt"
+check_eq "opens" "$(image opens_total)" 1
+"$ASSETFS" mount --small-files=on "$T/layout:v1" "$T/other"
+cmp "$T/other/1/1.txt" "$src/1/1.txt"
+check_eq "sessions" "$("$FSSTAT" --json | jq -c '[.images[].opens_seen] | sort')" '[false,true]'
+check_eq "chunks decompressed again" "$(counter chunks_decompressed_again_total)" 0
+"$ASSETFS" umount "$T/other"
+"$ASSETFS" umount "$MNT"
+head -c 5000000 /dev/urandom >"$src/larger"
+"$ASSETPACK" build "$src" "$T/layout:mixed" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
+"$ASSETFS" mount "$T/layout:mixed" "$MNT"
+check_eq "opens seen with large files" "$(image opens_seen)" true
+"$ASSETFS" umount "$MNT"
+rm "$src/larger"
+expect_failure 1 "auto, on or off, not 'perhaps'" "$ASSETFS" mount --small-files=perhaps "$T/layout:v1" "$MNT"
+
+note "a region that is too small"
+kill "$daemon"
+wait "$daemon"
+start_daemon --region-size 2M
+"$ASSETFS" mount "$T/layout:v1" "$MNT"
+read_by_many
+check_eq "errors" "$(image errors_total)" 0
 "$ASSETFS" umount "$MNT"
