@@ -155,7 +155,7 @@ static int image_new(const struct layout *layout, const struct manifest *manifes
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	img->index = idx;
-	img->packs = calloc(manifest->n_packs + 1u, sizeof(struct pack_file *));
+	img->packs = calloc(manifest->n_packs + 1u, sizeof(*img->packs));
 	img->deltas = deltas_new();
 	if (!img->packs || !img->deltas || copy_manifest(manifest, &img->manifest) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
