@@ -98,16 +98,19 @@ void users_free(struct users *users)
  * Inode numbers of namespaces are used again at once; newer kernels have ids
  * that never are.
  */
-uint64_t mount_namespace_id(int fd)
+static uint64_t id_of(int fd)
 {
 	struct stat st;
 	uint64_t id;
 
-	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNS)
-		return 0;
 	if (ioctl(fd, GET_MOUNT_NAMESPACE_ID, &id) == 0)
 		return id;
 	return fstat(fd, &st) < 0 ? 0 : st.st_ino;
+}
+
+uint64_t mount_namespace_id(int fd)
+{
+	return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNS ? id_of(fd) : 0;
 }
 
 /* As mount_namespace_of(). */
@@ -118,7 +121,7 @@ static uint64_t namespace_of(const char *pid)
 
 	(void)snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? 0 : mount_namespace_id(fd);
+	return fd < 0 ? 0 : id_of(fd);
 }
 
 uint64_t mount_namespace_of(int pid)

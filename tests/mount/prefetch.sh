@@ -40,7 +40,7 @@ expect_failure 2 "'filled' is not valid" "$ASSETFS" status --wait filled
 
 note "an image that is not mounted, along its own trace"
 "$ASSETFS" prefetch --wait "$image"
-check_eq "state" "$(prefetch_of state)" done
+check_eq "state" "$(prefetch_of state)" "done"
 # All of two and of the small file, a part of the large one.
 check_eq "bytes" "$(prefetch_of done_bytes)" $((2000000 + 2000000 + $(stat -c %s "$src/small 7")))
 check_eq "total" "$(prefetch_of total_bytes)" "$(prefetch_of done_bytes)"
@@ -64,6 +64,20 @@ check_eq "decompressed again" "$(counter chunks_decompressed_again_total)" 0
 kill "$daemon"
 wait "$daemon" || fail "the daemon failed"
 
+note "along another trace, before and with the mount"
+start_daemon
+expect_failure 1 "not resident after 0 s: .* are filled" "$ASSETFS" status --wait resident --timeout 0 "$T/layout:plain"
+printf '# assetfs trace 1\n0 0 one' >"$T/other"
+"$ASSETFS" prefetch --trace "$T/other" --wait "$image"
+check_eq "bytes" "$(prefetch_of done_bytes)" 3000000
+printf '# assetfs trace 1\n0 1 small 1\n39999999 5 large\n' >"$T/other"
+"$ASSETFS" mount --prefetch="$T/other" "$image" "$MNT"
+"$ASSETFS" status --wait resident "$MNT"
+check_eq "bytes" "$(prefetch_of done_bytes)" $(($(stat -c %s "$src/small 1") + 1))
+"$ASSETFS" umount "$MNT"
+kill "$daemon"
+wait "$daemon" || fail "the daemon failed"
+
 note "with the mount; without a trace it is all"
 start_daemon
 "$ASSETFS" mount --prefetch "$T/layout:plain" "$MNT"
@@ -79,7 +93,7 @@ wait "$daemon" || fail "the daemon failed"
 note "a daemon that ends by itself stays until a prefetch is done; status begins one"
 "$ASSETFS" mount "$image" "$MNT"
 "$ASSETFS" status --wait resident "$image"
-check_eq "state" "$(prefetch_of state)" done
+check_eq "state" "$(prefetch_of state)" "done"
 "$ASSETFS" prefetch --all "$image"
 "$ASSETFS" umount "$MNT"
 wait_for no_daemon || fail "the daemon does not end"
@@ -89,5 +103,15 @@ start_daemon --region-size 20M
 expect_failure 1 "not resident: the region has no room" "$ASSETFS" prefetch --all --wait "$image"
 check_eq "state" "$(prefetch_of state)" full
 expect_failure 1 "not resident: the region has no room" "$ASSETFS" status --wait resident "$image"
+kill "$daemon"
+wait "$daemon" || fail "the daemon failed"
+
+note "damage"
+for pack in $("$ASSETPACK" inspect --json "$image" | jq -r '.images[].layers[] | select(.mediaType | test("pack")) | .digest[7:]'); do
+	truncate -s 0 "$T/layout/blobs/sha256/$pack"
+done
+start_daemon
+expect_failure 1 "not resident: .*pack" "$ASSETFS" status --wait resident "$image"
+check_eq "state" "$(prefetch_of state)" failed
 kill "$daemon"
 wait "$daemon" || fail "the daemon failed"

@@ -48,7 +48,7 @@ other_namespace() {
 	[[ $(readlink "/proc/$1/ns/mnt") != $(readlink /proc/self/ns/mnt) ]]
 }
 
-start_daemon
+start_daemon --log-level info
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
 # Two mount namespaces, each with a process that lives.
 unshare --mount --propagation private sleep infinity &
@@ -137,7 +137,7 @@ wait "$daemon" || fail "the daemon failed"
 
 note "an image with the trace is filled so that its packs are not needed"
 "$ASSETPACK" build --progress none --from none --trace "$T/trace" "$src" "$T/layout:v2" >/dev/null
-start_daemon
+start_daemon --log-level info
 "$ASSETFS" mount --prefetch "$T/layout:v2" "$MNT"
 "$ASSETFS" status --wait resident "$MNT"
 decompressed=$(counter chunks_decompressed_total)

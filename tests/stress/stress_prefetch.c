@@ -16,7 +16,7 @@
 
 enum {
 	THREADS = 8,
-	STEPS = 150,
+	STEPS = 1000,
 	EXIT_SKIP = 77,
 };
 
