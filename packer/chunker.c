@@ -34,6 +34,11 @@ void chunker_gear(uint64_t gear[static 256])
 		gear[i] = splitmix64(&state);
 }
 
+uint32_t chunker_max(uint32_t target)
+{
+	return target < FORMAT_CHUNK_MAX / 4 ? target * 4 : FORMAT_CHUNK_MAX;
+}
+
 void chunker_init(struct chunker *c, uint32_t target)
 {
 	unsigned bits = (unsigned)__builtin_ctz(target);
@@ -43,7 +48,7 @@ void chunker_init(struct chunker *c, uint32_t target)
 	*c = (struct chunker){
 		.min = target / 4,
 		.target = target,
-		.max = target * 4,
+		.max = chunker_max(target),
 		.mask_early = ~(uint64_t)0 << (64 - (bits + NORMALISATION)),
 		.mask_late = ~(uint64_t)0 << (64 - (bits - NORMALISATION)),
 	};

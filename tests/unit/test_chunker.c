@@ -33,21 +33,23 @@ static size_t cut_all(const struct chunker *c, const uint8_t *data, size_t size,
 
 Test(chunker, chunks_add_up_and_keep_their_bounds)
 {
-	CLEANUP(free) uint8_t *data = random_bytes(SIZE, 1);
+	enum { LARGE = 9 << 20 }; /* more than two of the largest chunks */
+	CLEANUP(free) uint8_t *data = random_bytes(LARGE, 1);
 
 	for (uint32_t target = CHUNKER_TARGET_MIN; target <= CHUNKER_TARGET_MAX; target *= 2) {
 		struct chunker c;
 		size_t off = 0;
 
 		chunker_init(&c, target);
-		while (off < SIZE) {
-			size_t n = chunker_cut(&c, data + off, SIZE - off, /* last= */ true);
+		cr_assert_leq(c.max, FORMAT_CHUNK_MAX);
+		while (off < LARGE) {
+			size_t n = chunker_cut(&c, data + off, LARGE - off, /* last= */ true);
 
-			cr_assert(n > 0 && n <= c.max && n <= SIZE - off);
-			cr_assert(n >= c.min || off + n == SIZE);
+			cr_assert(n > 0 && n <= c.max && n <= LARGE - off);
+			cr_assert(n >= c.min || off + n == LARGE);
 			off += n;
 		}
-		cr_expect_eq(off, SIZE);
+		cr_expect_eq(off, LARGE);
 	}
 }
 
