@@ -23,6 +23,7 @@ enum {
 	LEVEL_MAX = 19,           /* higher levels need windows that readers refuse */
 	FILE_WINDOW_LOG_MAX = 27, /* 128 MiB: the largest that zstd -d takes by default */
 	FILE_WINDOW_LOG = 25,     /* of what is written: more costs memory and saves nothing */
+	LONG_DISTANCE = 4 << 20,  /* files up to this have none: they fit the levels' tables */
 	WINDOW_LOG_MIN = 10,      /* libzstd's */
 	PIECE = 2 << 10,          /* bytes that tell, */
 	PIECE_EVERY = 16 << 10,   /* out of so many, whether a chunk can be compressed: */
@@ -385,8 +386,8 @@ int codec_compress_file(int in_fd, int out_fd, int level, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "compression could not be set up at level %d", level);
 	if (ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_windowLog, FILE_WINDOW_LOG)) ||
-	    ZSTD_isError(
-		    ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_enableLongDistanceMatching, 1)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(codec->cctx, ZSTD_c_enableLongDistanceMatching,
+	                                        copy->size > LONG_DISTANCE)) ||
 	    ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(codec->cctx, copy->size)))
 		return err_set(err, -EINVAL, "libzstd refuses long distance matching");
 	do {

@@ -162,6 +162,18 @@ MUST_CHECK int index_extents(struct index *idx, const struct content *content, s
 typedef int (*index_extent_fn)(void *arg, const struct content *content,
                                const struct extent *extent);
 
+/* Returns 0 to go on, 1 to stop, or -errno to stop with an error. */
+typedef int (*index_extents_fn)(void *arg, const struct content *content, struct extent *extents,
+                                uint32_t n);
+
+/*
+ * Call @fn for all contents, in order of id, each with what index_extents() gives for it:
+ * borrowed for the call, and not read again. One scan, where asking for one after another looks each up. Returns as
+ * index_list() does, also -EBADMSG when a row is out of bounds.
+ */
+MUST_CHECK int index_each_extents(struct index *idx, index_extents_fn fn, void *arg,
+                                  struct err *err);
+
 /*
  * Call @fn for all extents of chunk @chunk, whatever their contents, in order of
  * content id and of offset: everything that decompressing the chunk can place.

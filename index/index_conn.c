@@ -55,6 +55,10 @@ static const char *const sql[N_QUERIES] = {
 	[QUERY_EXTENTS] = "SELECT " EXTENT_COLUMNS " "
 			  "FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
 			  "WHERE e.content = ?1 ORDER BY e.offset",
+	[QUERY_EACH_EXTENT] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
+			      "FROM content c LEFT JOIN extent e ON e.content = c.content "
+			      "LEFT JOIN chunk k ON k.chunk = e.chunk "
+			      "ORDER BY c.content, e.offset",
 	[QUERY_CHUNK_EXTENTS] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
 				"FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
 				"LEFT JOIN content c ON c.content = e.content "

@@ -90,6 +90,67 @@ int index_extents(struct index *idx, const struct content *content, struct exten
 	return 0;
 }
 
+/* The extents of one content, gathered. */
+struct gathered {
+	struct content content;
+	void *array; /* owned; of struct extent */
+	uint32_t n;
+	uint32_t room;
+};
+
+static void gathered_release_cleanup(struct gathered *g)
+{
+	free(g->array);
+}
+
+static int gather(struct gathered *g, const struct query *q, struct err *err)
+{
+	const struct extent *last;
+	struct extent e, *all = g->array;
+	int r = row_extent(q, 0, &g->content, &e, err);
+
+	if (r < 0)
+		return r;
+	last = g->n > 0 ? &all[g->n - 1] : NULL;
+	if (last && e.off < last->off + last->len)
+		return row_bad(q->stmt, "content", g->content.id, "has extents that overlap", err);
+	if (g->n == g->room) {
+		all = make_room(&g->array, g->n, sizeof(e));
+		if (!all)
+			return err_set(err, -ENOMEM, "out of memory");
+		g->room = g->n > 0 ? g->n * 2 : 1;
+	}
+	e.seq = g->n;
+	all[g->n++] = e;
+	return 0;
+}
+
+int index_each_extents(struct index *idx, index_extents_fn fn, void *arg, struct err *err)
+{
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	CLEANUP(gathered_release) struct gathered g = { .n = 0 };
+	int r = query_begin(idx, QUERY_EACH_EXTENT, &q, err);
+
+	while (r == 0 && (r = query_step(&q, err)) == 1) {
+		struct content c;
+
+		r = row_content(&q, N_EXTENT_COLUMNS, &c, err);
+		if (r == 0 && c.id < g.content.id)
+			r = row_bad(q.stmt, "content", c.id, "is out of order", err);
+		if (r == 0 && c.id != g.content.id) {
+			r = g.content.id > 0 ? fn(arg, &g.content, g.array, g.n) : 0;
+			g.content = c;
+			g.n = 0;
+		}
+		/* One that is nothing but a hole has a row without an extent. */
+		if (r == 0 && sqlite3_column_type(q.stmt, 0) != SQLITE_NULL)
+			r = gather(&g, &q, err);
+		if (r != 0)
+			return r;
+	}
+	return r == 0 && g.content.id > 0 ? fn(arg, &g.content, g.array, g.n) : r;
+}
+
 int index_chunk_extents(struct index *idx, uint64_t chunk, index_extent_fn fn, void *arg,
                         struct err *err)
 {

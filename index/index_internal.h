@@ -57,6 +57,7 @@ enum query_id {
 	QUERY_XATTR,
 	QUERY_CHECK,
 	QUERY_SCHEMA, /* none: borrows a connection for schema_check() */
+	QUERY_EACH_EXTENT,
 	N_QUERIES,
 };
 

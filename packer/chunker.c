@@ -34,6 +34,11 @@ void chunker_gear(uint64_t gear[static 256])
 		gear[i] = splitmix64(&state);
 }
 
+uint32_t chunker_max(uint32_t target)
+{
+	return target < FORMAT_CHUNK_MAX / 4 ? target * 4 : FORMAT_CHUNK_MAX;
+}
+
 void chunker_init(struct chunker *c, uint32_t target)
 {
 	unsigned bits = (unsigned)__builtin_ctz(target);
@@ -43,7 +48,7 @@ void chunker_init(struct chunker *c, uint32_t target)
 	*c = (struct chunker){
 		.min = target / 4,
 		.target = target,
-		.max = target * 4,
+		.max = chunker_max(target),
 		.mask_early = ~(uint64_t)0 << (64 - (bits + NORMALISATION)),
 		.mask_late = ~(uint64_t)0 << (64 - (bits - NORMALISATION)),
 	};
@@ -52,8 +57,9 @@ void chunker_init(struct chunker *c, uint32_t target)
 
 /*
  * Hash data[from..to) on top of *@hash, and return the length that ends with
- * the first byte after which no bit of @mask is set, or NO_CUT. Four bytes a
- * round: the loop is bound by its instructions, and these are the fewest.
+ * the first byte after which no bit of @mask is set, or NO_CUT. Each hash waits
+ * for the one before, which is what the loop would be bound by: so the last of
+ * four is made from the first alone, with what the bytes add to it worked out aside.
  */
 static size_t scan(const struct chunker *c, const uint8_t *data, size_t from, size_t to,
                    uint64_t mask, uint64_t *hash)
@@ -63,16 +69,20 @@ static size_t scan(const struct chunker *c, const uint8_t *data, size_t from, si
 	size_t i = from;
 
 	for (; i + 4 <= to; i += 4) {
-		h = (h << 1) + gear[data[i]];
-		if (!(h & mask))
+		uint64_t g0 = gear[data[i]], g1 = gear[data[i + 1]];
+		uint64_t g2 = gear[data[i + 2]], g3 = gear[data[i + 3]];
+		uint64_t both = (g0 << 1) + g1;
+		uint64_t h0 = (h << 1) + g0;
+		uint64_t h1 = (h << 2) + both;
+		uint64_t h2 = (h1 << 1) + g2;
+
+		h = (h << 4) + ((both << 2) + (g2 << 1) + g3);
+		if (!(h0 & mask))
 			return i + 1;
-		h = (h << 1) + gear[data[i + 1]];
-		if (!(h & mask))
+		if (!(h1 & mask))
 			return i + 2;
-		h = (h << 1) + gear[data[i + 2]];
-		if (!(h & mask))
+		if (!(h2 & mask))
 			return i + 3;
-		h = (h << 1) + gear[data[i + 3]];
 		if (!(h & mask))
 			return i + 4;
 	}

@@ -15,13 +15,13 @@
 
 enum {
 	CHUNKER_TARGET_MIN = 4 << 10,
-	CHUNKER_TARGET_MAX = FORMAT_CHUNK_MAX / 4, /* chunks reach four times the target */
+	CHUNKER_TARGET_MAX = FORMAT_CHUNK_MAX,
 };
 
 struct chunker {
 	uint32_t min;        /* a quarter of the target; only the last chunk may be shorter */
 	uint32_t target;     /* the mean is near it */
-	uint32_t max;        /* four times the target */
+	uint32_t max;        /* four times the target, or the largest that the format has */
 	uint64_t mask_early; /* below the target: more bits, cuts are rare */
 	uint64_t mask_late;  /* from the target on: fewer bits, cuts are likely */
 	uint64_t gear[256];
@@ -29,6 +29,9 @@ struct chunker {
 
 /* Fill in the table of the gear hash, h = (h << 1) + gear[byte]: a constant of the format. */
 void chunker_gear(uint64_t gear[static 256]);
+
+/* The largest chunk for chunks of @target bytes or so. */
+uint32_t chunker_max(uint32_t target);
 
 /* Set up for @target, a power of two from CHUNKER_TARGET_MIN to CHUNKER_TARGET_MAX. */
 void chunker_init(struct chunker *c, uint32_t target);

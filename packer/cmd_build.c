@@ -30,7 +30,7 @@ static const char help[] =
 	"                              laid over it; may be repeated. Without it, one\n"
 	"                              image serves every platform\n"
 	"      --level N               zstd level, 1 to 19 (default 3)\n"
-	"      --chunk-size SIZE       target size of chunks, a power of two, 4K to 1M\n"
+	"      --chunk-size SIZE       target size of chunks, a power of two, 4K to 4M\n"
 	"                              (default 256K)\n"
 	"  -j, --jobs N                threads that compress (default: one a core)\n"
 	"      --from IMAGE            start from this image of the same layout, or from\n"
@@ -131,7 +131,7 @@ static int set_chunk_size(struct build_options *o, const char *text, struct err 
 
 	if (text_parse_size(text, &size) < 0 || size < CHUNKER_TARGET_MIN ||
 	    size > CHUNKER_TARGET_MAX || (size & (size - 1)) != 0)
-		return err_set(err, -EINVAL, "'%s' is not a power of two from 4K to 1M", text);
+		return err_set(err, -EINVAL, "'%s' is not a power of two from 4K to 4M", text);
 	chunker_init(&o->pipeline.chunker, (uint32_t)size);
 	o->pipeline.group_target = (uint32_t)size;
 	return 0;

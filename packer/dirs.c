@@ -5,6 +5,11 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/syscall.h>
+
+#include <linux/openat2.h>
+
+enum { DIR_FLAGS = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
 const char *path_split(const char *path, size_t *ret_len)
 {
@@ -31,14 +36,33 @@ static bool on_the_way(const struct dirs *d, const char *path, size_t len)
 	       (have == len || path[have] == '/');
 }
 
+/*
+ * As descend(), in one system call. What it cannot do, as on a kernel or in a sandbox without
+ * openat2(), descend() does, or says why it cannot be done.
+ */
+static bool descend_at_once(int root, int *fd, const char *path)
+{
+	const struct open_how how = {
+		.flags = DIR_FLAGS,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+	long next = syscall(SYS_openat2, *fd >= 0 ? *fd : root, path, &how, sizeof(how));
+
+	if (next < 0)
+		return false;
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = (int)next;
+	return true;
+}
+
 /* Open the components of @path from *@fd, which is owned, one after another. */
 static int descend(int root, int *fd, char *path)
 {
 	char *rest = path;
 
 	for (const char *name = strsep(&rest, "/"); name; name = strsep(&rest, "/")) {
-		int next = openat(*fd >= 0 ? *fd : root, name,
-		                  O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int next = openat(*fd >= 0 ? *fd : root, name, DIR_FLAGS);
 
 		if (next < 0)
 			return -errno;
@@ -67,7 +91,7 @@ int dirs_open(struct dirs *d, const char *path, size_t len)
 	rest = whole ? strdup(whole + have + (have > 0)) : NULL;
 	if (!rest)
 		return -ENOMEM;
-	r = descend(d->root, &d->fd, rest);
+	r = descend_at_once(d->root, &d->fd, rest) ? 0 : descend(d->root, &d->fd, rest);
 	if (r < 0) {
 		dirs_release(d);
 		return r;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Directories below a root, opened one component at a time and without
- * following symbolic links: nobody who renames or replaces directories
- * meanwhile can lead the way out of the root. The last one stays open, because
- * the next is often the same. One thread at a time.
+ * Directories below a root, opened without following symbolic links: nobody
+ * who renames or replaces directories meanwhile can lead the way out of the
+ * root. The last one stays open, because the next is often the same. One thread
+ * at a time.
  */
 #pragma once
 

@@ -232,7 +232,7 @@ static size_t block_size(const struct pipeline_options *o)
 	/* Twice the largest chunk: what is carried over to the next block is small beside it. */
 	size_t size = (size_t)o->chunker.max * 2;
 
-	assert(o->group_target * 4 <= o->chunker.max);
+	assert(chunker_max(o->group_target) <= o->chunker.max);
 	return size > BLOCK_MIN ? size : BLOCK_MIN;
 }
 

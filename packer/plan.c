@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "chunker.h"
 
 enum { NORMALISATION = 4 };
 
@@ -89,7 +90,7 @@ static bool can_follow(const struct segment *s, const struct segment *next)
 
 static void mark_groups(struct plan *plan, uint32_t group_target)
 {
-	uint64_t group_max = (uint64_t)group_target * 4;
+	uint64_t group_max = chunker_max(group_target);
 	uint64_t used = 0;
 
 	for (size_t i = 0; i < plan->n; i++) {

@@ -98,14 +98,14 @@ sizes() {
 highest() {
 	local set=$1 tree=$2 own dwarfs r
 	mkdir "$T/out.size"
-	"$ASSETPACK" build --level 19 --chunk-size 1M --progress none "$tree" "$T/out.size/layout:v1" >/dev/null
+	"$ASSETPACK" build --level 19 --chunk-size 4M --progress none "$tree" "$T/out.size/layout:v1" >/dev/null
 	mkdwarfs -i "$tree" -o "$T/out.dwarfs" -l 7 --no-progress >"$T/out" 2>&1
 	own=$(image_bytes "$T/out.size/layout:v1")
 	dwarfs=$(stat -c %s "$T/out.dwarfs")
 	r=$(ratio "$own" "$dwarfs" 4)
 	goal "$set" "size, level 19, to mkdwarfs -l7" "$r" 1.02
 	record pack_size --arg set "$set" --argjson own "$own" --argjson dwarfs "$dwarfs" \
-		'{set: $set, level: 19, chunk_size: "1M", bytes: $own, dwarfs_l7_bytes: $dwarfs, ratio: ($own / $dwarfs)}'
+		'{set: $set, level: 19, chunk_size: "4M", bytes: $own, dwarfs_l7_bytes: $dwarfs, ratio: ($own / $dwarfs)}'
 	rm -rf "$T"/out.*
 }
 

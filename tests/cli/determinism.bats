@@ -49,7 +49,8 @@ load lib
 		build -j "$jobs" -p "linux/amd64=at-$jobs/over" "at-$jobs/edited" "./jobs-$jobs:v2"
 		"$ASSETPACK" verify "./jobs-$jobs:v1"
 		"$ASSETPACK" verify "./jobs-$jobs:v2"
-		diff -r jobs-1 "jobs-$jobs"
+		# Which files are too new to be remembered is a matter of time.
+		diff -r -x '.assetpack-cache*' jobs-1 "jobs-$jobs"
 	done
 }
 

@@ -16,7 +16,7 @@ load lib
 	mkdir src
 	for arguments in "--no-such-option src ./l" "--from x src ./l" "--metadata-file" \
 		"--max-update lots src ./l" "--level 0 src ./l" "--level 20 src ./l" "--level x src ./l" "-j 0 src ./l" \
-		"--chunk-size 3K src ./l" "--chunk-size 2M src ./l" "--chunk-size 65000 src ./l" "-p linux/amd64 src ./l" \
+		"--chunk-size 3K src ./l" "--chunk-size 8M src ./l" "--chunk-size 65000 src ./l" "-p linux/amd64 src ./l" \
 		"-p linux=src src ./l" "-p linux/amd64=src -p linux/amd64=src src ./l" "--progress loud src ./l" "src" \
 		"src ./l more" "src l" "--level"; do
 		# shellcheck disable=SC2086

@@ -24,7 +24,7 @@ comes_back() {
 
 # Options of a build, by the round.
 options_of() {
-	local all=("" "-j 1" "--chunk-size 4K" "--level 1" "--chunk-size 16K -j 3" "--chunk-size 1M" "-j 8" "--level 7")
+	local all=("" "-j 1" "--chunk-size 4K" "--level 1" "--chunk-size 16K -j 3" "--chunk-size 1M" "--chunk-size 4M" "-j 8" "--level 7")
 	echo "${all[$1 % ${#all[@]}]}"
 }
 

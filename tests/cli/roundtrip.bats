@@ -119,7 +119,7 @@ load lib
 	seq 1 1000000 >src/numbers
 	head -c 9000000 /dev/urandom >src/random
 	head -c 3000000 /dev/zero >>src/random
-	for options in "--chunk-size 4K" "--chunk-size 16K --level 1" "--chunk-size 1M --level 9 -j 1"; do
+	for options in "--chunk-size 4K" "--chunk-size 16K --level 1" "--chunk-size 1M --level 9 -j 1" "--chunk-size 4M"; do
 		# shellcheck disable=SC2086
 		build $options src ./layout
 		"$ASSETPACK" verify ./layout

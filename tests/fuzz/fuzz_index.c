@@ -63,6 +63,20 @@ static int visit_content(void *arg, const struct content *content)
 	return 0;
 }
 
+static int visit_extents(void *arg, const struct content *content, struct extent *extents,
+                         uint32_t n)
+{
+	struct index *idx = arg;
+	uint64_t end = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		check_extent(idx, content, &extents[i]);
+		must(extents[i].off >= end && extents[i].seq == i);
+		end = extents[i].off + extents[i].len;
+	}
+	return 0;
+}
+
 /* What the extents of one chunk must be. */
 struct chunk_walk {
 	struct index *idx;
@@ -181,6 +195,7 @@ static void walk(struct index *idx)
 
 	check_result(index_each_chunk(idx, visit_chunk, idx, &err), &err);
 	check_result(index_each_content(idx, visit_content, idx, &err), &err);
+	check_result(index_each_extents(idx, visit_extents, idx, &err), &err);
 	check_result(index_each_node(idx, visit_node, idx, &err), &err);
 	check_result(index_check(idx, &err), &err);
 }

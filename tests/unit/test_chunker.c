@@ -33,21 +33,23 @@ static size_t cut_all(const struct chunker *c, const uint8_t *data, size_t size,
 
 Test(chunker, chunks_add_up_and_keep_their_bounds)
 {
-	CLEANUP(free) uint8_t *data = random_bytes(SIZE, 1);
+	enum { LARGE = 9 << 20 }; /* more than two of the largest chunks */
+	CLEANUP(free) uint8_t *data = random_bytes(LARGE, 1);
 
 	for (uint32_t target = CHUNKER_TARGET_MIN; target <= CHUNKER_TARGET_MAX; target *= 2) {
 		struct chunker c;
 		size_t off = 0;
 
 		chunker_init(&c, target);
-		while (off < SIZE) {
-			size_t n = chunker_cut(&c, data + off, SIZE - off, /* last= */ true);
+		cr_assert_leq(c.max, FORMAT_CHUNK_MAX);
+		while (off < LARGE) {
+			size_t n = chunker_cut(&c, data + off, LARGE - off, /* last= */ true);
 
-			cr_assert(n > 0 && n <= c.max && n <= SIZE - off);
-			cr_assert(n >= c.min || off + n == SIZE);
+			cr_assert(n > 0 && n <= c.max && n <= LARGE - off);
+			cr_assert(n >= c.min || off + n == LARGE);
 			off += n;
 		}
-		cr_expect_eq(off, SIZE);
+		cr_expect_eq(off, LARGE);
 	}
 }
 
@@ -97,6 +99,44 @@ Test(chunker, never_wants_more_than_the_largest_chunk)
 	cr_expect_eq(chunker_cut(&c, data, c.max - 1, /* last= */ true), c.max - 1);
 	cr_expect_eq(chunker_cut(&c, data, 1, /* last= */ true), 1);
 	cr_expect_eq(chunker_cut(&c, data, 0, /* last= */ true), 0);
+}
+
+/* The law of format.md §5.4, byte by byte. */
+static size_t cut_by_the_law(const struct chunker *c, const uint8_t *data, size_t len)
+{
+	unsigned bits = (unsigned)__builtin_ctz(c->target);
+	size_t end = len < c->max ? len : c->max;
+	uint64_t hash = 0;
+
+	for (size_t i = c->min; i < end; i++) {
+		hash = (hash << 1) + c->gear[data[i]];
+		if (hash >> (64 - (i < c->target ? bits + 2 : bits - 2)) == 0)
+			return i + 1;
+	}
+	return end;
+}
+
+Test(chunker, cuts_where_the_format_says)
+{
+	CLEANUP(free) uint8_t *data = random_bytes(SIZE, 7);
+	struct prng prng = PRNG_INIT(8);
+
+	for (uint32_t target = CHUNKER_TARGET_MIN; target <= 256 << 10; target *= 4) {
+		struct chunker c;
+
+		chunker_init(&c, target);
+		for (size_t off = 0; off < SIZE;) {
+			/* Ends of all remainders by four. */
+			size_t len = 1 + prng_below(&prng, c.max);
+			size_t n;
+
+			if (len > SIZE - off)
+				len = SIZE - off;
+			n = chunker_cut(&c, data + off, len, /* last= */ true);
+			cr_assert_eq(n, cut_by_the_law(&c, data + off, len));
+			off += n;
+		}
+	}
 }
 
 /* At @at, @removed bytes give way to @inserted others. */

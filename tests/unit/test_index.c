@@ -279,6 +279,59 @@ static int collect_extent(void *arg, const struct content *content, const struct
 	return all->n == all->stop_after ? 1 : 0;
 }
 
+struct gathering {
+	struct index *idx;
+	uint64_t last;
+	size_t n_contents;
+	size_t n_extents;
+	size_t stop_at; /* contents after which to stop */
+};
+
+static int compare_extents(void *arg, const struct content *content, struct extent *extents,
+                           uint32_t n)
+{
+	struct gathering *g = arg;
+	CLEANUP(free) struct extent *expected = NULL;
+	struct content c;
+	uint32_t n_expected;
+
+	cr_assert_gt(content->id, g->last);
+	g->last = content->id;
+	cr_assert_eq(index_content(g->idx, content->id, &c, NULL), 0);
+	cr_expect_eq(content->size, c.size);
+	cr_expect(digest_equal(&content->digest, &c.digest));
+	cr_assert_eq(index_extents(g->idx, &c, &expected, &n_expected, NULL), 0);
+	cr_assert_eq(n, n_expected);
+	for (uint32_t i = 0; i < n; i++) {
+		cr_expect_eq(extents[i].content, expected[i].content);
+		cr_expect_eq(extents[i].seq, expected[i].seq);
+		cr_expect_eq(extents[i].off, expected[i].off);
+		cr_expect_eq(extents[i].len, expected[i].len);
+		cr_expect_eq(extents[i].chunk_off, expected[i].chunk_off);
+		cr_expect_eq(extents[i].chunk.id, expected[i].chunk.id);
+		cr_expect_eq(extents[i].chunk.frame_off, expected[i].chunk.frame_off);
+	}
+	g->n_extents += n;
+	return ++g->n_contents == g->stop_at;
+}
+
+Test(index, visits_contents_with_their_extents)
+{
+	CLEANUP(index_close) struct index *idx = open_index();
+	struct gathering g = { .idx = idx };
+	size_t n;
+
+	cr_assert_eq(index_each_extents(idx, compare_extents, &g, NULL), 0);
+	n = g.n_contents;
+	cr_assert_eq(n, index_info(idx)->n_contents);
+	cr_expect_gt(g.n_extents, 1);
+	for (size_t i = 1; i <= n; i++) {
+		g = (struct gathering){ .idx = idx, .stop_at = i };
+		cr_expect_eq(index_each_extents(idx, compare_extents, &g, NULL), 1);
+		cr_expect_eq(g.n_contents, i, "stopped by the callback");
+	}
+}
+
 Test(index, finds_all_extents_of_a_chunk)
 {
 	CLEANUP(index_close) struct index *idx = open_index();

@@ -91,6 +91,14 @@ static int skip_entry(void *arg, const struct dir_entry *entry)
 	return entry->name_len <= FORMAT_NAME_MAX ? 0 : 1;
 }
 
+static int skip_extents(void *arg, const struct content *content, struct extent *extents,
+                        uint32_t n)
+{
+	(void)arg;
+	(void)extents;
+	return content->size >= 1 && n <= content->size ? 0 : 1;
+}
+
 /* Access contents and chunks. */
 static int access_content(struct index *idx, enum access access, uint64_t id, struct err *err)
 {
@@ -100,8 +108,13 @@ static int access_content(struct index *idx, enum access access, uint64_t id, st
 
 	if (access == AT_CONTENT)
 		return index_content(idx, id, &c, err);
-	if (access == AT_EXTENTS)
-		return index_extents(idx, &c, &e, &n, err);
+	if (access == AT_EXTENTS) {
+		int r = index_extents(idx, &c, &e, &n, err);
+
+		cr_expect(r == 0 || index_each_extents(idx, skip_extents, NULL, NULL) == r,
+		          "a scan refuses what a look-up refuses");
+		return r;
+	}
 	if (access == AT_CHUNK_EXTENTS)
 		return index_chunk_extents(idx, id, skip_extent, NULL, err);
 	if (access == AT_EACH_CHUNK)
