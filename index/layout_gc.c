@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "base/table.h"
+#include "blob_part.h"
 #include "format.h"
 #include "layout_writer.h"
 #include "reach.h"
@@ -164,7 +165,7 @@ static int sweep_file(struct gc *gc, int dirfd, const char *name)
 	struct gc_result *res = &gc->result;
 	struct digest digest;
 
-	if (io_is_temp_name(name))
+	if (io_is_temp_name(name) || blob_part_is_name(name))
 		return count(dirfd, name, gc->dry_run, &res->n_unfinished, &res->unfinished_bytes);
 	if (dirfd != layout_writer_blobs(gc->writer) ||
 	    digest_parse(name, strlen(name), &digest) < 0)

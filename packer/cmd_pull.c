@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/text.h"
 #include "commands.h"
 #include "notes.h"
 #include "options.h"
 #include "pull.h"
+#include "pull_registry.h"
+#include "registry_args.h"
 #include "tree.h"
 
 static const char help[] =
 	"Usage: assetpack pull [OPTION]... FROM IMAGE\n"
-	"Copy what FROM, LAYOUT[:TAG], names to the layout and tag of IMAGE. Reads only\n"
-	"what is not there; packs are made from deltas where those have fewer bytes.\n"
-	"Prints the digest of the image index.\n\n"
+	"Copy what FROM names to the layout and tag of IMAGE. FROM is LAYOUT[:TAG], or\n"
+	"HOST[:PORT]/REPOSITORY[:TAG][@DIGEST] in a registry. Reads only what is not\n"
+	"there; packs are made from deltas where those have fewer bytes. Prints the\n"
+	"digest of the image index.\n\n"
 	"      --platform OS/ARCH   copy indexes and packs of this platform only; may be\n"
 	"                           repeated (default: all)\n"
 	"      --deltas             copy all delta layers, not only those of use here\n"
-	"      --progress KIND      auto (default), tty, plain, json or none\n"
+	"      --progress KIND      auto (default), tty, plain, json or none\n" REGISTRY_ARGS_HELP
 	"  -h, --help               show this help\n";
 
 enum {
@@ -32,12 +34,15 @@ static const struct option options[] = {
 	{ "deltas", no_argument, NULL, OPT_DELTAS },
 	{ "progress", required_argument, NULL, OPT_PROGRESS },
 	{ "help", no_argument, NULL, 'h' },
+	REGISTRY_ARGS_TABLE,
 	{ NULL, 0, NULL, 0 },
 };
 
 /* What the command line says. */
 struct pull_args {
-	struct image_ref from;  /* owned */
+	struct image_ref from;   /* owned; empty when it is a registry's */
+	struct reference remote; /* owned; empty when it is not */
+	struct registry_args registry;
 	struct image_ref image; /* owned */
 	struct platform platforms[PLATFORMS_MAX];
 	unsigned n_platforms;
@@ -48,6 +53,7 @@ struct pull_args {
 static void pull_args_release_cleanup(struct pull_args *args)
 {
 	image_ref_release(&args->from);
+	reference_release(&args->remote);
 	image_ref_release(&args->image);
 }
 
@@ -68,26 +74,24 @@ static int apply_option(int option, void *arg, struct err *err)
 	case OPT_DELTAS:
 		args->all_deltas = true;
 		return 0;
-	default:
+	case OPT_PROGRESS:
 		return progress_parse(optarg, &args->progress, err);
+	default:
+		return registry_args_apply(&args->registry, option, optarg, err);
 	}
 }
 
 /* Paths are told from names of registries by how they begin. */
-static int parse_from(const char *text, struct image_ref *ret, struct err *err)
+static int parse_from(const char *text, struct pull_args *args, struct err *err)
 {
-	if (text[0] != '/' && text[0] != '.' && strncmp(text, "oci:", strlen("oci:")) != 0)
-		return err_set(err, -EINVAL,
-		               "'%s' is no layout: images are pulled from layouts only; copy it to "
-		               "one first, for instance with skopeo",
-		               text);
-	return image_ref_parse(text, ret, err);
+	return registry_args_is_layout(text) ? image_ref_parse(text, &args->from, err)
+	                                     : reference_parse(text, &args->remote, err);
 }
 
 static const struct option_spec spec = {
 	.command = "pull",
 	.help = help,
-	.shorts = "h",
+	.shorts = "hj:",
 	.options = options,
 	.min_arguments = 2,
 	.max_arguments = 2,
@@ -103,7 +107,7 @@ static int parse_options(int argc, char *argv[], struct pull_args *args)
 
 	if (status >= 0)
 		return status;
-	if (parse_from(argv[optind], &args->from, &err) < 0 ||
+	if (parse_from(argv[optind], args, &err) < 0 ||
 	    image_ref_parse(argv[optind + 1], &args->image, &err) < 0)
 		return fail_usage("pull", "%s", err.msg);
 	return -1;
@@ -142,7 +146,9 @@ static int run(const struct pull_args *args, struct pull_result *ret, struct err
 		.all_deltas = args->all_deltas,
 		.progress = args->progress,
 	};
-	int r = pull_source_open_layout(&args->from, &source, err);
+	int r = args->remote.host
+	                ? pull_source_open_registry(&args->remote, &args->registry, &source, err)
+	                : pull_source_open_layout(&args->from, &source, err);
 
 	if (r == 0)
 		r = pull(&o, ret, err);
@@ -156,6 +162,8 @@ int cmd_pull(int argc, char *argv[])
 	CLEANUP(pull_args_release)
 	struct pull_args args = {
 		.from = IMAGE_REF_INIT,
+		.remote = REFERENCE_INIT,
+		.registry = REGISTRY_ARGS_INIT,
 		.image = IMAGE_REF_INIT,
 		.progress = progress_auto(),
 	};

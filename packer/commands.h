@@ -21,4 +21,5 @@ int cmd_verify(int argc, char *argv[]);
 int cmd_inspect(int argc, char *argv[]);
 int cmd_diff(int argc, char *argv[]);
 int cmd_pull(int argc, char *argv[]);
+int cmd_push(int argc, char *argv[]);
 int cmd_gc(int argc, char *argv[]);

@@ -17,7 +17,8 @@ static const struct cli_command commands[] = {
 	{ "verify", "IMAGE", "check every byte and every rule", cmd_verify },
 	{ "inspect", "IMAGE [--json]", "show digests and layers", cmd_inspect },
 	{ "diff", "OLD NEW", "show what an update costs, file by file", cmd_diff },
-	{ "pull", "FROM IMAGE", "copy an image to another layout, by deltas", cmd_pull },
+	{ "pull", "FROM IMAGE", "copy an image to a layout, by deltas", cmd_pull },
+	{ "push", "IMAGE TO", "copy an image to a registry", cmd_push },
 	{ "gc", "LAYOUT", "remove what no tag reaches", cmd_gc },
 };
 

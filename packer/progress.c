@@ -60,10 +60,8 @@ static void print_json(const struct progress *p)
 	static const struct {
 		const char *done, *phase;
 	} phases[] = {
-		{ "hashed", "hash" },
-		{ "compared", "compare" },
-		{ "packed", "pack" },
-		{ "pulled", "pull" },
+		{ "hashed", "hash" }, { "compared", "compare" }, { "packed", "pack" },
+		{ "pulled", "pull" }, { "pushed", "push" },
 	};
 	const char *phase = p->done;
 

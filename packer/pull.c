@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "blob_writer.h"
 #include "pull_internal.h"
 
 /* A blob that the layout was searched for. */
@@ -83,62 +82,16 @@ int pull_remember(struct pull *p, const struct descriptor *d, struct err *err)
 	return 0;
 }
 
-void pull_progress(struct pull *p, uint64_t bytes)
-{
-	p->done += bytes;
-	progress_update(&p->progress, p->done);
-}
-
-/* A blob on its way into the layout. */
-struct incoming {
-	struct pull *p;
-	struct blob_writer writer;
-};
-
-static void incoming_release_cleanup(struct incoming *in)
-{
-	blob_writer_release(&in->writer);
-}
-
-static int take_bytes(void *arg, const void *data, size_t len, struct err *err)
-{
-	struct incoming *in = arg;
-	int r = blob_writer_append(&in->writer, data, len, err);
-
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", in->p->o->image->layout);
-	in->p->result.read_bytes += len;
-	pull_progress(in->p, len);
-	return 0;
-}
-
-static int copy_blob(struct pull *p, const char *what, const struct descriptor *d, struct err *err)
-{
-	CLEANUP(incoming_release) struct incoming in = { .p = p, .writer = BLOB_WRITER_INIT };
-	const struct pull_sink sink = { .take = take_bytes, .arg = &in };
-	const struct pull_source *source = p->o->source;
-	const char *path = p->o->image->layout;
-	int r = blob_writer_open(&in.writer, layout_writer_blobs(p->writer), what, err);
-
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", path);
-	r = source->read(source, d, 0, d->size, &sink, err);
-	if (r < 0)
-		return r;
-	r = blob_writer_publish_as(&in.writer, &d->digest, err);
-	if (r == -EBADMSG)
-		return err_wrap(err, r, "'%s': damaged", source->name);
-	return r < 0 ? err_wrap(err, r, "'%s'", path) : pull_remember(p, d, err);
-}
-
 int pull_blob(struct pull *p, const char *what, const struct descriptor *d, struct err *err)
 {
 	int r = pull_has(p, d, err);
 
 	if (r < 0)
 		return r;
-	if (r == 0)
-		return copy_blob(p, what, d, err);
+	if (r == 0) {
+		r = pull_copy(p, what, d, err);
+		return r < 0 ? r : pull_remember(p, d, err);
+	}
 	pull_progress(p, d->size);
 	return 0;
 }
@@ -187,26 +140,59 @@ static uint64_t total_bytes(const struct pull *p, const struct image_set *set)
 	return sum;
 }
 
+/* Put blob @d, which is to be there, at the end of @list, unless it is there. */
+static int list_blob(struct pull *p, const struct descriptor *d, struct descriptor *list, size_t *n,
+                     struct err *err)
+{
+	int r = pull_has(p, d, err);
+
+	if (r < 0)
+		return r;
+	if (r == 1) {
+		pull_progress(p, d->size);
+		return 0;
+	}
+	list[(*n)++] = *d;
+	/* It will be: nothing is named that has not come. */
+	return pull_remember(p, d, err);
+}
+
+/* List the packs and deltas that are to be read. */
+static int list_missing(struct pull *p, const struct manifest *m, const bool *rebuilt,
+                        struct descriptor *list, size_t *n, struct err *err)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++) {
+		if (!rebuilt[i])
+			r = list_blob(p, &m->packs[i], list, n, err);
+	}
+	for (uint32_t i = 0; r == 0 && p->o->all_deltas && i < m->n_deltas; i++) {
+		p->progress.total += m->deltas[i].blob.size;
+		r = list_blob(p, &m->deltas[i].blob, list, n, err);
+	}
+	return r;
+}
+
 /* What a wanted image has beside config and manifest. */
 static int pull_layers(struct pull *p, const struct manifest *m, struct err *err)
 {
 	CLEANUP(free) bool *rebuilt = calloc(m->n_packs + 1u, sizeof(*rebuilt));
+	CLEANUP(free)
+	struct descriptor *list = calloc(m->n_packs + m->n_deltas + 1u, sizeof(*list));
+	size_t n = 0;
 	int r;
 
-	if (!rebuilt)
+	if (!rebuilt || !list)
 		return err_set(err, -ENOMEM, "out of memory");
 	r = pull_blob(p, "index", &m->index, err);
 	if (r == 0 && m->trace.size > 0)
 		r = pull_blob(p, "trace", &m->trace, err);
 	if (r == 0)
 		r = pull_rebuild(p, m, rebuilt, err);
-	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++) {
-		if (!rebuilt[i])
-			r = pull_blob(p, "pack", &m->packs[i], err);
-	}
-	for (uint32_t i = 0; r == 0 && p->o->all_deltas && i < m->n_deltas; i++)
-		r = pull_delta(p, &m->deltas[i].blob, err);
-	return r;
+	if (r == 0)
+		r = list_missing(p, m, rebuilt, list, &n, err);
+	return r == 0 ? pull_copy_all(p, list, n, err) : r;
 }
 
 /* Manifests and configs are copied for all platforms: whoever reads the tag reads them. */
@@ -229,7 +215,12 @@ static int pull_images(struct pull *p, const struct image_set *set, struct err *
 int pull(const struct pull_options *options, struct pull_result *ret, struct err *err)
 {
 	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
-	CLEANUP(pull_release) struct pull p = { .o = options, .blobs = TABLE_INIT };
+	CLEANUP(pull_release)
+	struct pull p = {
+		.o = options,
+		.blobs = TABLE_INIT,
+		.progress_lock = PTHREAD_MUTEX_INITIALIZER,
+	};
 	const struct image_ref *image = options->image;
 	int r = options->source->images(options->source, &set, err);
 

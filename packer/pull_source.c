@@ -104,6 +104,7 @@ int pull_source_open_layout(const struct image_ref *ref, struct pull_source *ret
 
 	*ret = (struct pull_source){
 		.arg = calloc(1, sizeof(struct layout_source)),
+		.jobs = 1,
 		.images = layout_source_images,
 		.read = layout_source_read,
 		.release = layout_source_release,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where images are pulled from. One thread at a time. */
+/* Where images are pulled from. One thread at a time, but for read(). */
 #pragma once
 
 #include "layout.h"
@@ -14,6 +14,9 @@ struct pull_sink {
 struct pull_source {
 	char *name; /* owned; of the image, for messages */
 	void *arg;  /* owned by the functions */
+
+	unsigned jobs; /* threads that may be in read() at once; 1 or more */
+	bool is_far;   /* what has come of a blob is worth to be kept when the rest does not come */
 
 	/* Load what the name stands for; blobs of JSON are checked. Returns as layout_images(). */
 	int (*images)(const struct pull_source *source, struct image_set *ret, struct err *err);

@@ -14,6 +14,8 @@ int cli_status_of(int code)
 {
 	if (code == -EDOM)
 		return STATUS_BUDGET;
+	if (code == -EKEYREJECTED || code == -ENOMEDIUM)
+		return STATUS_REFUSED;
 	return code == -EBADMSG ? STATUS_DAMAGED : STATUS_FAILED;
 }
 

@@ -13,10 +13,14 @@ enum cli_status {
 	STATUS_FAILED = 1,
 	STATUS_USAGE = 2,
 	STATUS_DAMAGED = 3,
-	STATUS_BUDGET = 4, /* a limit that the user gave was exceeded */
+	STATUS_BUDGET = 4,  /* a limit that the user gave was exceeded */
+	STATUS_REFUSED = 5, /* a registry refuses the credentials, or has no such repository */
 };
 
-/* The exit status for error @code: damage (-EBADMSG) and a budget (-EDOM) have their own. */
+/*
+ * The exit status for error @code: damage (-EBADMSG), a budget (-EDOM), and credentials that are
+ * refused (-EKEYREJECTED), as well as what a registry does not have (-ENOMEDIUM), have their own.
+ */
 int cli_status_of(int code);
 
 struct cli_command {

@@ -5,7 +5,7 @@
 load lib
 
 @test "help is on stdout and at most 80 columns wide" {
-	for command in "" build ls tree cat extract stat verify inspect diff pull gc; do
+	for command in "" build ls tree cat extract stat verify inspect diff pull push gc; do
 		# shellcheck disable=SC2086
 		run -0 --separate-stderr "$ASSETPACK" $command --help
 		[[ -z $stderr && $output == "Usage: assetpack"* ]]
@@ -18,7 +18,7 @@ load lib
 	for command in $("$ASSETPACK" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
 		[[ $("$ASSETPACK" "$command" -h) == "Usage: assetpack $command "* ]]
 	done
-	[[ $("$ASSETPACK" --help | grep -c '^  [a-z]') == 11 ]]
+	[[ $("$ASSETPACK" --help | grep -c '^  [a-z]') == 12 ]]
 }
 
 @test "version" {
@@ -49,7 +49,7 @@ load lib
 
 @test "the manual page names every option" {
 	page=$SOURCE_ROOT/docs/man/assetpack.1.scd
-	for command in build ls tree cat extract stat verify inspect diff pull gc; do
+	for command in build ls tree cat extract stat verify inspect diff pull push gc; do
 		grep -q "\*assetpack $command\*" "$page"
 		for option in $("$ASSETPACK" "$command" --help | grep -o -- '--[a-z-]*'); do
 			grep -qF -- "*$option*" "$page"

@@ -309,9 +309,7 @@ open("t2/common", "wb").write(b)'
 @test "command lines that are wrong" {
 	mkdir t1
 	build t1 ./src:r
-	expect_error 2 "'registry.example/assets:1' is no layout: images are pulled from layouts" \
-		"$ASSETPACK" pull registry.example/assets:1 ./dst
-	expect_error 2 "is no layout" "$ASSETPACK" pull docker://registry.example/assets:1 ./dst
+	expect_error 2 "'assets:1' names no image in a registry" "$ASSETPACK" pull assets:1 ./dst
 	expect_error 2 "wants FROM and IMAGE" "$ASSETPACK" pull ./src:r
 	expect_error 2 "platform" "$ASSETPACK" pull --platform Linux ./src:r ./dst
 	expect_error 2 "progress 'x'" "$ASSETPACK" pull --progress x ./src:r ./dst

@@ -68,11 +68,17 @@ forbid() {
 	}
 }
 
-# Quoted includes: fs and packer see themselves and index, index sees itself, index/base only base.
+# Quoted includes: fs and packer see themselves, index and container/oci, index sees itself, index/base and
+# container/oci only base and themselves.
 quoted_includes() {
 	local file name room
 	while IFS=: read -r file name; do
 		room=${file%%/*}
+		if [[ $name == oci/* ]]; then
+			[[ $room != index && -e container/$name ]] || echo "$file: includes '$name'"
+			continue
+		fi
+		[[ $room != container || $name == base/* ]] || echo "$file: includes '$name'"
 		[[ ! -e ${file%/*}/$name && $name != *.inc ]] || continue
 		[[ $file != index/base/* || $name == base/* ]] || echo "$file: includes '$name'"
 		[[ -e $room/$name || -e index/$name ]] || echo "$file: includes '$name'"
@@ -83,9 +89,10 @@ layers() {
 	local r=0 rooms found
 	forbid 'sqlite3\.h' 'index/index[a-z_]*\.[ch]|tests/.*' "${c_files[@]}" || r=1
 	forbid 'zstd[a-z_]*\.h' 'index/codec\.c|tests/.*' "${c_files[@]}" || r=1
+	forbid 'curl/[a-z]*\.h' 'container/oci/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid '(fuse3?/)?fuse[a-z_]*\.h' 'fs/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid 'microhttpd\.h' 'fs/metrics\.c' "${c_files[@]}" || r=1
-	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(fs|index|packer)/')
+	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(container|fs|index|packer)/')
 	found=$(quoted_includes "${rooms[@]}")
 	[[ -z $found ]] || {
 		echo "$found"

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "oci/registry_internal.h"
+
+enum { MANIFEST_MAX = 16 << 20 };
+
+/* All that a tag may name. */
+static const char accepted[] = "application/vnd.oci.image.index.v1+json, "
+			       "application/vnd.oci.image.manifest.v1+json, "
+			       "application/vnd.docker.distribution.manifest.list.v2+json, "
+			       "application/vnd.docker.distribution.manifest.v2+json";
+
+void registry_manifest_release(struct registry_manifest *m)
+{
+	free(m->bytes);
+	free(m->type);
+	*m = REGISTRY_MANIFEST_INIT;
+}
+
+/* Whether the server says that what it sent has @digest; one that says nothing is believed. */
+static bool header_agrees(const struct http_response *res, const struct digest *digest)
+{
+	struct digest said;
+
+	if (!res->digest || strncmp(res->digest, DIGEST_PREFIX, strlen(DIGEST_PREFIX)) != 0)
+		return true;
+	if (digest_parse(res->digest + strlen(DIGEST_PREFIX),
+	                 strlen(res->digest) - strlen(DIGEST_PREFIX), &said) < 0)
+		return true;
+	return digest_equal(&said, digest);
+}
+
+/* Make @ret of the body of @res. */
+static int take_body(const struct registry *reg, struct http_response *res,
+                     const struct digest *wanted, struct registry_manifest *ret, struct err *err)
+{
+	struct registry_manifest m = { .len = res->body_len };
+	char hex[DIGEST_HEX_SIZE];
+
+	if (!res->body)
+		return err_set(err, -EPROTO, "'%s': the registry answers with nothing", reg->name);
+	sha256(res->body, res->body_len, &m.digest);
+	if (!header_agrees(res, &m.digest) || (wanted && !digest_equal(wanted, &m.digest)))
+		return err_set(err, -EBADMSG,
+		               "'%s': a manifest is damaged: its digest is sha256:%.12s… instead",
+		               reg->name, digest_hex(&m.digest, hex));
+	m.type = strdup(res->type ? res->type : "");
+	if (!m.type)
+		return err_set(err, -ENOMEM, "out of memory");
+	m.bytes = TAKE_PTR(res->body);
+	*ret = m;
+	return 0;
+}
+
+int registry_get_manifest(struct registry *reg, const char *target, const struct digest *digest,
+                          struct registry_manifest *ret, struct err *err)
+{
+	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
+	CLEANUP(free) char *url = registry_url(reg, "manifests/", target);
+	const struct http_request rq = {
+		.method = "GET",
+		.url = url,
+		.accept = accepted,
+		.max = MANIFEST_MAX,
+	};
+	char what[200];
+	int r = url ? registry_request(reg, &rq, &res, err)
+	            : err_set(err, -ENOMEM, "out of memory");
+
+	if (r < 0)
+		return r;
+	if (res.status == 200)
+		return take_body(reg, &res, digest, ret, err);
+	(void)snprintf(what, sizeof(what), "image '%.100s'", target);
+	return registry_refused(reg, what, &res, err);
+}
+
+/* Whether there is what @url names. */
+static int has(struct registry *reg, const char *what, char *url, struct err *err)
+{
+	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
+	CLEANUP(free) char *owned = url;
+	const struct http_request rq = { .method = "HEAD", .url = owned, .accept = accepted };
+	int r = url ? registry_request(reg, &rq, &res, err)
+	            : err_set(err, -ENOMEM, "out of memory");
+
+	if (r < 0)
+		return r;
+	if (res.status == 404)
+		return 0;
+	if (res.status / 100 == 2 || res.status == 307 || res.status == 302)
+		return 1;
+	return registry_refused(reg, what, &res, err);
+}
+
+int registry_has_manifest(struct registry *reg, const struct digest *digest, struct err *err)
+{
+	return has(reg, "reading", registry_digest_url(reg, "manifests/", digest), err);
+}
+
+int registry_has_blob(struct registry *reg, const struct digest *digest, struct err *err)
+{
+	return has(reg, "reading", registry_digest_url(reg, "blobs/", digest), err);
+}
+
+int registry_put_manifest(struct registry *reg, const char *target,
+                          const struct registry_manifest *m, struct err *err)
+{
+	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
+	CLEANUP(free) char *url = registry_url(reg, "manifests/", target);
+	const struct http_request rq = {
+		.method = "PUT",
+		.url = url,
+		.type = m->type,
+		.has_body = true,
+		.body = m->bytes,
+		.body_len = m->len,
+		.max = MANIFEST_MAX,
+	};
+	int r = url ? registry_request(reg, &rq, &res, err)
+	            : err_set(err, -ENOMEM, "out of memory");
+
+	if (r < 0)
+		return r;
+	if (res.status / 100 != 2)
+		return registry_refused(reg, "writing", &res, err);
+	if (!header_agrees(&res, &m->digest))
+		return err_set(err, -EPROTO, "'%s': the registry has changed a manifest",
+		               reg->name);
+	return 0;
+}
