@@ -31,6 +31,8 @@ struct task {
 	int priority;
 	fill_done_fn done; /* NULL when joined */
 	void *arg;
+	bool is_loaded;     /* the map */
+	bool is_over;       /* nothing more is begun */
 	uint32_t next_part; /* to be taken; map->n is the last */
 	unsigned n_workers; /* threads at work on it */
 
@@ -101,7 +103,13 @@ static void end_task(struct background *bg, struct task *task)
 
 static bool has_work(const struct task *task)
 {
-	return task->next_part <= task->map->n;
+	return !task->is_over && (!task->is_loaded || task->next_part <= task->map->n);
+}
+
+/* Whether another thread can take a part: not while the first one loads the map. */
+static bool has_parts(const struct task *task)
+{
+	return has_work(task) && (task->is_loaded || task->n_workers == 0);
 }
 
 /* The most urgent task that a thread may work on now. */
@@ -111,7 +119,7 @@ static struct task *pick(const struct background *bg)
 
 	if (bg->n_callers + bg->n_helping + bg->n_background >= bg->n_threads)
 		return NULL;
-	while (task && !has_work(task))
+	while (task && !has_parts(task))
 		task = task->next;
 	if (task && task->priority != JOINED && bg->n_background >= bg->n_max)
 		return NULL;
@@ -148,7 +156,23 @@ static void note_failure(struct task *task, uint32_t i, const struct err *err)
 	}
 	/* No room: what follows would find none either. */
 	if (err->code == -ENOSPC)
-		task->next_part = task->map->n + 1;
+		task->is_over = true;
+}
+
+/* Find out what there is to do. With bg->lock held, which is given up meanwhile. */
+static void load(struct background *bg, struct task *task)
+{
+	int r;
+
+	task->n_workers++;
+	(void)pthread_mutex_unlock(&bg->lock);
+	/* An error shows again when somebody reads. */
+	r = extent_map_fetch(task->map, NULL);
+	(void)pthread_mutex_lock(&bg->lock);
+	task->is_loaded = true;
+	task->is_over |= r < 0;
+	task->n_workers--;
+	(void)pthread_cond_broadcast(&bg->changed);
 }
 
 /* Take the next part of @task and fill it. With bg->lock held, which is given up meanwhile. */
@@ -178,7 +202,10 @@ static void serve(struct background *bg, struct task *task)
 	/* Linux gives each thread its own nice value. Somebody may have raised this one. */
 	(void)setpriority(PRIO_PROCESS, 0, nice > bg->nice ? nice : bg->nice);
 	(*count)++;
-	work(bg, task);
+	if (task->is_loaded)
+		work(bg, task);
+	else
+		load(bg, task);
 	(*count)--;
 	if (task->n_workers > 0 || has_work(task))
 		return;
@@ -241,7 +268,7 @@ static bool drop(struct background *bg, struct task *task)
 {
 	bool idle = task->n_workers == 0 && has_work(task);
 
-	task->next_part = task->map->n + 1;
+	task->is_over = true;
 	if (idle)
 		end_task(bg, task);
 	return idle;
@@ -292,7 +319,11 @@ void background_resume(struct background *bg)
 int background_join(struct background *bg, struct extent_map *map, struct object *obj,
                     struct err *err)
 {
-	struct task task = { .map = map, .obj = obj, .priority = JOINED, .target = { .fd = -1 } };
+	struct task task = { .map = map,
+		             .obj = obj,
+		             .priority = JOINED,
+		             .is_loaded = true,
+		             .target = { .fd = -1 } };
 	bool share = map->n >= JOIN_MIN;
 
 	(void)pthread_mutex_lock(&bg->lock);
@@ -320,6 +351,7 @@ int background_add(struct background *bg, struct extent_map *map, struct object 
 	if (!task)
 		return -ENOMEM;
 	task->map = extent_map_ref(map);
+	task->is_loaded = map->is_loaded;
 	task->obj = object_ref(obj);
 	task->priority = (int)priority;
 	task->done = done;

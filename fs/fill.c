@@ -33,20 +33,58 @@ struct flight {
 	struct err err; /* code 0: it went well */
 };
 
-int extent_map_load(struct image *img, const struct content *content, struct extent_map **ret,
-                    struct err *err)
+int extent_map_later(struct image *img, const struct content *content, struct extent_map **ret)
 {
-	CLEANUP(free) struct extent_map *map = calloc(1, sizeof(*map));
-	int r;
+	struct extent_map *map = calloc(1, sizeof(*map));
 
 	if (!map)
-		return err_set(err, -ENOMEM, "out of memory");
+		return -ENOMEM;
 	map->refs = 1;
 	map->img = img;
 	map->content = *content;
-	r = index_extents(image_index(img), content, &map->extent, &map->n, err);
+	map->end = content->size;
+	*ret = map;
+	return 0;
+}
+
+int extent_map_fetch(struct extent_map *map, struct err *err)
+{
+	int r = index_extents(image_index(map->img), &map->content, &map->extent, &map->n, err);
+
+	map->is_loaded = true;
+	return r;
+}
+
+int extent_map_load(struct image *img, const struct content *content, struct extent_map **ret,
+                    struct err *err)
+{
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	int r = extent_map_later(img, content, &map);
+
+	if (r < 0)
+		return err_set(err, r, "out of memory");
+	r = extent_map_fetch(map, err);
 	if (r < 0)
 		return r;
+	*ret = TAKE_PTR(map);
+	return 0;
+}
+
+int extent_map_load_range(struct image *img, const struct content *content, uint64_t off,
+                          uint64_t len, struct extent_map **ret, struct err *err)
+{
+	const struct index_range range = { .start = off, .end = off + len };
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	int r = extent_map_later(img, content, &map);
+
+	if (r < 0)
+		return err_set(err, r, "out of memory");
+	r = index_extents_in(image_index(img), content, &range, &map->extent, &map->n, err);
+	if (r < 0)
+		return r;
+	map->is_loaded = true;
+	map->start = range.start;
+	map->end = range.end < content->size ? range.end : content->size;
 	*ret = TAKE_PTR(map);
 	return 0;
 }
@@ -353,9 +391,11 @@ static int fill_hole(struct fill *fill, const struct extent_map *map, struct obj
                      uint32_t i, struct err *err)
 {
 	uint64_t start = i > 0 ? map->extent[i - 1].off + map->extent[i - 1].len : 0;
-	uint64_t end = i < map->n ? map->extent[i].off : map->content.size;
+	uint64_t end = i < map->n ? map->extent[i].off : map->end;
 	int r = 0;
 
+	if (start < map->start)
+		start = map->start;
 	if (start < end && !object_covers(obj, start, end - start))
 		r = place_hole(fill, obj, start, end - start);
 	return r < 0 ? err_set(err, r, "region: %s", strerrordesc_np(-r)) : 0;

@@ -27,13 +27,23 @@ struct extent_map {
 	uint32_t refs;     /* atomic */
 	struct image *img; /* borrowed; outlives the map */
 	struct content content;
+	uint64_t start,
+		end; /* what of the content the map tells of; what no extent has is a hole */
 	struct extent *extent; /* owned; in order of offset */
 	uint32_t n;
+	bool is_loaded;
 };
 
 /* Load the map of @content. Returns 0, -EBADMSG, -ENOMEM or -errno. */
 MUST_CHECK int extent_map_load(struct image *img, const struct content *content,
                                struct extent_map **ret, struct err *err);
+/* As extent_map_load(), for the @len bytes at @off: cheap, whatever the size of the content. */
+MUST_CHECK int extent_map_load_range(struct image *img, const struct content *content, uint64_t off,
+                                     uint64_t len, struct extent_map **ret, struct err *err);
+
+/* A map that fill_later() will load, and that nothing else may be done with. 0 or -ENOMEM. */
+MUST_CHECK int extent_map_later(struct image *img, const struct content *content,
+                                struct extent_map **ret);
 struct extent_map *extent_map_ref(struct extent_map *map);
 
 /* Accepts NULL. */

@@ -40,7 +40,6 @@ struct inode {
 	/* under inodes->lock */
 	uint32_t refs;
 	struct object *open_obj; /* owned reference while it is open; NULL without room */
-	struct extent_map *map;  /* owned reference, or NULL */
 	uint32_t n_cached;
 	uint32_t n_passthrough;
 	int backing_id; /* above 0 when there is one */
@@ -88,7 +87,6 @@ static void free_inode(struct inode *inode)
 {
 	table_remove(&inode->inodes->table, &inode->node);
 	object_unref(inode->open_obj);
-	extent_map_unref(inode->map);
 	free(inode);
 }
 
@@ -271,30 +269,6 @@ struct object *inode_object(struct inode *inode)
 	return obj;
 }
 
-int inode_extents(struct inode *inode, struct extent_map **ret, struct err *err)
-{
-	struct extent_map *map;
-	struct extent_map *fresh;
-	int r;
-
-	(void)pthread_mutex_lock(&inode->inodes->lock);
-	map = inode->map ? extent_map_ref(inode->map) : NULL;
-	(void)pthread_mutex_unlock(&inode->inodes->lock);
-	if (map) {
-		*ret = map;
-		return 0;
-	}
-	r = extent_map_load(inode->inodes->img, &inode->content, &fresh, err);
-	if (r < 0)
-		return r;
-	(void)pthread_mutex_lock(&inode->inodes->lock);
-	if (!inode->map && inode->n_cached > 0)
-		inode->map = extent_map_ref(fresh);
-	(void)pthread_mutex_unlock(&inode->inodes->lock);
-	*ret = fresh;
-	return 0;
-}
-
 bool inode_has_backing(struct inode *inode)
 {
 	bool has;
@@ -365,7 +339,6 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 bool inode_leave(struct inode *inode, enum open_mode mode)
 {
 	CLEANUP(object_unref) struct object *obj = NULL;
-	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 	bool last_cached = false;
 
 	(void)pthread_mutex_lock(&inode->inodes->lock);
@@ -375,8 +348,6 @@ bool inode_leave(struct inode *inode, enum open_mode mode)
 		inode->n_cached--;
 		last_cached = inode->n_cached == 0 && inode->open_obj &&
 		              object_complete(inode->open_obj);
-		if (inode->n_cached == 0)
-			map = TAKE_PTR(inode->map);
 	}
 	if (inode->n_cached + inode->n_passthrough == 0)
 		obj = TAKE_PTR(inode->open_obj);

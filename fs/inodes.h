@@ -24,7 +24,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fill.h"
 #include "image.h"
 #include "region.h"
 
@@ -78,9 +77,6 @@ const struct content *inode_content(const struct inode *inode);
 
 /* The object of the content as a reference; NULL while the region has no room for it. */
 struct object *inode_object(struct inode *inode);
-
-/* Where the content's bytes come from, as a reference; kept loaded while it is open in cached mode. */
-MUST_CHECK int inode_extents(struct inode *inode, struct extent_map **ret, struct err *err);
 
 /* Whether the inode has a backing id, of the object that is referenced by the caller. */
 bool inode_has_backing(struct inode *inode);

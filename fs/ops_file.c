@@ -79,7 +79,8 @@ static void begin_fill(struct session *s, struct inode *inode, fuse_ino_t ino, s
 
 	if (!small && !inode_fill_begin(inode))
 		return;
-	r = inode_extents(inode, &map, &err);
+	r = small ? extent_map_load(s->img, inode_content(inode), &map, &err)
+	          : extent_map_later(s->img, inode_content(inode), &map);
 	if (r == 0 && small)
 		r = fill_object(s->engine->fill, map, obj, &err);
 	else if (r == 0)
@@ -187,7 +188,7 @@ static int read_content(struct session *s, struct inode *inode, uint64_t off, si
 	int r;
 
 	if (!obj || !object_covers(obj, off, len)) {
-		r = inode_extents(inode, &map, err);
+		r = extent_map_load_range(s->img, inode_content(inode), off, len, &map, err);
 		if (r < 0)
 			return r;
 		r = obj ? fill_range(s->engine->fill, map, obj, off, len, err) : -ENOSPC;

@@ -15,7 +15,6 @@
 
 enum {
 	PREFETCH_NICE = 19,
-	MAPS = 4,       /* extent maps that a job keeps: traces go to and fro between large files */
 	ENDED_MAX = 64, /* jobs that are remembered */
 };
 
@@ -29,6 +28,7 @@ struct job {
 	struct digest digest;
 	char *name; /* owned */
 	enum prefetch_source source;
+	uint64_t since; /* region_time() when it began: what was opened later stays */
 
 	/* of the worker that finds out the order; then constant until the job has ended */
 	char *text; /* owned */
@@ -44,8 +44,6 @@ struct job {
 	size_t next_use;
 	uint64_t next_off; /* within it */
 	unsigned n_workers;
-	struct extent_map *map[MAPS]; /* owned references, or NULL */
-	unsigned next_map;            /* to be replaced */
 	enum prefetch_state state;
 	uint64_t done;
 	uint64_t n_failed; /* bytes */
@@ -120,39 +118,6 @@ static struct piece take_piece(struct job *job)
 	return piece;
 }
 
-/* A reference to the map of @content, from those that the job keeps if it is there. */
-static int get_map(struct prefetch *p, struct job *job, const struct content *content,
-                   struct extent_map **ret, struct err *err)
-{
-	struct extent_map *map = NULL;
-	struct extent_map *old;
-	int r;
-
-	(void)pthread_mutex_lock(&p->lock);
-	for (unsigned i = 0; i < MAPS && !map; i++) {
-		if (job->map[i] && job->map[i]->content.id == content->id)
-			map = extent_map_ref(job->map[i]);
-	}
-	(void)pthread_mutex_unlock(&p->lock);
-	if (map) {
-		*ret = map;
-		return 0;
-	}
-	r = extent_map_load(job->img, content, &map, err);
-	if (r < 0)
-		return r;
-	*ret = map;
-	if (content->size <= ORDER_WHOLE_MAX)
-		return 0;
-	(void)pthread_mutex_lock(&p->lock);
-	old = job->map[job->next_map];
-	job->map[job->next_map] = extent_map_ref(map);
-	job->next_map = (job->next_map + 1) % MAPS;
-	(void)pthread_mutex_unlock(&p->lock);
-	extent_map_unref(old);
-	return 0;
-}
-
 static int fill_piece(struct prefetch *p, struct job *job, const struct piece *piece,
                       struct err *err)
 {
@@ -163,12 +128,14 @@ static int fill_piece(struct prefetch *p, struct job *job, const struct piece *p
 
 	if (r < 0)
 		return r;
-	r = region_get(p->config.region, &content.digest, content.size, &obj);
+	r = region_get_before(p->config.region, &content.digest, content.size, job->since, &obj);
 	if (r < 0)
 		return err_set(err, r, "region: %s", strerrordesc_np(-r));
+	/* What this job has found must stay for it, too. */
+	object_touch(obj);
 	if (object_covers(obj, piece->off, piece->len))
 		return 0;
-	r = get_map(p, job, &content, &map, err);
+	r = extent_map_load_range(job->img, &content, piece->off, piece->len, &map, err);
 	if (r < 0)
 		return r;
 	if (piece->len == content.size)
@@ -282,20 +249,15 @@ static void forget_ended(struct prefetch *p)
 /* With lock held, which is given up meanwhile: the job's image may be closed. */
 static void end_job(struct prefetch *p, struct job *job)
 {
-	struct extent_map *map[MAPS];
 	struct image *img = job->img;
 	struct order order = job->order;
 
-	memcpy(map, job->map, sizeof(map));
-	memset(job->map, 0, sizeof(job->map));
 	job->order = ORDER_INIT;
 	job->order.bytes = order.bytes;
 	job->ordering = true; /* nobody else ends it */
 	if (job->state == PREFETCH_RUNNING)
 		job->state = job->stop ? PREFETCH_CANCELLED : PREFETCH_DONE;
 	(void)pthread_mutex_unlock(&p->lock);
-	for (unsigned i = 0; i < MAPS; i++)
-		extent_map_unref(map[i]);
 	order_release(&order);
 	if (job->take)
 		image_close(img);
@@ -390,7 +352,7 @@ void prefetch_free(struct prefetch *p)
 }
 
 /* Takes what is to be taken of @o on success. */
-static struct job *job_new(const struct prefetch_order *o)
+static struct job *job_new(const struct prefetch *p, const struct prefetch_order *o)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
@@ -403,6 +365,7 @@ static struct job *job_new(const struct prefetch_order *o)
 	}
 	job->digest = image_manifest(o->img)->self.digest;
 	job->source = o->source;
+	job->since = region_time(p->config.region);
 	job->text = o->text;
 	job->len = o->len;
 	job->order = ORDER_INIT;
@@ -437,7 +400,7 @@ static void add_job(struct prefetch *p, struct job *job)
 
 int prefetch_start(struct prefetch *p, struct prefetch_order *order, struct err *err)
 {
-	struct job *job = job_new(order);
+	struct job *job = job_new(p, order);
 	int r = job ? 0 : err_set(err, -ENOMEM, "out of memory");
 	bool added = false;
 

@@ -130,6 +130,12 @@ static int insert_locked(struct region *region, struct object *fresh, uint64_t l
 	return 0;
 }
 
+/* What room an object may have. */
+struct want {
+	bool spare;      /* only what is free, and half of the region stays so */
+	uint64_t before; /* that of objects opened before this time */
+};
+
 /* Find the object of the digest of *@fresh, or enter that one and take it. */
 static int find_or_insert(struct region *region, struct object **fresh, bool spare,
                           struct object **ret)
@@ -157,8 +163,8 @@ struct object *region_find(struct region *region, const struct digest *digest)
 	return obj;
 }
 
-static int get(struct region *region, const struct digest *digest, uint64_t size, bool spare,
-               struct object **ret)
+static int get(struct region *region, const struct digest *digest, uint64_t size,
+               const struct want *want, struct object **ret)
 {
 	CLEANUP(free) struct object *fresh = NULL;
 	struct object *obj = region_find(region, digest);
@@ -175,12 +181,12 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
 	fresh->digest = *digest;
 	fresh->size = size;
 	fresh->refs = 1;
-	while ((r = find_or_insert(region, &fresh, spare, ret)) == -ENOSPC && !spare) {
-		r = region_make_room(region, room_of(size));
-		if (r == -ENOSPC)
+	while ((r = find_or_insert(region, &fresh, want->spare, ret)) == -ENOSPC && !want->spare) {
+		r = region_make_room(region, room_of(size), want->before);
+		if (r == -ENOSPC && want->before == UINT64_MAX)
 			stats_add(region->stats, STAT_REGION_FULL, 1);
 		if (r < 0)
-			return -ENOSPC;
+			return r;
 	}
 	return r;
 }
@@ -188,13 +194,40 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
 int region_get(struct region *region, const struct digest *digest, uint64_t size,
                struct object **ret)
 {
-	return get(region, digest, size, /* spare= */ false, ret);
+	const struct want want = { .spare = false, .before = UINT64_MAX };
+	int r = get(region, digest, size, &want, ret);
+
+	return r == -EAGAIN ? -ENOSPC : r;
 }
 
 int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
                      struct object **ret)
 {
-	return get(region, digest, size, /* spare= */ true, ret);
+	const struct want want = { .spare = true };
+
+	return get(region, digest, size, &want, ret);
+}
+
+int region_get_before(struct region *region, const struct digest *digest, uint64_t size,
+                      uint64_t before, struct object **ret)
+{
+	const struct want want = { .spare = false, .before = before };
+	int r;
+
+	do {
+		r = get(region, digest, size, &want, ret);
+	} while (r == -EAGAIN);
+	return r;
+}
+
+uint64_t region_time(struct region *region)
+{
+	uint64_t time;
+
+	(void)pthread_mutex_lock(&region->lock);
+	time = region->clock;
+	(void)pthread_mutex_unlock(&region->lock);
+	return time;
 }
 
 struct object *object_ref(struct object *obj)

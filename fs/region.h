@@ -100,6 +100,16 @@ MUST_CHECK int region_get(struct region *region, const struct digest *digest, ui
 MUST_CHECK int region_get_spare(struct region *region, const struct digest *digest, uint64_t size,
                                 struct object **ret);
 
+/*
+ * As region_get(), for what is fetched ahead: only objects go that were opened, or made, before the
+ * time @before, as region_time() gave it. Takes as long as that takes.
+ */
+MUST_CHECK int region_get_before(struct region *region, const struct digest *digest, uint64_t size,
+                                 uint64_t before, struct object **ret);
+
+/* The time now, in a measure of its own. */
+uint64_t region_time(struct region *region);
+
 /* The object for the content of @digest, as a reference; NULL when there is none. */
 struct object *region_find(struct region *region, const struct digest *digest);
 

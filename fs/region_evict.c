@@ -20,6 +20,7 @@ void ring_add(struct region *region, struct object *obj)
 {
 	struct object *oldest = region->oldest;
 
+	obj->opened = region->clock++;
 	if (!oldest) {
 		obj->newer = obj->older = obj;
 		region->oldest = obj;
@@ -135,11 +136,11 @@ static bool is_open_elsewhere(struct object *obj)
 }
 
 /*
- * The oldest object that nobody refers to, as one that is leaving. Takes one off
- * @looks for each that it looks at. Returns NULL when there is none. With
- * region->evict_lock held.
+ * The oldest object that nobody refers to and that was opened before the time @before, as one
+ * that is leaving. Takes one off @looks for each that it looks at. Returns NULL when there is
+ * none. With region->evict_lock held.
  */
-static struct object *begin_leaving(struct region *region, size_t *looks)
+static struct object *begin_leaving(struct region *region, uint64_t before, size_t *looks)
 {
 	struct object *found = NULL;
 
@@ -150,7 +151,7 @@ static struct object *begin_leaving(struct region *region, size_t *looks)
 		(*looks)--;
 		region->n_stayed++;
 		region->oldest = obj->newer; /* obj is the newest of the ring now */
-		if (__atomic_load_n(&obj->refs, __ATOMIC_ACQUIRE) == 0) {
+		if (obj->opened < before && __atomic_load_n(&obj->refs, __ATOMIC_ACQUIRE) == 0) {
 			obj->leaving = true;
 			found = obj;
 		}
@@ -242,14 +243,18 @@ static uint64_t reserved(struct region *region, size_t *ret_objects)
 	return bytes;
 }
 
-/* Let objects go until all that stay take at most @limit bytes. With region->evict_lock held. */
-static int evict_down_to(struct region *region, uint64_t limit)
+/*
+ * Let objects go that were opened before the time @before, until all that stay take at most @limit
+ * bytes. With region->evict_lock held.
+ */
+static int evict_down_to(struct region *region, uint64_t limit, uint64_t before)
 {
 	size_t looks = LOOKS_MAX;
 	size_t n;
 
 	while (reserved(region, &n) > limit) {
-		struct object *obj = region->n_stayed < n ? begin_leaving(region, &looks) : NULL;
+		struct object *obj = region->n_stayed < n ? begin_leaving(region, before, &looks)
+		                                          : NULL;
 
 		if (!obj) {
 			/* Objects come and go in use: the next call looks at all of them again. */
@@ -263,7 +268,7 @@ static int evict_down_to(struct region *region, uint64_t limit)
 	return 0;
 }
 
-int region_make_room(struct region *region, uint64_t bytes)
+int region_make_room(struct region *region, uint64_t bytes, uint64_t before)
 {
 	uint64_t size;
 	int r;
@@ -274,7 +279,7 @@ int region_make_room(struct region *region, uint64_t bytes)
 	if (bytes > size)
 		return -ENOSPC;
 	(void)pthread_mutex_lock(&region->evict_lock);
-	r = evict_down_to(region, size - bytes);
+	r = evict_down_to(region, size - bytes, before);
 	(void)pthread_mutex_unlock(&region->evict_lock);
 	return r;
 }
@@ -294,7 +299,7 @@ int region_give_up(struct region *region, uint64_t bytes)
 	(void)pthread_mutex_lock(&region->evict_lock);
 	used = reserved(region, &n);
 	if (used >= bytes)
-		r = evict_down_to(region, used - bytes);
+		r = evict_down_to(region, used - bytes, UINT64_MAX);
 	(void)pthread_mutex_unlock(&region->evict_lock);
 	return r;
 }

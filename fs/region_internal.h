@@ -31,6 +31,7 @@ struct region {
 	struct table objects;  /* struct object, by digest */
 	struct object *oldest; /* ring of all objects, by when they were last opened */
 	uint64_t reserved;     /* sum of the objects' sizes, in whole pages */
+	uint64_t clock;        /* grows with each opening */
 };
 
 struct object {
@@ -49,7 +50,8 @@ struct object {
 	struct ranges placed;         /* empty again once complete */
 	struct object *newer, *older; /* in the ring */
 	struct object_holder *holders;
-	bool leaving; /* found by nobody until it is decided whether it goes */
+	uint64_t opened; /* by the region's clock; or made */
+	bool leaving;    /* found by nobody until it is decided whether it goes */
 
 	void *notes; /* object_notes() */
 };
@@ -81,10 +83,10 @@ void ring_add(struct region *region, struct object *obj);
 void ring_remove(struct region *region, struct object *obj);
 
 /*
- * Let objects go until the region has @bytes of room, for as long as an open may
- * wait. Returns 0; -ENOSPC when nothing more may go; -EAGAIN when there is more to do.
+ * Let objects go that were last opened before the time @before, until the region has @bytes of
+ * room, for as long as an open may wait. Returns 0; -ENOSPC when nothing more may go; -EAGAIN when there is more to do.
  */
-MUST_CHECK int region_make_room(struct region *region, uint64_t bytes);
+MUST_CHECK int region_make_room(struct region *region, uint64_t bytes, uint64_t before);
 
 /*
  * The file system was full before the region was. Let at least @bytes go, and

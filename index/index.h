@@ -53,7 +53,7 @@ struct extent {
 	uint64_t off; /* off + len is within the content */
 	uint32_t len;
 	uint32_t chunk_off;
-	uint32_t seq; /* place among the content's extents, from 0: set only by index_extents() */
+	uint32_t seq; /* place among those that index_extents() and the like give, from 0 */
 	struct chunk chunk;
 };
 
@@ -157,6 +157,19 @@ MUST_CHECK int index_find_content(struct index *idx, const struct digest *digest
  */
 MUST_CHECK int index_extents(struct index *idx, const struct content *content, struct extent **ret,
                              uint32_t *ret_n, struct err *err);
+
+/* Bytes of a content, from @start to before @end. */
+struct index_range {
+	uint64_t start, end;
+};
+
+/*
+ * As index_extents(), for those that hold any of the bytes of @range; one that ends before it may
+ * come first. Costs time in proportion to their number, whatever the size of the content.
+ */
+MUST_CHECK int index_extents_in(struct index *idx, const struct content *content,
+                                const struct index_range *range, struct extent **ret,
+                                uint32_t *ret_n, struct err *err);
 
 /* Returns 0 to go on, 1 to stop, or -errno to stop with an error. */
 typedef int (*index_extent_fn)(void *arg, const struct content *content,

@@ -55,6 +55,12 @@ static const char *const sql[N_QUERIES] = {
 	[QUERY_EXTENTS] = "SELECT " EXTENT_COLUMNS " "
 			  "FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
 			  "WHERE e.content = ?1 ORDER BY e.offset",
+	/* The first one may begin before the range. */
+	[QUERY_EXTENTS_IN] =
+		"SELECT " EXTENT_COLUMNS " "
+		"FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
+		"WHERE e.content = ?1 AND e.offset < ?3 AND e.offset >= ifnull((SELECT max(offset) "
+		"FROM extent WHERE content = ?1 AND offset <= ?2), 0) ORDER BY e.offset",
 	[QUERY_EACH_EXTENT] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
 			      "FROM content c LEFT JOIN extent e ON e.content = c.content "
 			      "LEFT JOIN chunk k ON k.chunk = e.chunk "

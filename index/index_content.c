@@ -55,26 +55,23 @@ static void *make_room(void **array, uint32_t n, size_t size)
 	return more;
 }
 
-int index_extents(struct index *idx, const struct content *content, struct extent **ret,
-                  uint32_t *ret_n, struct err *err)
+/* Gather the rows of @q, extents of @content in order of offset. */
+static int read_extents(struct query *q, const struct content *content, struct extent **ret,
+                        uint32_t *ret_n, struct err *err)
 {
 	CLEANUP(free) void *array = NULL;
-	CLEANUP(query_end) struct query q = QUERY_INIT;
 	uint64_t end = 0;
 	uint32_t n = 0;
-	int r = query_begin(idx, QUERY_EXTENTS, &q, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	query_bind(&q, 1, content->id);
-	while ((r = query_step(&q, err)) == 1) {
+	while ((r = query_step(q, err)) == 1) {
 		struct extent *all, e;
 
-		r = row_extent(&q, 0, content, &e, err);
+		r = row_extent(q, 0, content, &e, err);
 		if (r < 0)
 			return r;
 		if (e.off < end)
-			return row_bad(q.stmt, "content", content->id, "has extents that overlap",
+			return row_bad(q->stmt, "content", content->id, "has extents that overlap",
 			               err);
 		end = e.off + e.len;
 		e.seq = n;
@@ -88,6 +85,33 @@ int index_extents(struct index *idx, const struct content *content, struct exten
 	*ret = TAKE_PTR(array);
 	*ret_n = n;
 	return 0;
+}
+
+int index_extents(struct index *idx, const struct content *content, struct extent **ret,
+                  uint32_t *ret_n, struct err *err)
+{
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	int r = query_begin(idx, QUERY_EXTENTS, &q, err);
+
+	if (r < 0)
+		return r;
+	query_bind(&q, 1, content->id);
+	return read_extents(&q, content, ret, ret_n, err);
+}
+
+int index_extents_in(struct index *idx, const struct content *content,
+                     const struct index_range *range, struct extent **ret, uint32_t *ret_n,
+                     struct err *err)
+{
+	CLEANUP(query_end) struct query q = QUERY_INIT;
+	int r = query_begin(idx, QUERY_EXTENTS_IN, &q, err);
+
+	if (r < 0)
+		return r;
+	query_bind(&q, 1, content->id);
+	query_bind(&q, 2, range->start);
+	query_bind(&q, 3, range->end);
+	return read_extents(&q, content, ret, ret_n, err);
 }
 
 /* The extents of one content, gathered. */
