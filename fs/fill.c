@@ -22,6 +22,8 @@
 #include "base/table.h"
 #include "fill_internal.h"
 
+enum { READERS_KEPT = 4 }; /* each has some 500 KiB of buffers in use */
+
 /* Work on one chunk that others may wait for. */
 struct flight {
 	struct table_node node; /* in fill->flights while it is under way */
@@ -103,18 +105,37 @@ void extent_map_unref(struct extent_map *map)
 	free(map);
 }
 
-struct pooled_reader *borrow_reader(struct fill *fill)
+/* Take the reader that has read the chunk of @digest, or else the first one. With fill->lock held. */
+static struct pooled_reader *take_reader(struct fill *fill, const struct digest *digest)
+{
+	struct pooled_reader **link = &fill->readers;
+	struct pooled_reader *pooled;
+
+	while (digest && *link && !((*link)->plain && digest_equal(&(*link)->digest, digest)))
+		link = &(*link)->next;
+	if (!*link)
+		link = &fill->readers;
+	pooled = *link;
+	if (pooled) {
+		*link = pooled->next;
+		fill->n_readers--;
+	}
+	return pooled;
+}
+
+struct pooled_reader *borrow_reader(struct fill *fill, const struct digest *digest)
 {
 	CLEANUP(free) struct pooled_reader *fresh = NULL;
 	struct pooled_reader *pooled;
 
 	(void)pthread_mutex_lock(&fill->lock);
-	pooled = fill->readers;
-	if (pooled)
-		fill->readers = pooled->next;
+	pooled = take_reader(fill, digest);
 	(void)pthread_mutex_unlock(&fill->lock);
-	if (pooled)
+	if (pooled) {
+		if (!digest || !pooled->plain || !digest_equal(&pooled->digest, digest))
+			pooled->plain = NULL;
 		return pooled;
+	}
 	fresh = calloc(1, sizeof(*fresh));
 	if (!fresh)
 		return NULL;
@@ -122,12 +143,27 @@ struct pooled_reader *borrow_reader(struct fill *fill)
 	return fresh->reader ? TAKE_PTR(fresh) : NULL;
 }
 
+static void free_reader(struct pooled_reader *pooled)
+{
+	chunk_reader_free(pooled->reader);
+	free(pooled);
+}
+
 void return_reader(struct fill *fill, struct pooled_reader *pooled)
 {
+	bool keep;
+
 	(void)pthread_mutex_lock(&fill->lock);
-	pooled->next = fill->readers;
-	fill->readers = pooled;
+	keep = fill->n_readers < READERS_KEPT;
+	if (keep) {
+		pooled->next = fill->readers;
+		fill->readers = pooled;
+		fill->n_readers++;
+	}
 	(void)pthread_mutex_unlock(&fill->lock);
+	/* Many threads may have read at once: their buffers are not kept for ever. */
+	if (!keep)
+		free_reader(pooled);
 }
 
 static void note_decompressed(struct fill *fill, const struct chunk *chunk)
@@ -230,7 +266,7 @@ static int place_from_buffer(struct fill *fill, struct image *img, struct chunk_
 static int decompress_and_place(struct fill *fill, struct image *img, const struct target *t,
                                 const struct extent *x, struct err *err)
 {
-	struct pooled_reader *pooled = borrow_reader(fill);
+	struct pooled_reader *pooled = borrow_reader(fill, NULL);
 	uint64_t start = stats_clock();
 	int r;
 
@@ -482,8 +518,7 @@ void fill_free(struct fill *fill)
 		struct pooled_reader *pooled = fill->readers;
 
 		fill->readers = pooled->next;
-		chunk_reader_free(pooled->reader);
-		free(pooled);
+		free_reader(pooled);
 	}
 	(void)pthread_cond_destroy(&fill->landed);
 	(void)pthread_cond_destroy(&fill->unclaimed);

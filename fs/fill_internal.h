@@ -20,20 +20,26 @@ struct fill {
 	pthread_cond_t landed;    /* a flight has ended */
 	pthread_cond_t unclaimed; /* a claim has */
 	/* under lock */
-	struct table flights; /* struct flight, by chunk digest */
-	struct table seen;    /* struct seen, by chunk digest */
-	struct pooled_reader *readers;
+	struct table flights;          /* struct flight, by chunk digest */
+	struct table seen;             /* struct seen, by chunk digest */
+	struct pooled_reader *readers; /* that nobody uses */
+	unsigned n_readers;
 	struct claim *claims;
 };
 
-/* A reader that waits in the pool of readers; there are as many as threads ever needed at once. */
+/* A reader, and the chunk that it read last past the region: the next read often wants that, too. */
 struct pooled_reader {
 	struct pooled_reader *next;
 	struct chunk_reader *reader; /* owned */
+	struct digest digest;        /* of the chunk */
+	const void *plain;           /* the reader's; NULL: none */
 };
 
-/* Borrow a reader until return_reader(). NULL when memory runs out. */
-struct pooled_reader *borrow_reader(struct fill *fill);
+/*
+ * Borrow a reader until return_reader(); if there is one, that which has read the chunk of @digest
+ * (unless NULL). NULL when memory runs out.
+ */
+struct pooled_reader *borrow_reader(struct fill *fill, const struct digest *digest);
 void return_reader(struct fill *fill, struct pooled_reader *pooled);
 
 /* As image_read_chunk(), with what is to be remembered and counted. */

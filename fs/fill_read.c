@@ -24,9 +24,9 @@ struct reading {
 static int read_run(struct reading *read, const struct chunk *chunk, uint32_t off, uint32_t len,
                     uint8_t *to, struct err *err)
 {
-	bool at_hand = read->plain != NULL;
+	bool is_at_hand = read->plain != NULL;
 
-	if (!at_hand) {
+	if (!is_at_hand) {
 		const void *plain;
 		int r = seen_read(read->fill, chunk, off, len, to);
 
@@ -34,14 +34,17 @@ static int read_run(struct reading *read, const struct chunk *chunk, uint32_t of
 			return err_set(err, r, "region: %s", strerrordesc_np(-r));
 		if (r > 0)
 			return 1;
+		read->pooled->plain = NULL;
 		r = decompress(read->fill, read->img, read->pooled->reader, chunk, &plain, err);
 		if (r < 0)
 			return r;
 		stats_add(read->fill->stats, STAT_CHUNKS_PAST_REGION, 1);
 		read->plain = plain;
+		read->pooled->plain = plain;
+		read->pooled->digest = chunk->digest;
 	}
 	memcpy(to, read->plain + off, len);
-	return at_hand;
+	return is_at_hand;
 }
 
 /* Read what is wanted of @x. */
@@ -71,6 +74,13 @@ static int compare_chunks(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
+/* The plain bytes of @chunk if @pooled has read them last; else NULL. */
+static const uint8_t *at_hand(const struct pooled_reader *pooled, const struct chunk *chunk)
+{
+	return pooled->plain && digest_equal(&pooled->digest, &chunk->digest) ? pooled->plain
+	                                                                      : NULL;
+}
+
 /* Read the @n extents at @x, chunk after chunk: one that has several is decompressed once. */
 static int read_extents(struct reading *read, const struct extent *x, uint32_t n, struct err *err)
 {
@@ -83,8 +93,8 @@ static int read_extents(struct reading *read, const struct extent *x, uint32_t n
 		order[i] = &x[i];
 	qsort(order, n, sizeof(struct extent *), compare_chunks);
 	for (uint32_t i = 0; i < n && r == 0; i++) {
-		if (i > 0 && order[i]->chunk.id != order[i - 1]->chunk.id)
-			read->plain = NULL;
+		if (i == 0 || order[i]->chunk.id != order[i - 1]->chunk.id)
+			read->plain = at_hand(read->pooled, &order[i]->chunk);
 		r = read_extent(read, order[i], err);
 	}
 	return r;
@@ -98,7 +108,7 @@ int fill_read(struct fill *fill, struct extent_map *map, uint64_t off, size_t le
 	uint32_t end = first;
 	int r;
 
-	read.pooled = borrow_reader(fill);
+	read.pooled = borrow_reader(fill, first < map->n ? &map->extent[first].chunk.digest : NULL);
 	if (!read.pooled)
 		return err_set(err, -ENOMEM, "out of memory");
 	background_yield(fill->background);

@@ -106,14 +106,17 @@ static void print_image(const json_t *image, FILE *out)
 {
 	char bytes[TEXT_SIZE_MAX];
 	char resident[TEXT_SIZE_MAX];
+	char opens[24];
 	const json_t *point;
 	size_t i;
 
-	(void)fprintf(out, "%10llu %10s %10s %10llu %7llu  %s (%s)\n",
+	(void)snprintf(opens, sizeof(opens), "%llu",
+	               (unsigned long long)fsstat_number(image, "opens_total"));
+	(void)fprintf(out, "%10llu %10s %10s %10s %7llu  %s (%s)\n",
 	              (unsigned long long)fsstat_number(image, "files"),
 	              text_size(fsstat_number(image, "bytes"), bytes),
 	              text_size(fsstat_number(image, "resident_bytes"), resident),
-	              (unsigned long long)fsstat_number(image, "opens_total"),
+	              json_is_false(json_object_get(image, "opens_seen")) ? "not seen" : opens,
 	              (unsigned long long)fsstat_number(image, "errors_total"),
 	              client_text(image, "image"), client_text(image, "platform"));
 	json_array_foreach(json_object_get(image, "mountpoints"), i, point)

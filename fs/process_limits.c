@@ -13,7 +13,7 @@ enum {
 	PACKS_MIN = 16,
 	PACKS_MAX = 4096,
 	ARENAS_MIN = 2,
-	MMAP_THRESHOLD = 256 << 10,
+	MMAP_THRESHOLD = 2 << 20, /* above what a READ asks for, below the buffers of a fill */
 };
 
 uint64_t limits_needed(uint64_t sessions, uint64_t threads)

@@ -26,7 +26,7 @@ check_eq "fsstat --nonsense" "$status" 2
 for command in "$ASSETFS" "$FSSTAT"; do
 	"$command" --help >"$T/stdout"
 	grep -qi usage "$T/stdout" || fail "$command --help"
-	"$command" --version | grep -qE '[0-9]+\.[0-9]+' || fail "$command --version"
+	"$command" --version | finds -E '[0-9]+\.[0-9]+' || fail "$command --version"
 done
 
 note "without a daemon"
@@ -58,7 +58,7 @@ findmnt_line=$(awk -v dir="$MNT" '$5 == dir { print $6, $(NF - 2), $(NF - 1) }' 
 	.version == 1 and .store != null and ([.mounts[].mountpoints[]] | length == 3)
 	and any(.mounts[]; .image == $image and any(.mountpoints[]; . == $mnt))
 	and all(.mounts[]; .digest | startswith("sha256:"))' >/dev/null || fail "$("$ASSETFS" status --json)"
-"$ASSETFS" status | grep -q "$MNT" || fail "status does not name $MNT"
+"$ASSETFS" status | finds "$MNT" || fail "status does not name $MNT"
 
 note "platforms"
 mkdir "$T/amd64" "$T/arm64"

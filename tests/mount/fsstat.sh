@@ -65,7 +65,7 @@ note "hot files and cold ones"
 check_eq "hot" "$("$FSSTAT" --hot 2 --json | jq -c '[.files[] | [.path, .opens_total, .bytes, .resident_bytes]]')" \
 	'[["one",2,3000000,3000000],["two",1,5000000,5000000]]'
 check_eq "cold" "$("$FSSTAT" --cold 9 --json | jq -c '[.files[].path]')" '["two","two-again","one"]'
-"$FSSTAT" --hot 1 | grep -qE "^ +2 .* one \($T/layout:v1\)$" || fail "$("$FSSTAT" --hot 1)"
+"$FSSTAT" --hot 1 | finds -E "^ +2 .* one \($T/layout:v1\)$" || fail "$("$FSSTAT" --hot 1)"
 expect_failure 2 "no number" "$FSSTAT" --hot 0
 
 # valid: standard input is what docs/fsstat.schema.json says
@@ -95,7 +95,7 @@ check_eq "bytes saved" "$(field .sharing.bytes_saved)" 24000000
 group=$(awk -F : '$2 == "memory" { print $3; found = 1 } $1 == 0 { path = $3 } END { if (!found) print path }' \
 	"/proc/${holders[0]}/cgroup")
 check_eq "cgroup" "$("$FSSTAT" --pods --json | jq -r ".pods[] | select(.pid == ${holders[0]}).cgroup")" "$group"
-"$FSSTAT" --pods | grep -qE "^ +7.6 MiB .* ${holders[0]} +reader$" || fail "$("$FSSTAT" --pods)"
+"$FSSTAT" --pods | finds -E "^ +7.6 MiB .* ${holders[0]} +reader$" || fail "$("$FSSTAT" --pods)"
 release_holders
 one_user() {
 	[[ $(field .sharing.users) == 1 ]]
@@ -137,8 +137,8 @@ check_eq "counters of a daemon that is stuck" "$(totals)" "$before"
 	fail "not from the page: $("$FSSTAT" --json)"
 grep -q "does not answer" "$T/stderr" || fail "fsstat does not say that the daemon is stuck: $(cat "$T/stderr")"
 "$FSSTAT" --json 2>/dev/null | valid || fail "--json from the page is not as its schema says"
-"$FSSTAT" 2>/dev/null | grep -q "^opens " || fail "no table from the page"
-"$FSSTAT" --prometheus 2>/dev/null | grep -q "^assetfs_opens_total " || fail "no metrics from the page"
+"$FSSTAT" 2>/dev/null | finds "^opens " || fail "no table from the page"
+"$FSSTAT" --prometheus 2>/dev/null | finds "^assetfs_opens_total " || fail "no metrics from the page"
 "$FSSTAT" --check errors=0 2>/dev/null || fail "errors=0 does not hold"
 kill -CONT "$pid"
 export FSSTAT_TIMEOUT=$PATIENCE

@@ -46,7 +46,7 @@ for _ in {1..40}; do
 	cmp "$src/file" "$MNT/file"
 done
 get /metrics >"$T/answer"
-head -n 1 "$T/answer" | grep -q "^HTTP/1.1 200 " || fail "$(cat "$T/answer")"
+head -n 1 "$T/answer" | finds "^HTTP/1.1 200 " || fail "$(cat "$T/answer")"
 grep -q "^Content-Type: text/plain; version=0.0.4" "$T/answer" || fail "$(head "$T/answer")"
 body <"$T/answer" >"$T/metrics"
 grep -qx "assetfs_opens_total 40" "$T/metrics" || fail "$(cat "$T/metrics")"
@@ -69,11 +69,11 @@ check_eq "last line" "$(tail -n 1 "$T/answer")" "# EOF"
 
 note "probes, and requests that are none"
 healthy() {
-	get /healthz 2>/dev/null | grep -q "^HTTP/1.1 200 "
+	get /healthz 2>/dev/null | finds "^HTTP/1.1 200 "
 }
 wait_for healthy || fail "not healthy"
-get /readyz | grep -q "^HTTP/1.1 200 " || fail "not ready"
-get /nothing | grep -q "^HTTP/1.1 404 " || fail "no 404"
+get /readyz | finds "^HTTP/1.1 200 " || fail "not ready"
+get /nothing | finds "^HTTP/1.1 404 " || fail "no 404"
 exec {http}<>"/dev/tcp/127.0.0.1/$port"
 printf 'POST /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc' >&"$http"
 grep -q "^HTTP/1.1 405 " <&"$http" || fail "no 405"
@@ -98,7 +98,7 @@ note "a mount that hangs does not keep the metrics from answering"
 connection=$(own_connections)
 [[ -n $connection ]] || fail "no connection"
 echo 1 >"/sys/fs/fuse/connections/$connection/abort"
-get /metrics | grep -qx "assetfs_opens_total 40" || fail "no metrics without the mount"
+get /metrics | finds -x "assetfs_opens_total 40" || fail "no metrics without the mount"
 umount -l "$MNT"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
 

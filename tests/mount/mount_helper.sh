@@ -12,7 +12,7 @@ HELPER=$T/sbin/mount.assetfs
 ln -s "$ASSETFS" "$HELPER"
 
 mounted() {
-	own_mounts | grep -qxF "$1"
+	own_mounts | finds -xF "$1"
 }
 
 note "as from fstab"

@@ -47,7 +47,7 @@ read_all a
 check_eq "resident bytes of a" "$(resident a)" "$bytes"
 "$ASSETFS" pin "$T/layout:a"
 check_eq "pins" "$("$ASSETFS" status --json | jq -r '.pins[].image')" "$T/layout:a"
-"$ASSETFS" status | grep -q "^pinned .*:a$" || fail "status does not show the pin"
+"$ASSETFS" status | finds "^pinned .*:a$" || fail "status does not show the pin"
 for _ in 1 2; do
 	read_all b
 done

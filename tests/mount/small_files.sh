@@ -63,8 +63,8 @@ read_by_many
 check_decompressed "$T/layout:v1"
 check_eq "errors" "$(image errors_total)" 0
 check_eq "passthrough" "$("$FSSTAT" --json | jq .passthrough)" null
-"$FSSTAT" | grep -q 'not seen' || fail "fsstat does not say that opens are not seen"
-"$ASSETFS" status | grep -q 'not seen' || fail "status does not say that opens are not seen"
+"$FSSTAT" | finds 'not seen' || fail "fsstat does not say that opens are not seen"
+"$ASSETFS" status | finds 'not seen' || fail "status does not say that opens are not seen"
 
 note "warm: nothing is asked of the daemon"
 find "$MNT" -ls >"$T/listing"
@@ -77,7 +77,13 @@ find "$MNT" -ls >"$T/listing"
 (($(image requests_total) <= requests + 1)) || fail "requests of a warm find: $(($(image requests_total) - requests))"
 check_eq "KiB in the kernel's page cache" "$(cached_kib)" \
 	"$(find "$src" -type f -printf '%s\n' | awk '{ s += int(($1 + 4095) / 4096) * 4 } END { print s }')"
+# What the kernel has is no longer in the region.
+region_is_small() {
+	"$FSSTAT" --json | jq -e '.region.used_bytes * 10 < .images[0].bytes' >/dev/null
+}
+wait_for region_is_small || fail "the region keeps $("$FSSTAT" --json | jq .region.used_bytes) bytes that the kernel has"
 "$ASSETFS" umount "$MNT"
+end_of_daemon
 
 note "what a read brought along is given to the kernel, for files that it knows"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
@@ -117,6 +123,7 @@ done
 (($(counter chunks_decompressed_total) <= decompressed + 5)) ||
 	fail "$(counter chunks_decompressed_total) chunks decompressed, $decompressed before"
 "$ASSETFS" umount "$MNT"
+end_of_daemon
 
 note "looked up later: not asked for either"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
@@ -139,7 +146,7 @@ for i in {1..4}; do
 	wait "${pids[i - 1]}" || fail "reader of a detached mount"
 	[[ ! -s $T/detached.$i ]] || fail "reader of a detached mount: $(head -n 3 "$T/detached.$i")"
 done
-wait_for no_daemon || fail "the daemon does not end"
+end_of_daemon
 
 note "the choice"
 start_daemon --region-size 64M

@@ -32,13 +32,18 @@ head -c 50000 /dev/urandom >"$src/new"
 mv "$src/dir/large.3" "$src/moved"
 "$ASSETPACK" build "$src" "$T/layout:2" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 
+# The index that was not there before; it has its name once it is durable.
+new_index() {
+	find "$STORE/indexes" -name '*.sqlite' -printf '%f\n' | grep -vxFf "$T/before" >"$T/index"
+}
+
 mounts=()
 for tag in 1 2; do
 	mkdir "$T/$tag"
 	ls "$STORE/indexes" >"$T/before" 2>/dev/null || true
 	"$ASSETFS" mount "$T/layout:$tag" "$T/$tag"
-	index=$(find "$STORE/indexes" -name '*.sqlite' -printf '%f\n' | grep -vxFf "$T/before")
-	mounts+=("$T/$tag=$STORE/indexes/$index")
+	wait_for new_index || fail "no index in the store"
+	mounts+=("$T/$tag=$STORE/indexes/$(cat "$T/index")")
 done
 python3 "$SUPPORT/truth.py" "$seed" 200 "${mounts[@]}" || fail "SEED=$seed"
 for tag in 1 2; do

@@ -81,7 +81,7 @@ note "a small window, and a large one"
 terminal resize-window -t 0 -x 40 -y 6
 small() {
 	screen >"$T/screen"
-	[[ $(wc -l <"$T/screen") == 6 ]] && head -n 1 "$T/screen" | grep -q '^assetfs' && ! grep -q RESIDENT "$T/screen"
+	[[ $(wc -l <"$T/screen") == 6 ]] && head -n 1 "$T/screen" | finds '^assetfs' && ! grep -q RESIDENT "$T/screen"
 }
 wait_for small || fail "40 x 6: $(screen)"
 terminal resize-window -t 0 -x 200 -y 50

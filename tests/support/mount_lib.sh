@@ -75,6 +75,11 @@ check_eq() {
 	[[ $2 == "$3" ]] || fail "$1: got '$2', expected '$3'"
 }
 
+# As grep -q, but reads to the end: what is cut off by a pipe that closes has failed.
+finds() {
+	grep "$@" >/dev/null
+}
+
 # wait_for COMMAND...: until the command succeeds, for at most PATIENCE seconds
 wait_for() {
 	local end=$((SECONDS + PATIENCE))
@@ -130,6 +135,12 @@ daemon_pid() {
 
 no_daemon() {
 	[[ -z $(daemons) ]]
+}
+
+# Wait for the end of a daemon whose last mount is gone. The next one counts from zero.
+end_of_daemon() {
+	wait_for no_daemon || fail "the daemon does not end"
+	rm -f "$STORE/stats"
 }
 
 # start_daemon OPTION...: in the foreground of a job of this shell; pid in $daemon

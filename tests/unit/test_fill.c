@@ -70,6 +70,49 @@ Test(fill, range_costs_only_its_chunks)
 	cr_assert_eq(object_placed_bytes(obj), chunk * 2);
 }
 
+Test(fill, map_of_a_range_fills_no_more_than_the_range)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(extent_map_unref) struct extent_map *whole = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	const uint64_t chunk = FLAT_CHUNK;
+	struct err err = ERR_INIT;
+
+	set_up(&f, REGION_SIZE);
+	cr_assert_eq(fill_fixture_open(&f, 0, &whole, &obj, &err), 0);
+	for (uint64_t off = 0; off < FIXTURE_BIG; off += chunk / 2) {
+		CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+		const uint64_t end = off + chunk / 2 < FIXTURE_BIG ? off + chunk / 2 : FIXTURE_BIG;
+		const uint64_t filled = (end + chunk - 1) / chunk * chunk;
+
+		cr_assert_eq(extent_map_load_range(f.img, &whole->content, off, end - off, &map,
+		                                   &err),
+		             0, "%s", err.msg);
+		cr_assert_leq(map->n, 2);
+		cr_assert_eq(fill_range(f.fill, map, obj, off, end - off, &err), 0);
+		cr_assert_eq(object_placed_bytes(obj), filled < FIXTURE_BIG ? filled : FIXTURE_BIG);
+	}
+	expect_bytes(&f, 0, obj);
+	cr_assert_eq(count(&f, STAT_CHUNKS_DECOMPRESSED), whole->n);
+}
+
+Test(fill, map_that_is_loaded_later_fills_all)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(extent_map_unref) struct extent_map *whole = NULL;
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	struct err err = ERR_INIT;
+
+	set_up(&f, REGION_SIZE);
+	cr_assert_eq(fill_fixture_open(&f, 0, &whole, &obj, &err), 0);
+	cr_assert_eq(extent_map_later(f.img, &whole->content, &map), 0);
+	cr_assert_eq(fill_later(f.fill, map, obj, FILL_OPEN, fill_fixture_count_done, &f), 0);
+	while (__atomic_load_n(&f.n_done, __ATOMIC_ACQUIRE) == 0)
+		(void)sched_yield();
+	expect_bytes(&f, 0, obj);
+}
+
 Test(fill, small_files_of_one_chunk_are_placed_together)
 {
 	CLEANUP(fill_fixture_release) struct fill_fixture f;

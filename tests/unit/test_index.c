@@ -264,6 +264,37 @@ Test(index, gives_extents_around_holes)
 	cr_expect_eq(index_content(idx, 4, &c, NULL), -EBADMSG);
 }
 
+/* Ranges are looked up as they are found among all extents. */
+Test(index, gives_extents_of_a_range)
+{
+	CLEANUP(index_close) struct index *idx = open_index();
+	CLEANUP(free) struct extent *all = NULL;
+	struct content c;
+	uint32_t n_all;
+
+	cr_assert_eq(index_content(idx, 2, &c, NULL), 0);
+	cr_assert_eq(index_extents(idx, &c, &all, &n_all, NULL), 0);
+	for (uint64_t start = 0; start < c.size; start += 50) {
+		for (uint64_t end = start + 1; end <= c.size; end += 99) {
+			const struct index_range range = { .start = start, .end = end };
+			CLEANUP(free) struct extent *some = NULL;
+			uint32_t n, k = 0;
+
+			cr_assert_eq(index_extents_in(idx, &c, &range, &some, &n, NULL), 0);
+			for (uint32_t i = 0; i < n_all; i++) {
+				if (all[i].off >= end || all[i].off + all[i].len <= start)
+					continue;
+				/* One that ends before the range may come first. */
+				while (k < n && some[k].off + some[k].len <= start)
+					k++;
+				cr_assert_lt(k, n);
+				cr_assert_eq(some[k++].off, all[i].off);
+			}
+			cr_assert_eq(k < n ? some[k].off + some[k].len <= start : 1, 1);
+		}
+	}
+}
+
 struct extents {
 	struct extent extent[4];
 	size_t n, stop_after;

@@ -55,7 +55,8 @@ static void complete_object(void)
 	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 	struct err err = ERR_INIT;
 
-	cr_assert_eq(extent_map_load(fixture.img, inode_content(inode), &map, &err), 0, "%s", err.msg);
+	cr_assert_eq(extent_map_load(fixture.img, inode_content(inode), &map, &err), 0, "%s",
+	             err.msg);
 	cr_assert_eq(fill_object(fixture.fill, map, obj, &err), 0, "%s", err.msg);
 }
 

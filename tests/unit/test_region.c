@@ -288,6 +288,33 @@ Test(region, owner_is_told_of_what_went)
 	cr_assert_eq(n_evicted, 2 + ROOM);
 }
 
+/* As get(), for what is fetched ahead. */
+static int get_before(unsigned n, uint64_t since)
+{
+	const struct digest digest = digest_of(n);
+	struct object *obj;
+	int r = region_get_before(region, &digest, OBJECT, since, &obj);
+
+	if (r == 0)
+		object_unref(obj);
+	return r;
+}
+
+Test(region, fetching_ahead_takes_only_the_room_of_what_was_opened_before)
+{
+	uint64_t since;
+
+	fill_up();
+	since = region_time(region);
+	for (unsigned n = 1; n < ROOM; n++)
+		place(ROOM + n);
+	cr_assert_eq(get_before(2 * ROOM, since), 0, "one that is older is left");
+	cr_assert_eq(get_before(2 * ROOM + 1, since), -ENOSPC);
+	cr_assert_eq(stats_get(&stats, STAT_REGION_FULL), 0, "no alarm");
+	for (unsigned n = 1; n < ROOM; n++)
+		cr_assert(is_there(ROOM + n));
+}
+
 Test(region, spare_room_is_not_made)
 {
 	const struct digest digest = digest_of(ROOM + 1);
