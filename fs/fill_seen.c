@@ -85,7 +85,7 @@ static bool make_room(struct notes *notes)
 
 	if (notes->n < notes->cap)
 		return true;
-	more = reallocarray(notes->chunk, cap, sizeof(*more));
+	more = reallocarray(notes->chunk, cap, sizeof(struct seen *));
 	if (!more)
 		return false;
 	notes->chunk = more;

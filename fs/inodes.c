@@ -338,7 +338,7 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 
 bool inode_leave(struct inode *inode, enum open_mode mode)
 {
-	CLEANUP(object_unref) struct object *obj = NULL;
+	struct object *obj = NULL;
 	bool last_cached = false;
 
 	(void)pthread_mutex_lock(&inode->inodes->lock);
@@ -353,6 +353,7 @@ bool inode_leave(struct inode *inode, enum open_mode mode)
 		obj = TAKE_PTR(inode->open_obj);
 	inode->inodes->n_open--;
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
+	object_unref(obj);
 	return last_cached;
 }
 

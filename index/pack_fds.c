@@ -49,6 +49,13 @@ static int take_surplus(void)
 	return n_open > limit && oldest ? take_idle(oldest) : -1;
 }
 
+/* Without the lock. @fd may be -1. */
+static void close_surplus(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 void pack_fds_limit(size_t n)
 {
 	(void)pthread_mutex_lock(&lock);
@@ -82,7 +89,7 @@ static int join(struct pack_fd *file)
 /* Become a reader of @file, which @fd was opened for. Takes @fd; returns the file's descriptor. */
 static int enter(struct pack_fd *file, int fd)
 {
-	CLEANUP(close) int surplus = -1;
+	int surplus = -1;
 
 	(void)pthread_mutex_lock(&lock);
 	if (file->fd < 0) {
@@ -97,6 +104,7 @@ static int enter(struct pack_fd *file, int fd)
 	file->readers++;
 	fd = file->fd;
 	(void)pthread_mutex_unlock(&lock);
+	close_surplus(surplus);
 	return fd;
 }
 
@@ -116,7 +124,7 @@ int pack_fd_get(struct pack_fd *file, int dirfd, const char *name)
 
 void pack_fd_put(struct pack_fd *file)
 {
-	CLEANUP(close) int surplus = -1;
+	int surplus = -1;
 
 	(void)pthread_mutex_lock(&lock);
 	if (--file->readers == 0) {
@@ -124,14 +132,16 @@ void pack_fd_put(struct pack_fd *file)
 		surplus = take_surplus();
 	}
 	(void)pthread_mutex_unlock(&lock);
+	close_surplus(surplus);
 }
 
 void pack_fd_close(struct pack_fd *file)
 {
-	CLEANUP(close) int fd = -1;
+	int fd = -1;
 
 	(void)pthread_mutex_lock(&lock);
 	if (file->fd >= 0)
 		fd = take_idle(file);
 	(void)pthread_mutex_unlock(&lock);
+	close_surplus(fd);
 }

@@ -136,7 +136,7 @@ static int read_json(void *arg, const struct descriptor *d, char **ret, struct e
 		return err_set(err, -EBADMSG, "'%s': two sizes of one manifest",
 		               registry_name(from->reg));
 	*ret = malloc(d->size + 1);
-	if (!*ret)
+	if (!*ret || !known->bytes)
 		return err_set(err, -ENOMEM, "out of memory");
 	memcpy(*ret, known->bytes, d->size + 1);
 	return 0;

@@ -115,7 +115,7 @@ static int judge(const char *program, bool well, const char *buf, ssize_t n,
 		               strerrordesc_np((int)-n));
 	if (!well) {
 		/* The protocol has no other way to say so. */
-		if (memmem(buf, (size_t)n, "not found", strlen("not found")))
+		if (buf && memmem(buf, (size_t)n, "not found", strlen("not found")))
 			return 0;
 		return err_set(err, -EIO, "credential helper '%s' failed", program);
 	}

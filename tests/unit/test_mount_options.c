@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -12,7 +13,7 @@ static int parse(const char *text, bool sloppy, struct mount_options *ret, struc
 	static char copy[512];
 
 	cr_assert_lt(strlen(text), sizeof(copy));
-	(void)strcpy(copy, text);
+	(void)snprintf(copy, sizeof(copy), "%s", text);
 	*ret = MOUNT_OPTIONS_INIT;
 	return mount_options_parse(copy, sloppy, ret, err);
 }
