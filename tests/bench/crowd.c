@@ -2,15 +2,18 @@
 /*
  * Cold reads of a file.
  *
- * usage: crowd read N FILE
+ * usage: crowd read|touch N FILE
  *        crowd bytes FILE OFFSET...
  *
  * read: N processes, which are started before, open FILE at once and read it whole, in
  * pieces of 128 KiB; prints the seconds until the last one is done.
+ * touch: the same, but each reads a byte of each MiB: what they wait for is decompression, little is
+ * copied.
  * bytes: open FILE, then read one byte at each OFFSET; prints microseconds of each step.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +26,7 @@
 
 enum {
 	READ_SIZE = 128 << 10,
+	TOUCH_STEP = 1 << 20,
 	READERS_MAX = 1024,
 };
 
@@ -52,7 +56,25 @@ static int read_whole(const char *path, int start)
 	return n == 0 && bytes == st.st_size ? 0 : 1;
 }
 
-static int crowd_read(int n, const char *path)
+/* As read_whole(), a byte of each step. */
+static int touch(const char *path, int start)
+{
+	CLEANUP(close) int fd = -1;
+	struct stat st;
+	char byte;
+
+	(void)!read(start, &byte, 1);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 1;
+	for (off_t off = 0; off < st.st_size; off += TOUCH_STEP) {
+		if (pread(fd, &byte, 1, off) != 1)
+			return 1;
+	}
+	return 0;
+}
+
+static int crowd(int (*work)(const char *path, int start), int n, const char *path)
 {
 	int start[2], ready[2];
 	int status = 0;
@@ -69,7 +91,7 @@ static int crowd_read(int n, const char *path)
 		if (pid == 0) {
 			(void)close(start[1]);
 			(void)!write(ready[1], "r", 1);
-			_exit(read_whole(path, start[0]));
+			_exit(work(path, start[0]));
 		}
 	}
 	for (int i = 0; i < n; i++)
@@ -108,15 +130,17 @@ static int crowd_bytes(const char *path, char *const offsets[], int n)
 
 int main(int argc, char *argv[])
 {
-	int n = argc == 4 && strcmp(argv[1], "read") == 0 ? (int)strtol(argv[2], NULL, 10) : 0;
+	bool reads = argc == 4 && strcmp(argv[1], "read") == 0;
+	bool touches = argc == 4 && strcmp(argv[1], "touch") == 0;
+	int n = reads || touches ? (int)strtol(argv[2], NULL, 10) : 0;
 	int r;
 
 	if (n > 0 && n <= READERS_MAX) {
-		r = crowd_read(n, argv[3]);
+		r = crowd(reads ? read_whole : touch, n, argv[3]);
 	} else if (argc > 3 && strcmp(argv[1], "bytes") == 0) {
 		r = crowd_bytes(argv[2], argv + 3, argc - 3);
 	} else {
-		(void)fputs("usage: crowd read N FILE | crowd bytes FILE OFFSET...\n", stderr);
+		(void)fputs("usage: crowd read|touch N FILE | crowd bytes FILE OFFSET...\n", stderr);
 		return 2;
 	}
 	if (r < 0)

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Single flight: 64 processes open the same cold file of 256 MiB at once and read it whole; against
-# one process, in turns. What 64 need when all is filled, which is copying alone, is listed beside.
+# Single flight: 64 processes open the same cold file of 256 MiB at once and read a byte of each
+# MiB of it; against one process, in turns. And the same, reading it
+# whole: 64 copies of it, which take their time also when all is filled, as is listed beside.
 #
 # First byte: open(2) and one pread(2) of one byte at a random place of a cold file of 10 GiB, against
 # what one chunk takes: a second byte, far from the first, of the same file. Daemon and mount are
@@ -34,39 +35,49 @@ filled() {
 	(($("$FSSTAT" --json | jq '.images[0].resident_bytes') >= $1))
 }
 
-# cold_read N: seconds, and those of the same when the file is filled
+# cold_read read|touch N: seconds, and those of the same when the file is filled
 cold_read() {
 	local cold warm
 	start_cold flight
-	cold=$("$CROWD" read "$1" "$MNT/file")
+	cold=$("$CROWD" "$1" "$2" "$MNT/file")
 	wait_for filled $((256 * MIB)) || fail "the file does not become resident"
 	check_decompressed "$T/layout:flight"
-	warm=$("$CROWD" read "$1" "$MNT/file")
+	warm=$("$CROWD" "$1" "$2" "$MNT/file")
 	stop
 	echo "$cold $warm"
 }
 
-single_flight() {
-	local i one=() many=() one_cold one_warm many_cold many_warm all net
-	mkdir "$T/src"
-	"$MAKE_TREE" file "$T/src/file" $((256 * MIB))
-	"$ASSETPACK" build --progress none "$T/src" "$T/layout:flight" >"$T/build.log" 2>&1
+# flight_of read|touch WHAT
+flight_of() {
+	local i one=() many=() one_cold one_warm many_cold many_warm all
 	for ((i = 0; i < ROUNDS; i++)); do
-		one+=("$(cold_read 1)")
-		many+=("$(cold_read "$PROCESSES")")
+		one+=("$(cold_read "$1" 1)")
+		many+=("$(cold_read "$1" "$PROCESSES")")
 	done
 	one_cold=$(column_median 1 "${one[@]}")
 	one_warm=$(column_median 2 "${one[@]}")
 	many_cold=$(column_median 1 "${many[@]}")
 	many_warm=$(column_median 2 "${many[@]}")
 	all=$(ratio "$many_cold" "$one_cold")
-	net=$(awk -v a="$many_cold" -v b="$many_warm" -v c="$one_cold" -v d="$one_warm" 'BEGIN { printf "%.2f", (a - b) / (c - d) }')
-	echo "Single flight: a cold file of 256 MiB, read whole, seconds, medians of $ROUNDS in turns; each chunk was decompressed once"
+	echo "A cold file of 256 MiB, $2, seconds, medians of $ROUNDS in turns; each chunk was decompressed once"
 	printf '%-34s %12s %12s\n' "" "cold" "filled" "1 process" "$one_cold" "$one_warm" "$PROCESSES processes" "$many_cold" "$many_warm"
-	printf '%-34s %12s %12s\n' "ratio (goal $GOAL)" "$all" "$(within "$all" $GOAL)" "ratio without the time of filled" "$net" "$(within "$net" $GOAL)"
-	record single_flight --argjson n "$PROCESSES" --argjson oc "$one_cold" --argjson ow "$one_warm" --argjson mc "$many_cold" --argjson mw "$many_warm" \
-		'{processes: $n, one_cold_seconds: $oc, one_filled_seconds: $ow, cold_seconds: $mc, filled_seconds: $mw,
-			ratio: ($mc / $oc), ratio_without_copying: (($mc - $mw) / ($oc - $ow)), chunks_decompressed_again: 0}'
+	if [[ $1 == touch ]]; then
+		printf '%-34s %12s %12s\n' "ratio (goal $GOAL)" "$all" "$(within "$all" $GOAL)"
+	else
+		printf '%-34s %12s\n' "ratio" "$all"
+	fi
+	record single_flight --arg how "$1" --argjson n "$PROCESSES" --argjson oc "$one_cold" --argjson ow "$one_warm" --argjson mc "$many_cold" --argjson mw "$many_warm" \
+		'{how: $how, processes: $n, one_cold_seconds: $oc, one_filled_seconds: $ow, cold_seconds: $mc, filled_seconds: $mw,
+			ratio: ($mc / $oc), chunks_decompressed_again: 0}'
+}
+
+single_flight() {
+	mkdir "$T/src"
+	"$MAKE_TREE" file "$T/src/file" $((256 * MIB))
+	"$ASSETPACK" build --progress none "$T/src" "$T/layout:flight" >"$T/build.log" 2>&1
+	flight_of touch "a byte of each MiB"
+	echo
+	flight_of read "read whole"
 	rm -rf "$T/src"
 }
 
