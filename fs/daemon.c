@@ -32,12 +32,14 @@
 #include "metrics.h"
 #include "mountinfo.h"
 #include "notify.h"
+#include "pack_fds.h"
 #include "process_limits.h"
 
 enum {
 	REQUEST_MAX = 64 << 10, /* two paths */
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
+	TRIM_INTERVAL_MS = 5000,
 	HEALTH_TIMEOUT_SECONDS = 5,
 	PREFETCH_THREADS_MAX = 4, /* more would only wait for the disk */
 };
@@ -172,6 +174,19 @@ static bool is_idle(struct daemon *d)
 	return d->had_client && is_quiet(d);
 }
 
+/* Give back what fills have left, some time after one; @work is what had been done the last time. */
+static void trim(const struct daemon *d, uint64_t *work)
+{
+	uint64_t requests = stats_get(d->engine.stats, STAT_CHUNK_REQUESTS);
+
+	if (requests == *work)
+		return;
+	*work = requests;
+	fill_trim(d->engine.fill);
+	pack_fds_trim();
+	limits_trim();
+}
+
 /* Returns 0 after a signal that ends the daemon or when it is idle and should end. */
 static int event_loop(struct daemon *d, struct err *err)
 {
@@ -180,11 +195,16 @@ static int event_loop(struct daemon *d, struct err *err)
 		{ .fd = d->event_fd, .events = POLLIN },
 		{ .fd = d->listen_fd, .events = POLLIN },
 	};
+	uint64_t trimmed = 0; /* requests for chunks when memory was last given back */
 	eventfd_t events;
 
 	for (;;) {
-		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+		int n = poll(fds, 3, TRIM_INTERVAL_MS);
+
+		if (n < 0 && errno != EINTR)
 			return err_set_errno(err, "poll");
+		if (n == 0)
+			trim(d, &trimmed);
 		if (fds[0].revents)
 			return 0;
 		if (fds[1].revents) {

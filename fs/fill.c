@@ -507,6 +507,23 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, uns
 	return 0;
 }
 
+void fill_trim(struct fill *fill)
+{
+	struct pooled_reader *list;
+
+	(void)pthread_mutex_lock(&fill->lock);
+	list = fill->readers;
+	fill->readers = NULL;
+	fill->n_readers = 0;
+	(void)pthread_mutex_unlock(&fill->lock);
+	while (list) {
+		struct pooled_reader *pooled = list;
+
+		list = pooled->next;
+		free_reader(pooled);
+	}
+}
+
 void fill_free(struct fill *fill)
 {
 	if (!fill)
@@ -514,12 +531,7 @@ void fill_free(struct fill *fill)
 	background_free(fill->background);
 	seen_free(fill);
 	table_release(&fill->flights);
-	while (fill->readers) {
-		struct pooled_reader *pooled = fill->readers;
-
-		fill->readers = pooled->next;
-		free_reader(pooled);
-	}
+	fill_trim(fill);
 	(void)pthread_cond_destroy(&fill->landed);
 	(void)pthread_cond_destroy(&fill->unclaimed);
 	(void)pthread_mutex_destroy(&fill->lock);

@@ -83,6 +83,9 @@ MUST_CHECK int fill_object(struct fill *fill, struct extent_map *map, struct obj
 MUST_CHECK int fill_read(struct fill *fill, struct extent_map *map, uint64_t off, size_t len,
                          void *buf, struct err *err);
 
+/* Free what is kept for the next fill. When it is quiet; any thread. */
+void fill_trim(struct fill *fill);
+
 /* Called by a background thread when it is done with a fill_later(), whatever became of it. */
 typedef void (*fill_done_fn)(void *arg, struct object *obj);
 

@@ -37,6 +37,8 @@ static int unpack(int fd, const struct descriptor *expected, int out_fd, uint64_
 		return err_set(err, -EBADMSG, "damaged: it has %lld bytes instead of %llu",
 		               (long long)st.st_size, (unsigned long long)expected->size);
 	r = codec_decompress_file(fd, out_fd, max, hash_seen, hash, err);
+	/* It is not read again. */
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	if (r < 0)
 		return r;
 	sha256_final(hash, &digest);

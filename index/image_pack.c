@@ -90,15 +90,29 @@ int image_read_frame(int fd, const struct chunk_reader *reader, uint64_t off, ui
 	return 0;
 }
 
-/* Let the kernel begin to read what follows a frame, when the one before it has been read just now. */
+/* Whether all of block @i is used, but for the table at the pack's end. */
+static bool is_used_up(const struct pack_pages *pack, uint64_t i, uint32_t used)
+{
+	uint64_t left = pack->size - i * BLOCK;
+
+	return left < BLOCK ? used >= left / 8 * 7 : used >= BLOCK;
+}
+
+/*
+ * Let the kernel begin to read what follows a frame, when the one before it has been read just now;
+ * not what was used before. After a jump, what had been read ahead is not wanted.
+ */
 static void read_ahead(struct pack_pages *pack, int fd, uint64_t off, uint32_t size)
 {
 	uint64_t last = __atomic_exchange_n(&pack->last, off + size, __ATOMIC_RELAXED);
 	uint64_t pos = __atomic_load_n(&pack->ahead, __ATOMIC_RELAXED);
 	uint64_t end = off + size + AHEAD;
 
-	if (off + NEAR < last || off > last + NEAR)
+	if (off + NEAR < last || off > last + NEAR) {
+		if (pos > last && __atomic_exchange_n(&pack->ahead, 0, __ATOMIC_RELAXED) == pos)
+			drop_pages(fd, last, pos - last);
 		return;
+	}
 	if (pos < off + size || pos > end)
 		pos = off + size;
 	if (end > pack->size)
@@ -109,17 +123,11 @@ static void read_ahead(struct pack_pages *pack, int fd, uint64_t off, uint32_t s
 	__atomic_store_n(&pack->ahead, end, __ATOMIC_RELAXED);
 	for (; pos < end; pos += STEP) {
 		uint64_t n = end - pos < STEP ? end - pos : STEP;
+		uint64_t i = pos / BLOCK;
 
-		(void)posix_fadvise(fd, (off_t)pos, (off_t)n, POSIX_FADV_WILLNEED);
+		if (!is_used_up(pack, i, __atomic_load_n(&pack->used[i], __ATOMIC_RELAXED)))
+			(void)posix_fadvise(fd, (off_t)pos, (off_t)n, POSIX_FADV_WILLNEED);
 	}
-}
-
-/* Whether all of block @i is used, but for the table at the pack's end. */
-static bool is_used_up(const struct pack_pages *pack, uint64_t i, uint32_t used)
-{
-	uint64_t left = pack->size - i * BLOCK;
-
-	return left < BLOCK ? used >= left / 8 * 7 : used >= BLOCK;
 }
 
 /* Drop the blocks of a frame that are used up: their folios may reach beyond it. */

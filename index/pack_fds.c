@@ -127,12 +127,24 @@ void pack_fd_put(struct pack_fd *file)
 	int surplus = -1;
 
 	(void)pthread_mutex_lock(&lock);
+	file->was_read = true;
 	if (--file->readers == 0) {
 		link_newest(file);
 		surplus = take_surplus();
 	}
 	(void)pthread_mutex_unlock(&lock);
 	close_surplus(surplus);
+}
+
+void pack_fds_trim(void)
+{
+	(void)pthread_mutex_lock(&lock);
+	for (struct pack_fd *file = oldest; file; file = file->newer) {
+		if (file->was_read)
+			(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+		file->was_read = false;
+	}
+	(void)pthread_mutex_unlock(&lock);
 }
 
 void pack_fd_close(struct pack_fd *file)

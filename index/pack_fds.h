@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ struct pack_fd {
 	/* under the lock of the module */
 	int fd; /* owned; -1 while closed */
 	uint32_t readers;
+	bool was_read; /* since the last pack_fds_trim() */
 	struct pack_fd *older, *newer; /* in the list of open ones without readers */
 };
 
@@ -37,6 +39,9 @@ MUST_CHECK int pack_fd_get(struct pack_fd *file, int dirfd, const char *name);
 
 /* Give back what pack_fd_get() has returned for @file. */
 void pack_fd_put(struct pack_fd *file);
+
+/* Drop pages of packs that were read ahead and that nobody has come for. When it is quiet. */
+void pack_fds_trim(void);
 
 /* Close @file, which has no readers and gets none meanwhile. */
 void pack_fd_close(struct pack_fd *file);
