@@ -175,13 +175,17 @@ static bool is_idle(struct daemon *d)
 }
 
 /* Give back what fills have left, some time after one; @work is what had been done the last time. */
-static void trim(const struct daemon *d, uint64_t *work)
+static void trim(struct daemon *d, uint64_t *work)
 {
 	uint64_t requests = stats_get(d->engine.stats, STAT_CHUNK_REQUESTS);
 
 	if (requests == *work)
 		return;
 	*work = requests;
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	for (size_t i = 0; i < d->n_sessions; i++)
+		index_trim(image_index(session_image(d->sessions[i])));
+	(void)pthread_mutex_unlock(&d->sessions_lock);
 	fill_trim(d->engine.fill);
 	pack_fds_trim();
 	limits_trim();

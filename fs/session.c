@@ -88,7 +88,7 @@ static void *serve(void *arg)
 		/* Requests of a cloned descriptor are lost when it is closed. */
 		fuse_loop_cfg_set_clone_fd(loop, 0);
 		fuse_loop_cfg_set_max_threads(loop, SESSION_THREADS);
-		fuse_loop_cfg_set_idle_threads(loop, SESSION_THREADS);
+		fuse_loop_cfg_set_idle_threads(loop, SESSION_THREADS_IDLE);
 		(void)fuse_session_loop_mt(s->se, loop);
 		fuse_loop_cfg_destroy(loop);
 	} else {

@@ -29,7 +29,7 @@ struct engine {
 struct inodes;
 
 /* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
-enum { SESSION_THREADS = 16 };
+enum { SESSION_THREADS = 16, SESSION_THREADS_IDLE = 4 };
 
 struct session;
 

@@ -92,6 +92,9 @@ MUST_CHECK int index_open_fd(int fd, struct index **ret, struct err *err);
 void index_close(struct index *idx);
 DEFINE_CLEANUP(struct index *, index_close)
 
+/* Free what many threads at once have needed, and one does not. Any thread. */
+void index_trim(struct index *idx);
+
 /* Borrowed until index_close(). */
 const struct index_info *index_info(const struct index *idx);
 

@@ -210,12 +210,31 @@ void query_bind_bytes(struct query *q, int i, const void *data, size_t len)
 	(void)sqlite3_bind_blob64(q->stmt, i, data, len, SQLITE_STATIC);
 }
 
+static void free_all(struct index_conn *conn)
+{
+	while (conn) {
+		struct index_conn *next = conn->next;
+
+		conn_free(conn);
+		conn = next;
+	}
+}
+
 void index_close_connections(struct index *idx)
 {
-	while (idx->idle) {
-		struct index_conn *conn = idx->idle;
+	free_all(idx->idle);
+	idx->idle = NULL;
+}
 
-		idx->idle = conn->next;
-		conn_free(conn);
+void index_trim(struct index *idx)
+{
+	struct index_conn *surplus = NULL;
+
+	(void)pthread_mutex_lock(&idx->lock);
+	if (idx->idle) {
+		surplus = idx->idle->next;
+		idx->idle->next = NULL;
 	}
+	(void)pthread_mutex_unlock(&idx->lock);
+	free_all(surplus);
 }
