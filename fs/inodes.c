@@ -102,6 +102,8 @@ void inodes_free(struct inodes *inodes)
 		free_inode(inode);
 		(void)pthread_mutex_unlock(&inodes->lock);
 	}
+	/* The last one may have been freed by a let_go() that is not at its end. */
+	region_settle(inodes->region);
 	table_release(&inodes->table);
 	(void)pthread_mutex_destroy(&inodes->lock);
 	free(inodes);

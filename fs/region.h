@@ -155,6 +155,9 @@ void object_let_go(struct object_holder *holder);
 /* Make @holder one of none, waiting for an object that is going. Not with a lock that let_go takes. */
 void object_unhold(struct region *region, struct object_holder *holder);
 
+/* Wait until no let_go function is running that was called before. As object_unhold(). */
+void region_settle(struct region *region);
+
 const struct digest *object_digest(const struct object *obj);
 uint64_t object_size(const struct object *obj);
 

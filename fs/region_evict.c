@@ -109,6 +109,12 @@ void object_unhold(struct region *region, struct object_holder *holder)
 	(void)pthread_mutex_unlock(&region->evict_lock);
 }
 
+void region_settle(struct region *region)
+{
+	(void)pthread_mutex_lock(&region->evict_lock);
+	(void)pthread_mutex_unlock(&region->evict_lock);
+}
+
 /* With region->evict_lock held. */
 static void let_all_go(struct object *obj)
 {
