@@ -38,8 +38,7 @@ measure() {
 		warm_mount+=("$(seconds read_all "$MNT" "$n")")
 		check_decompressed "$T/layout:v1"
 		"$ASSETFS" umount "$MNT"
-		wait_for no_daemon || fail "the daemon stays"
-		rm "$STORE/stats" # the next daemon would go on from it
+		end_of_daemon
 		drop_caches
 		cold_local+=("$(seconds read_all "$T/src" "$n")")
 		warm_local+=("$(seconds read_all "$T/src" "$n")")
@@ -135,7 +134,7 @@ for ((i = 0; i < ROUNDS; i++)); do
 	cold assetfs "$MNT"
 	check_decompressed "$T/layout:v1"
 	"$ASSETFS" umount "$MNT"
-	wait_for no_daemon || fail "the daemon stays"
+	end_of_daemon
 	for peer in "${peers[@]}"; do
 		cold "$peer" "$T/$peer"
 	done
