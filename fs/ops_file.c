@@ -147,8 +147,11 @@ static void open_inode(const struct opening *open)
 	struct session *s = session_of(open->req);
 	const struct content *content = inode_content(open->inode);
 	CLEANUP(object_unref) struct object *obj = inode_object(open->inode);
+	const struct opened_file file = { .ino = open->ino,
+		                          .content = content->id,
+		                          .size = content->size };
 
-	users_note(s->users, pid_of(open), content->id, content->size);
+	users_note(s->users, pid_of(open), &file);
 	if (obj) {
 		object_touch(obj);
 		if (object_complete(obj))

@@ -118,7 +118,7 @@ static struct session *session_new(const struct session_config *config, struct i
 	s->ended_fn = config->ended;
 	s->ended_arg = config->arg;
 	s->name = strdup(config->name);
-	s->users = users_new(index_info(s->idx)->n_contents);
+	s->users = users_new(index_info(s->idx)->n_contents, index_info(s->idx)->n_nodes);
 	s->inodes = inodes_new(img, config->engine->region, close_backing, s);
 	if (config->small_files)
 		s->pusher = pusher_new(s->idx, config->engine->region);

@@ -38,11 +38,14 @@ struct recent {
 struct user {
 	struct table_node node; /* under its namespace's id */
 	uint64_t *opened;       /* owned; a bit per content id */
-	uint64_t bytes;         /* sum of their sizes */
+	uint64_t *files;        /* owned; a bit per inode number */
+	uint64_t bytes;         /* sum of the files' sizes */
 };
 
 struct users {
-	uint64_t n_words; /* of a set of content ids; constant */
+	/* constant */
+	uint64_t n_words;      /* of a set of content ids */
+	uint64_t n_file_words; /* of a set of inode numbers */
 
 	pthread_mutex_t lock;
 	/* under lock */
@@ -59,16 +62,18 @@ static struct user *user_of(struct table_node *node)
 static void user_free(struct user *user)
 {
 	free(user->opened);
+	free(user->files);
 	free(user);
 }
 
-struct users *users_new(uint64_t n_contents)
+struct users *users_new(uint64_t n_contents, uint64_t n_nodes)
 {
 	struct users *users = calloc(1, sizeof(*users));
 
 	if (!users)
 		return NULL;
 	users->n_words = n_contents / 64 + 1;
+	users->n_file_words = n_nodes / 64 + 1;
 	users->size = calloc(users->n_words * 64, sizeof(*users->size));
 	if (!users->size) {
 		free(users);
@@ -144,7 +149,8 @@ static struct user *find_or_add(struct users *users, uint64_t ns)
 	if (!user)
 		return NULL;
 	user->opened = calloc(users->n_words, sizeof(*user->opened));
-	if (!user->opened || table_insert(&users->table, &user->node, ns) < 0) {
+	user->files = calloc(users->n_file_words, sizeof(*user->files));
+	if (!user->opened || !user->files || table_insert(&users->table, &user->node, ns) < 0) {
 		user_free(user);
 		return NULL;
 	}
@@ -182,19 +188,27 @@ static uint64_t lock_with_namespace(struct users *users, int pid)
 	return ns;
 }
 
-void users_note(struct users *users, int pid, uint64_t id, uint64_t size)
+/* Add @i to the set of bits @set. Returns whether it was new. */
+static bool add_bit(uint64_t *set, uint64_t i)
 {
-	uint64_t bit = (uint64_t)1 << (id % 64);
+	uint64_t bit = (uint64_t)1 << (i % 64);
+	bool is_new = !(set[i / 64] & bit);
+
+	set[i / 64] |= bit;
+	return is_new;
+}
+
+void users_note(struct users *users, int pid, const struct opened_file *file)
+{
 	uint64_t ns = lock_with_namespace(users, pid);
 	struct user *user = NULL;
 
-	if (ns != 0 && id / 64 < users->n_words)
+	if (ns != 0 && file->content / 64 < users->n_words && file->ino / 64 < users->n_file_words)
 		user = find_or_add(users, ns);
-	if (user && !(user->opened[id / 64] & bit)) {
-		user->opened[id / 64] |= bit;
-		user->bytes += size;
-		users->size[id] = size;
-	}
+	if (user && add_bit(user->opened, file->content))
+		users->size[file->content] = file->size;
+	if (user && add_bit(user->files, file->ino))
+		user->bytes += file->size;
 	(void)pthread_mutex_unlock(&users->lock);
 }
 

@@ -3,9 +3,9 @@
  * Who uses a session's files: what sharing saves.
  *
  * A user is a mount namespace, which is what makes a container's files its
- * own. A user counts while a process of it lives, with the contents that it has
+ * own. A user counts while a process of it lives, with the files that it has
  * opened since the session began: what a private copy would have brought into
- * its memory. Functions may be called from any thread.
+ * its memory. Shared, equal files are one content. Functions may be called from any thread.
  */
 #pragma once
 
@@ -25,18 +25,24 @@ uint64_t mount_namespace_id(int fd);
 
 struct users;
 
-/* For an image of @n_contents contents. Returns NULL when memory runs out. */
-struct users *users_new(uint64_t n_contents);
+/* For an image of @n_contents contents and @n_nodes inodes. Returns NULL when memory runs out. */
+struct users *users_new(uint64_t n_contents, uint64_t n_nodes);
 
 /* Accepts NULL. */
 void users_free(struct users *users);
 DEFINE_CLEANUP(struct users *, users_free)
 
+struct opened_file {
+	uint64_t ino;
+	uint64_t content; /* its id */
+	uint64_t size;    /* bytes */
+};
+
 /*
- * Process @pid opens content @id of @size bytes. A process that cannot be seen
- * (it has ended, or belongs to a pid namespace that is not ours) is no user.
+ * Process @pid opens @file. A process that cannot be seen (it has ended, or
+ * belongs to a pid namespace that is not ours) is no user.
  */
-void users_note(struct users *users, int pid, uint64_t id, uint64_t size);
+void users_note(struct users *users, int pid, const struct opened_file *file);
 
 /* A mount namespace in which a process lives. */
 struct live_user {

@@ -43,7 +43,7 @@ class Image:
         db = sqlite3.connect(f"file:{index}?immutable=1", uri=True)
         self.mount = mount
         self.opens = 0
-        self.opened = set()  # contents
+        self.opened = set()  # paths
         self.size = dict(db.execute("SELECT hex(digest), size FROM content"))
         self.chunk = {}  # (digest, size) by id
         for chunk, digest, size in db.execute("SELECT chunk, hex(digest), size FROM chunk"):
@@ -112,11 +112,12 @@ class Model:
             else:
                 self.decompress(image, content, x)
 
-    def open(self, image, content):
+    def open(self, image, path):
+        content = image.files[path]
         if content is None:
             return
         image.opens += 1
-        image.opened.add(content)
+        image.opened.add(path)
         self.n["opens"] += 1
         if self.covered(content, 0, image.size[content]):
             self.n["open_hits"] += 1
@@ -128,7 +129,7 @@ class Model:
         want[("latency", "open", "count")] = self.n["opens"]
         want[("latency", "chunk_fill", "count")] = self.n["chunks_decompressed"]
         want[("region", "objects")] = len(self.placed)
-        private = sum(i.size[c] for i in images for c in i.opened)
+        private = sum(i.size[i.files[path]] for i in images for path in i.opened)
         want[("sharing", "bytes_if_private")] = private
         for i, image in enumerate(images):
             want[("images", i, "opens_total")] = image.opens
@@ -178,7 +179,7 @@ def check_resident(model, images):
     for image in images:
         for path, content in sorted(image.files.items()):
             fd = os.open(path, os.O_RDONLY)
-            model.open(image, content)
+            model.open(image, path)
             if content:
                 pages[content] = resident_pages(fd, image.size[content])
             os.close(fd)
@@ -204,7 +205,7 @@ def main():
         image = random.choice(images)
         image, path = order.pop(0) if order else (image, random.choice(sorted(image.files)))
         with open(path, "rb") as f:
-            model.open(image, image.files[path])
+            model.open(image, path)
             f.seek(random.randrange(1 << 20))
             f.read(random.randrange(1 << 18))  # reads count nothing
         if i % 20 == 0:

@@ -48,17 +48,38 @@ static struct sharing sum_of(struct users *users)
 	return sum;
 }
 
-Test(users, count_each_content_once_per_namespace)
+/* File @id has content @id; see also the test of equal files. */
+static void note(struct users *users, int pid, uint64_t id, uint64_t size)
 {
-	CLEANUP(users_free) struct users *users = users_new(100);
+	const struct opened_file file = { .ino = id, .content = id, .size = size };
+
+	users_note(users, pid, &file);
+}
+
+Test(users, equal_files_are_one_content_that_a_private_copy_has_twice)
+{
+	CLEANUP(users_free) struct users *users = users_new(10, 20);
+	const struct opened_file one = { .ino = 15, .content = 3, .size = 1000 };
+	const struct opened_file two = { .ino = 16, .content = 3, .size = 1000 };
+
+	users_note(users, getpid(), &one);
+	users_note(users, getpid(), &two);
+	users_note(users, getpid(), &one);
+	cr_assert_eq(sum_of(users).bytes_if_private, 2000);
+	cr_assert_eq(sum_of(users).bytes_shared, 1000);
+}
+
+Test(users, count_each_file_once_per_namespace)
+{
+	CLEANUP(users_free) struct users *users = users_new(100, 200);
 	pid_t a = start_process(/* apart= */ true);
 	pid_t b = start_process(/* apart= */ true);
 	struct sharing sum;
 
-	users_note(users, a, 1, 1000);
-	users_note(users, a, 1, 1000);
-	users_note(users, b, 1, 1000);
-	users_note(users, b, 100, 500);
+	note(users, a, 1, 1000);
+	note(users, a, 1, 1000);
+	note(users, b, 1, 1000);
+	note(users, b, 100, 500);
 	sum = sum_of(users);
 	cr_assert_eq(sum.users, 2);
 	cr_assert_eq(sum.bytes_if_private, 2500);
@@ -69,11 +90,11 @@ Test(users, count_each_content_once_per_namespace)
 
 Test(users, processes_of_one_namespace_are_one_user)
 {
-	CLEANUP(users_free) struct users *users = users_new(10);
+	CLEANUP(users_free) struct users *users = users_new(10, 20);
 	pid_t a = start_process(/* apart= */ false);
 
-	users_note(users, a, 3, 7);
-	users_note(users, getpid(), 4, 5);
+	note(users, a, 3, 7);
+	note(users, getpid(), 4, 5);
 	cr_assert_eq(sum_of(users).users, 1);
 	cr_assert_eq(sum_of(users).bytes_if_private, 12);
 	end_process(a);
@@ -81,7 +102,7 @@ Test(users, processes_of_one_namespace_are_one_user)
 
 Test(users, are_forgotten_when_their_last_process_ends)
 {
-	CLEANUP(users_free) struct users *users = users_new(10);
+	CLEANUP(users_free) struct users *users = users_new(10, 20);
 	pid_t a = start_process(/* apart= */ true);
 	CLEANUP(close) int held = -1;
 	char path[64];
@@ -90,7 +111,7 @@ Test(users, are_forgotten_when_their_last_process_ends)
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)a);
 	held = open(path, O_RDONLY | O_CLOEXEC);
 	cr_assert_geq(held, 0);
-	users_note(users, a, 1, 1000);
+	note(users, a, 1, 1000);
 	cr_assert_eq(sum_of(users).users, 1);
 	end_process(a);
 	cr_assert_eq(sum_of(users).users, 0);
@@ -99,13 +120,13 @@ Test(users, are_forgotten_when_their_last_process_ends)
 
 Test(users, one_user_of_two_images_counts_once)
 {
-	CLEANUP(users_free) struct users *first = users_new(10);
-	CLEANUP(users_free) struct users *second = users_new(10);
+	CLEANUP(users_free) struct users *first = users_new(10, 20);
+	CLEANUP(users_free) struct users *second = users_new(10, 20);
 	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
 	struct sharing sum = { 0 };
 
-	users_note(first, getpid(), 1, 10);
-	users_note(second, getpid(), 1, 20);
+	note(first, getpid(), 1, 10);
+	note(second, getpid(), 1, 20);
 	cr_assert_eq(live_users_load(&live), 0);
 	users_sum(first, &live, &sum);
 	users_sum(second, &live, &sum);
@@ -115,10 +136,10 @@ Test(users, one_user_of_two_images_counts_once)
 
 Test(users, a_process_that_is_gone_is_no_user)
 {
-	CLEANUP(users_free) struct users *users = users_new(10);
+	CLEANUP(users_free) struct users *users = users_new(10, 20);
 	pid_t a = start_process(/* apart= */ false);
 
 	end_process(a);
-	users_note(users, a, 1, 1000);
+	note(users, a, 1, 1000);
 	cr_assert_eq(sum_of(users).users, 0);
 }
