@@ -19,7 +19,7 @@ struct pack_fd {
 	/* under the lock of the module */
 	int fd; /* owned; -1 while closed */
 	uint32_t readers;
-	bool was_read; /* since the last pack_fds_trim() */
+	bool was_read;                 /* since the last pack_fds_trim() */
 	struct pack_fd *older, *newer; /* in the list of open ones without readers */
 };
 

@@ -140,7 +140,8 @@ int main(int argc, char *argv[])
 	} else if (argc > 3 && strcmp(argv[1], "bytes") == 0) {
 		r = crowd_bytes(argv[2], argv + 3, argc - 3);
 	} else {
-		(void)fputs("usage: crowd read|touch N FILE | crowd bytes FILE OFFSET...\n", stderr);
+		(void)fputs("usage: crowd read|touch N FILE | crowd bytes FILE OFFSET...\n",
+		            stderr);
 		return 2;
 	}
 	if (r < 0)

@@ -20,13 +20,13 @@ machine_bytes() {
 	awk '$1 == "Cached:" { printf "%.0f\n", $2 * 1024 }' /proc/meminfo
 }
 
-# start_users COMMAND...: in its own group and namespace each, with $i in the environment
+# start_users COMMAND...: in its own group and namespace each
 start_users() {
 	local i
 	for ((i = 0; i < USERS; i++)); do
 		group_new "user.$i"
 		mkfifo "$T/in.$i"
-		(i=$i group_run "user.$i" unshare --mount --propagation private "$@") <"$T/in.$i" >"$T/out.$i" 2>&1 &
+		(group_run "user.$i" unshare --mount --propagation private "$@") <"$T/in.$i" >"$T/out.$i" 2>&1 &
 		pids+=($!)
 		exec {fd}>"$T/in.$i"
 		fds+=("$fd")

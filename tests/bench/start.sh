@@ -78,6 +78,7 @@ cold() {
 	local begin
 	rm -rf "$STORE"
 	mkdir "$STORE"
+	# shellcheck disable=SC2119 # without options
 	[[ $1 == local ]] || start_daemon
 	sync -f "$T"
 	echo 3 >/proc/sys/vm/drop_caches
