@@ -13,7 +13,7 @@
 
 enum {
 	QUEUE = 4096,       /* jobs that wait */
-	TRIES = 12,         /* of a file that was just looked up: 2 s in all */
+	TRIES = 40,         /* of a file that was just looked up: a quarter of a minute in all */
 	PIECE_MAX = 1 << 20 /* bytes of one message to the kernel */
 };
 
