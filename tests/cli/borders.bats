@@ -11,10 +11,10 @@ stored_bytes() {
 @test "a loose file and the same one in archives are stored once" {
 	mkdir -p src/loose
 	for i in 1 2 3; do
-		head -c $((i * 700001)) /dev/urandom >"src/loose/$i.bin"
+		noise $((i * 700001)) >"src/loose/$i.bin"
 	done
 	build src ./layout:loose
-	head -c 5000 /dev/urandom >src/readme
+	noise 5000 >src/readme
 	python3 - <<-'PYTHON'
 		import tarfile, zipfile
 		with zipfile.ZipFile("src/pak.zip", "w", zipfile.ZIP_STORED) as pak:
@@ -34,10 +34,10 @@ stored_bytes() {
 @test "a picture of which only the notes have changed is stored once" {
 	mkdir src
 	python3 - <<-'PYTHON'
-		import os, struct, zlib
+		import random, struct, zlib
 		def chunk(kind, data):
 		    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-		pixels = os.urandom(1500000)
+		pixels = random.Random(1).randbytes(1500000)
 		def picture(name, note, end):
 		    with open(name, "wb") as f:
 		        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 700, 700, 8, 2, 0, 0, 0)))
@@ -56,11 +56,11 @@ stored_bytes() {
 
 @test "bytes of an archive that are not its members' stay as they are" {
 	mkdir src
-	head -c 900000 /dev/urandom >member
+	noise 900000 >member
 	python3 -c 'import zipfile
 with zipfile.ZipFile("src/pak.zip", "w", zipfile.ZIP_DEFLATED) as pak:
     pak.write("member"); pak.comment = b"comment"'
-	{ head -c 400000 /dev/urandom; cat src/pak.zip; } >src/with-prefix
+	{ noise 400000; cat src/pak.zip; } >src/with-prefix
 	head -c 600000 src/pak.zip >src/cut-short
 	build src ./layout
 	"$ASSETPACK" extract ./layout out

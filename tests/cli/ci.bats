@@ -34,7 +34,7 @@ run_step() {
 # A game's repository; the variables that a project sets, and those that CI sets.
 make_repository() {
 	mkdir -p repository/{assets,overlays/amd64,overlays/arm64,server,deploy} registry
-	head -c 300000 /dev/urandom >repository/assets/common
+	noise 300000 >repository/assets/common
 	echo amd64 >repository/overlays/amd64/plugin
 	echo arm64 >repository/overlays/arm64/plugin
 	printf '#!/bin/sh\n[ -e "$1/common" ] && [ -e "$1/plugin" ]\n' >repository/server/test.sh
@@ -66,7 +66,7 @@ artists() {
 		run_step "$file" "$name"
 	done
 	check_assets
-	head -c 100000 /dev/urandom >repository/assets/new
+	noise 100000 >repository/assets/new
 	for name in "$@"; do
 		run_step "$file" "$name"
 	done
@@ -75,7 +75,7 @@ artists() {
 	(($(find repository/layout/blobs/sha256 -type f | wc -l) < 20))
 	# A cache that is lost is made up for by the registry.
 	rm -r repository/layout
-	head -c 900000 /dev/urandom >repository/assets/huge
+	noise 900000 >repository/assets/huge
 	run -4 run_step "$file" pack
 	[[ $output == *" huge"*"above the limit of 700.0 KiB"* ]]
 	rm repository/assets/huge

@@ -9,7 +9,7 @@ load lib
 # ./images with v1 and v2 of a tree, v2 with a delta from v1. Sets delta, base and packs of both.
 with_delta() {
 	mkdir -p t1/dir
-	head -c 1500000 /dev/urandom >t1/dir/large.bin
+	noise 1500000 >t1/dir/large.bin
 	seq 1 2000 >t1/dir/text.txt
 	cp -r t1 t2
 	printf 'other bytes' | dd of=t2/dir/large.bin bs=1 seek=700000 conv=notrunc status=none

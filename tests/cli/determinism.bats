@@ -6,7 +6,7 @@ load lib
 
 @test "jobs, umask, locale, time zone, directory and layout do not show in the image" {
 	make_tree src
-	head -c 5000000 /dev/urandom >src/large.bin
+	noise 5000000 >src/large.bin
 	cp src/large.bin src/large-again.bin
 	want=$(build -j 1 src ./one:v1)
 	[[ $want =~ ^sha256:[0-9a-f]{64}$ ]]
@@ -28,8 +28,8 @@ load lib
 
 @test "two builds one after the other give the same layout, whatever their jobs" {
 	make_tree src
-	head -c 5000000 /dev/urandom >src/large.bin
-	head -c 900000 /dev/urandom >src/middle.bin
+	noise 5000000 >src/large.bin
+	noise 900000 >src/middle.bin
 	mkdir -p over/sizes
 	echo own >over/sizes/text
 	cp -a src edited
@@ -91,7 +91,7 @@ load lib
 
 @test "an image is only made of what changed" {
 	make_tree src
-	head -c 8000000 /dev/urandom >src/large.bin
+	noise 8000000 >src/large.bin
 	build src ./layout:a
 	before=$(du -sb layout | cut -f 1)
 	cat <(head -c 4000000 src/large.bin) <(echo inserted) <(tail -c 4000000 src/large.bin) >large

@@ -8,16 +8,16 @@ load lib
 make_releases() {
 	mkdir -p src/sub src/gone
 	for name in same changed moved twin hard gone/1 gone/2; do
-		head -c 200000 /dev/urandom >"src/$name"
+		noise 200000 >"src/$name"
 	done
 	echo small >src/mode
 	ln -s here src/link
 	build src ./layout:1
-	head -c 300000 /dev/urandom >src/changed
+	noise 300000 >src/changed
 	mv src/moved src/sub/renamed
 	cp src/twin src/sub/twin
 	rm -r src/gone
-	head -c 400000 /dev/urandom >src/new
+	noise 400000 >src/new
 	cp src/new src/sub/new-too
 	ln src/new src/sub/new-linked
 	chmod 755 src/mode
@@ -74,7 +74,7 @@ field() {
 
 @test "the same bytes in other chunks are re-cut" {
 	mkdir src
-	head -c 3000000 /dev/urandom >src/large
+	noise 3000000 >src/large
 	build src ./layout:1
 	build --chunk-size 16K src ./layout:2
 	"$ASSETPACK" diff --json ./layout:1 ./layout:2 >diff.json
@@ -89,9 +89,9 @@ field() {
 
 @test "mode and time alone are metadata" {
 	mkdir src
-	head -c 100000 /dev/urandom >src/mode
-	head -c 100000 /dev/urandom >src/time
-	head -c 100000 /dev/urandom >src/neither
+	noise 100000 >src/mode
+	noise 100000 >src/time
+	noise 100000 >src/neither
 	touch -d @1000 src/*
 	build --keep-mtime src ./layout:1
 	chmod 600 src/mode

@@ -87,7 +87,7 @@ load lib
 	echo x >src/file
 	build src ./layout:v1
 	cp layout/index.json before
-	head -c 4000000 /dev/urandom >src/random
+	noise 4000000 >src/random
 	# shellcheck disable=SC2016
 	expect_error 1 "'./layout': pack could not be written: File too large" \
 		bash -c 'trap "" XFSZ; ulimit -f 1000; exec "$0" "$@"' "$ASSETPACK" build --progress none src ./layout:v1

@@ -25,10 +25,10 @@ tag() {
 
 @test "blobs of former images go, what tags share stays" {
 	mkdir src
-	head -c 300000 /dev/urandom >src/kept
+	noise 300000 >src/kept
 	build src ./layout:a
 	cp -r layout before
-	head -c 300000 /dev/urandom >src/other
+	noise 300000 >src/other
 	build --chunk-size 16K src ./layout:b
 	rm src/other
 	build --chunk-size 32K src ./layout:b
@@ -49,7 +49,7 @@ tag() {
 
 @test "packs that an older tag shares with a former image stay" {
 	mkdir src
-	head -c 3000000 /dev/urandom >src/large
+	noise 3000000 >src/large
 	build src ./layout:old
 	echo more >src/more
 	build src ./layout:new
@@ -102,7 +102,7 @@ tag() {
 	echo old >src/file
 	build src ./layout
 	for i in {1..8}; do
-		head -c 8000000 /dev/urandom >"new/$i"
+		noise 8000000 >"new/$i"
 	done
 	build -j 1 new ./layout &
 	until [[ -n $(find layout/blobs/sha256 -name '.tmp-*' -size +100k) ]]; do :; done
@@ -205,7 +205,7 @@ tag() {
 @test "it waits for a build, and never removes what that is about to name" {
 	mkdir src
 	for i in {1..8}; do
-		head -c 8000000 /dev/urandom >"src/$i"
+		noise 8000000 >"src/$i"
 	done
 	mkdir first
 	echo x >first/file

@@ -38,7 +38,7 @@ load lib
 
 @test "the bar is for terminals only" {
 	mkdir src
-	head -c 60000000 /dev/urandom >src/large
+	noise 60000000 >src/large
 	TERM=xterm run -0 script -qec "$ASSETPACK build --level 12 -j 1 src ./a" /dev/null
 	[[ $output == *$'\r\e[K'*'% ['*']'*' left'* ]]
 	TERM=dumb run -0 script -qec "$ASSETPACK build --level 12 -j 1 src ./b" /dev/null

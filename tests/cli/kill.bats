@@ -10,13 +10,13 @@ make_base() {
 	local start
 	mkdir old
 	for i in {1..4}; do
-		head -c 6000000 /dev/urandom >"old/large-$i"
+		noise 6000000 >"old/large-$i"
 	done
 	for i in {1..500}; do
 		echo "$i" >"old/small-$i"
 	done
 	cp -r old new
-	head -c 6000000 /dev/urandom >new/large-1
+	noise 6000000 >new/large-1
 	cat <(head -c 3000000 old/large-2) <(echo inserted) <(tail -c 3000000 old/large-2) >new/large-2
 	mv new/large-3 new/moved
 	rm new/small-7
@@ -89,7 +89,7 @@ judge() {
 @test "builds into one layout wait for each other" {
 	for i in 1 2 3; do
 		mkdir "src$i"
-		head -c 3000000 /dev/urandom >"src$i/file"
+		noise 3000000 >"src$i/file"
 	done
 	pids=()
 	for i in 1 2 3; do

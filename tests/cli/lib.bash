@@ -6,6 +6,8 @@
 
 bats_require_minimum_version 1.5.0
 : "${ASSETPACK:?}" "${SUPPORT:?}"
+# shellcheck source=tests/support/noise.sh
+. "$SUPPORT/noise.sh"
 
 # What every test begins with; a file's own setup calls it.
 begin() {
@@ -24,7 +26,7 @@ make_tree() {
 	local size
 	mkdir -p "$1"/{empty-dir,deep/a/b/c,modes,sizes,many}
 	for size in 0 1 4095 4096 4097 65535 65536 65537 300000; do
-		head -c "$size" /dev/urandom >"$1/sizes/$size"
+		noise "$size" >"$1/sizes/$size"
 	done
 	head -c 400000 /dev/zero >"$1/sizes/zeros"
 	seq 1 60000 >"$1/sizes/text"

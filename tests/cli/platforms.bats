@@ -6,14 +6,14 @@ load lib
 
 make_platforms() {
 	mkdir -p src/lib/plugins src/common amd64/lib arm64/lib amd64/new
-	head -c 2000000 /dev/urandom >src/common/large.bin
+	noise 2000000 >src/common/large.bin
 	echo common >src/common/small.txt
 	echo base >src/lib/engine.txt
-	head -c 500000 /dev/urandom >amd64/lib/engine.so
-	head -c 500000 /dev/urandom >arm64/lib/engine.so
+	noise 500000 >amd64/lib/engine.so
+	noise 500000 >arm64/lib/engine.so
 	echo amd64 >amd64/lib/engine.txt
 	echo arm64 >arm64/lib/engine.txt
-	head -c 700000 /dev/urandom >amd64/both.bin
+	noise 700000 >amd64/both.bin
 	cp amd64/both.bin arm64/both.bin
 	# A file over a directory, and a directory over a file.
 	echo file >amd64/lib/plugins

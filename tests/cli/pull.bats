@@ -7,7 +7,7 @@ load ../fault/fault_lib
 # ./src with a release of t1, pulled to ./dst; then one of t2, which has deltas, to the same tag.
 with_update() {
 	mkdir t1 t2
-	head -c "${1:-1000000}" /dev/urandom >t1/large
+	noise "${1:-1000000}" >t1/large
 	seq 1 60000 >t1/text
 	sed '0~20s/$/x/' t1/text >t2/text
 	echo new >t2/new
@@ -76,7 +76,7 @@ whole() {
 
 @test "what is damaged or cut short in the destination is read again" {
 	mkdir t1
-	head -c 300000 /dev/urandom >t1/large
+	noise 300000 >t1/large
 	build t1 ./src:r
 	quiet_pull
 	pack=dst/blobs/sha256/$(layers dst r pack)
@@ -160,8 +160,8 @@ whole() {
 
 @test "deltas that cost more than the packs are not read" {
 	mkdir t1 t2
-	head -c 100000 /dev/urandom >t1/file
-	head -c 100000 /dev/urandom >t2/file
+	noise 100000 >t1/file
+	noise 100000 >t2/file
 	build t1 ./src:base
 	build --no-deltas t2 ./src:r
 	"${ADD_DELTA:?}" src base r
@@ -271,9 +271,9 @@ whole() {
 
 @test "of one platform only the index and packs are copied" {
 	mkdir t1 amd64 arm64
-	head -c 100000 /dev/urandom >t1/common
-	head -c 200000 /dev/urandom >amd64/program
-	head -c 300000 /dev/urandom >arm64/program
+	noise 100000 >t1/common
+	noise 200000 >amd64/program
+	noise 300000 >arm64/program
 	build -p linux/amd64=amd64 -p linux/arm64=arm64 t1 ./src:r
 	pull --platform linux/arm64
 	((read_bytes > 400000 && read_bytes < 450000))
@@ -292,7 +292,7 @@ whole() {
 
 @test "platforms share packs that are made from deltas" {
 	mkdir t1 t2 amd64 arm64
-	head -c 600000 /dev/urandom >t1/common
+	noise 600000 >t1/common
 	python3 -c 'b = bytearray(open("t1/common", "rb").read())
 for i in range(0, len(b), 500): b[i] ^= 1
 open("t2/common", "wb").write(b)'

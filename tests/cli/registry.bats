@@ -22,7 +22,7 @@ setup() {
 # An image of some packs at ./src:r.
 small_image() {
 	mkdir -p t1
-	head -c 700000 /dev/urandom >t1/large
+	noise 700000 >t1/large
 	seq 1 20000 >t1/text
 	build t1 ./src:r
 }
@@ -66,7 +66,7 @@ same_image() {
 @test "what platforms share is stored once; a new release sends what is new" {
 	local before dir=$BATS_FILE_TMPDIR/open sent new
 	mkdir common amd64 arm64
-	head -c 2000000 /dev/urandom >common/shared
+	noise 2000000 >common/shared
 	echo amd64 >amd64/program
 	echo arm64 >arm64/program
 	build -p linux/amd64=amd64 -p linux/arm64=arm64 common ./src:r
@@ -76,7 +76,7 @@ same_image() {
 	(($(stored "$dir") - before < 2100000))
 	before=$(stored "$dir")
 	find src/blobs -type f | sort >blobs.old
-	head -c 100000 /dev/urandom >common/new
+	noise 100000 >common/new
 	build -p linux/amd64=amd64 -p linux/arm64=arm64 common ./src:r
 	new=$(find src/blobs -type f | sort | comm -13 blobs.old - | xargs cat | wc -c)
 	run -0 --separate-stderr "$ASSETPACK" push --progress json ./src:r "$REPO:r"

@@ -12,7 +12,7 @@ setup_file() {
 	start_stub "$(<"$dir/real/port")" "$dir/stub"
 	cd "$dir" || return 1
 	mkdir tree
-	head -c 700000 /dev/urandom >tree/large
+	noise 700000 >tree/large
 	seq 1 20000 >tree/text
 	"$ASSETPACK" build --progress none tree ./src:r
 	"$ASSETPACK" push --progress none ./src:r "127.0.0.1:$(<real/port)/game:r"

@@ -6,10 +6,10 @@ load lib
 
 make_platforms() {
 	mkdir -p src amd64 arm64
-	head -c 2000000 /dev/urandom >src/common
+	noise 2000000 >src/common
 	cp src/common src/copy
-	head -c 300000 /dev/urandom >amd64/program
-	head -c 300000 /dev/urandom >arm64/program
+	noise 300000 >amd64/program
+	noise 300000 >arm64/program
 }
 
 build_platforms() {
@@ -44,7 +44,7 @@ build_platforms() {
 	jq -e --arg base "$base" '.["assetpack.stats"]
 		| .base == $base and .upload_bytes == 0 and .update_bytes == 0 and .new_chunks == 0
 		and all(.platforms[]; .update_bytes == 0 and .reused_chunks == .chunks)' same.json
-	head -c 500000 /dev/urandom >arm64/program
+	noise 500000 >arm64/program
 	build_platforms --progress none --metadata-file other.json
 	jq -e '.["assetpack.stats"]
 		| (.platforms[0] | .new_chunks == 0 and .update_bytes == 0)
@@ -131,8 +131,8 @@ build_platforms() {
 	make_platforms
 	# Without an image before there is no update.
 	first=$(build_platforms --progress none --max-update 1)
-	head -c 700000 /dev/urandom >arm64/large
-	head -c 200000 /dev/urandom >src/small
+	noise 700000 >arm64/large
+	noise 200000 >src/small
 	run -4 --separate-stderr build_platforms --progress none --max-update 800K
 	[[ -z $output && ${#stderr_lines[@]} -ge 3 ]]
 	[[ ${stderr_lines[0]} =~ KiB\ \ new\ +large$ && $stderr == *"new "*" small"* ]]
@@ -145,14 +145,14 @@ build_platforms() {
 	# Nothing new is within any limit, and so is a platform that nobody has yet.
 	[[ $(build_platforms --progress none --max-update 0) == "$second" ]]
 	mkdir riscv64
-	head -c 900000 /dev/urandom >riscv64/program
+	noise 900000 >riscv64/program
 	build -p linux/amd64=amd64 -p linux/riscv64=riscv64 --max-update 100K src ./layout:v1
 }
 
 @test "a limit that only one platform exceeds names that one" {
 	make_platforms
 	build_platforms --progress none
-	head -c 900000 /dev/urandom >amd64/program
+	noise 900000 >amd64/program
 	run -4 --separate-stderr build_platforms --progress none --max-update 500K
 	[[ $stderr == *"update of linux/amd64"* ]]
 }

@@ -8,12 +8,12 @@ setup() {
 	begin
 	mkdir -p src/dir
 	# Large enough for a part of it to be chunks of its own.
-	head -c 4000000 /dev/urandom >src/big.pak
-	head -c 300000 /dev/urandom >src/a.bin
+	noise 4000000 >src/big.pak
+	noise 300000 >src/a.bin
 	for i in {1..40}; do
-		head -c 20000 /dev/urandom >"src/dir/file $i.txt"
+		noise 20000 >"src/dir/file $i.txt"
 	done
-	head -c 30000 /dev/urandom >"src/$(printf 'back\\slash\x01caf\xe9')"
+	noise 30000 >"src/$(printf 'back\\slash\x01caf\xe9')"
 	ln "src/dir/file 40.txt" src/dir/other
 }
 
@@ -90,7 +90,7 @@ same_bytes() {
 
 @test "equal large files of which one was used in part are one content" {
 	cp src/big.pak src/again.pak
-	head -c 4000000 /dev/urandom >src/same-size.pak
+	noise 4000000 >src/same-size.pak
 	trace "2000000 10 big.pak" "1000000 10 again.pak"
 	build --chunk-size 64K --trace trace src ./layout:traced
 	[[ $(extents ./layout:traced big.pak) == "$(extents ./layout:traced again.pak)" ]]
@@ -101,7 +101,7 @@ same_bytes() {
 	mkdir -p amd64/dir arm64/dir
 	for arch in amd64 arm64; do
 		for i in 3 5 9; do
-			head -c 20000 /dev/urandom >"$arch/dir/file $i.txt"
+			noise 20000 >"$arch/dir/file $i.txt"
 		done
 	done
 	trace "0 1 dir/file 9.txt" "0 1 dir/file 30.txt" "0 1 dir/file 5.txt" "0 1 dir/file 20.txt"
@@ -129,8 +129,8 @@ same_bytes() {
 @test "a release that starts from an earlier one keeps its bytes where they are" {
 	build src ./layout:v1
 	before=$(extents ./layout:v1 "dir/file 9.txt")
-	head -c 500000 /dev/urandom | dd of=src/big.pak bs=1 seek=2000000 conv=notrunc status=none
-	head -c 20000 /dev/urandom >src/dir/new
+	noise 500000 | dd of=src/big.pak bs=1 seek=2000000 conv=notrunc status=none
+	noise 20000 >src/dir/new
 	trace "2300000 1000 big.pak" "0 1 dir/new" "0 1 dir/file 9.txt"
 	build --from ./layout:v1 --trace trace src ./layout:v2
 	[[ $(extents ./layout:v2 "dir/file 9.txt") == "$before" ]]
@@ -173,7 +173,7 @@ trace_layers() {
 @test "images carry the trace, byte for byte, and all platforms the same" {
 	trace "3000000 10 big.pak" "# a comment" "0 20000 dir/file 7.txt" "0 1 gone"
 	mkdir amd64 arm64
-	head -c 9000 /dev/urandom >amd64/more
+	noise 9000 >amd64/more
 	build -p linux/amd64=amd64 -p linux/arm64=arm64 --trace trace src ./layout
 	trace_layers ./layout >layers
 	[[ $(wc -l <layers) == 2 && $(sort -u layers | wc -l) == 1 ]]

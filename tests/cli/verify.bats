@@ -7,10 +7,11 @@ load lib
 # One good layout for all tests of this file, in $GOOD.
 setup_file() {
 	GOOD=$BATS_FILE_TMPDIR/good
-	export GOOD
+	T=$BATS_FILE_TMPDIR
+	export GOOD T
 	cd "$BATS_FILE_TMPDIR" || return 1
 	mkdir -p src/dir/sub
-	head -c 1500000 /dev/urandom >src/dir/large.bin
+	noise 1500000 >src/dir/large.bin
 	seq 1 2000 >src/dir/text.txt
 	echo one >src/one.txt
 	ln src/one.txt src/dir/one-again.txt

@@ -54,9 +54,9 @@ grow() {
 }
 
 mkdir old new disk
-head -c 100000 /dev/urandom >old/large
+noise 100000 >old/large
 echo old >old/text
-head -c 400000 /dev/urandom >new/large
+noise 400000 >new/large
 cat old/large >>new/large
 for i in {1..200}; do
 	echo "$i" >"new/file $i"

@@ -9,16 +9,16 @@ load fault_lib
 setup() {
 	begin
 	mkdir -p old src/dir/sub
-	head -c 3000000 /dev/urandom >old/large
+	noise 3000000 >old/large
 	echo old | tee old/small >old/twin
 	build old ./layout:keep
 	build old ./layout:v1
 	old=$(digest_of layout keep)
-	head -c 3000000 /dev/urandom >src/large
-	head -c 3000 /dev/urandom >src/small
-	head -c 500000 /dev/urandom >src/dir/sub/twin
+	noise 3000000 >src/large
+	noise 3000 >src/small
+	noise 500000 >src/dir/sub/twin
 	cp src/dir/sub/twin src/dir/sub/twin2
-	head -c 5000 /dev/urandom >src/dir/sub/little
+	noise 5000 >src/dir/sub/little
 	cp src/dir/sub/little src/dir/sub/little2
 	echo below >src/dir/sub/below
 	find src -exec touch -d '2020-02-02' {} +

@@ -9,8 +9,8 @@ load fault_lib
 setup() {
 	begin
 	mkdir -p old/dir amd64 arm64
-	head -c 200000 /dev/urandom >old/large
-	head -c 3000 /dev/urandom >old/dir/small
+	noise 200000 >old/large
+	noise 3000 >old/dir/small
 	echo text >old/text
 	cp -r old new
 	{

@@ -14,7 +14,7 @@ shmem_mib() {
 
 src=$T/src
 mkdir "$src"
-head -c 268435456 /dev/urandom >"$src/large"
+noise 268435456 >"$src/large"
 for i in {1..300}; do
 	seq "$i" $((i * 50)) >"$src/small-$i"
 done

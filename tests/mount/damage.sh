@@ -7,7 +7,7 @@
 
 src=$T/src
 mkdir "$src"
-head -c 12000000 /dev/urandom >"$src/big"
+noise 12000000 >"$src/big"
 seq 1 1500000 >"$src/text"
 for i in {1..300}; do
 	head -c $((i * 97)) <(seq "$i" 100000) >"$src/small-$i.txt"

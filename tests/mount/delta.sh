@@ -7,7 +7,7 @@
 : "${ADD_DELTA:?}"
 
 mkdir "$T/a"
-head -c 12000000 /dev/urandom >"$T/a/big"
+noise 12000000 >"$T/a/big"
 seq 1 700000 >"$T/a/text"
 for i in {1..300}; do
 	head -c $((i * 97)) <(seq "$i" 100000) >"$T/a/small-$i.txt"

@@ -16,14 +16,14 @@ for image in a c; do
 		head -c $((i * 7001)) <(yes "small file $i of $image") >"$T/$image/small-$i"
 	done
 	for i in {1..6}; do
-		head -c $((i * 700001)) /dev/urandom >"$T/$image/medium-$i"
+		noise $((i * 700001)) >"$T/$image/medium-$i"
 	done
 done
 # Larger than what open(2) waits for: it is read in cached mode until it is complete.
-head -c $((17 << 20)) /dev/urandom >"$T/a/large"
+noise $((17 << 20)) >"$T/a/large"
 cp -r "$T/a" "$T/b"
 for i in 1 3 5; do
-	head -c 50000 /dev/urandom | dd of="$T/b/medium-$i" bs=1000 seek=$((i * 300)) conv=notrunc status=none
+	noise 50000 | dd of="$T/b/medium-$i" bs=1000 seek=$((i * 300)) conv=notrunc status=none
 	echo "release b" >>"$T/b/small-$i"
 done
 trees=()

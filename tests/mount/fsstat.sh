@@ -7,8 +7,8 @@
 src=$T/src
 mkdir "$src"
 # Larger than any group, so that none shares a chunk with another file.
-head -c 3000000 /dev/urandom >"$src/one"
-head -c 5000000 /dev/urandom >"$src/two"
+noise 3000000 >"$src/one"
+noise 5000000 >"$src/two"
 cp "$src/two" "$src/two-again"
 touch "$src/empty"
 "$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"

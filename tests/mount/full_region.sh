@@ -7,7 +7,7 @@
 
 src=$T/src
 mkdir "$src"
-head -c 40000000 /dev/urandom >"$src/large"
+noise 40000000 >"$src/large"
 seq 1 3000000 >"$src/text"
 for i in {1..400}; do
 	head -c $((i * 501)) <(seq "$i" 1000000) >"$src/small-$i"

@@ -12,7 +12,7 @@ fi
 
 src=$T/src
 mkdir "$src"
-head -c 5000 /dev/urandom >"$src/file"
+noise 5000 >"$src/file"
 "$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 
 note "addresses that are none"

@@ -12,7 +12,7 @@ echo "   SEED=$SEED"
 mkdir "$T/src"
 for i in 1 2 3; do
 	head -c $((17 << 20)) <(seq $((i * 1000000)) 9000000) >"$T/src/text-$i"
-	head -c $((17 << 20)) /dev/urandom >"$T/src/noise-$i"
+	noise $((17 << 20)) >"$T/src/noise-$i"
 done
 "$ASSETPACK" build "$T/src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 

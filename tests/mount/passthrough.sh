@@ -11,8 +11,8 @@ IFS=.- read -r major minor _ <<<"$(uname -r)"
 
 src=$T/src
 mkdir "$src"
-head -c 268435456 /dev/urandom >"$src/large"
-head -c 70000 /dev/urandom >"$src/small"
+noise 268435456 >"$src/large"
+noise 70000 >"$src/small"
 "$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 # Memory that is free only in small pieces gives no huge pages: put it together before the region needs it.
 echo 1 >/proc/sys/vm/drop_caches

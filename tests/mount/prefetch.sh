@@ -9,9 +9,9 @@ src=$T/src
 image=$T/layout:v1
 mkdir "$src"
 # Larger than what open fills whole.
-head -c 40000000 /dev/urandom >"$src/large"
-head -c 3000000 /dev/urandom >"$src/one"
-head -c 2000000 /dev/urandom >"$src/two"
+noise 40000000 >"$src/large"
+noise 3000000 >"$src/one"
+noise 2000000 >"$src/two"
 for i in {1..30}; do
 	seq "$i" 9000 >"$src/small $i"
 done

@@ -18,12 +18,12 @@ for i in {1..1500}; do
 done
 for i in {1..40}; do
 	{
-		head -c $((i * 20011)) /dev/urandom
+		noise $((i * 20011))
 		numbers "$i" $((i * 30011))
 	} >"$src/medium/$i.bin"
 done
 cp "$src/medium/40.bin" "$src/medium/same-as-40.bin"
-head -c 268435456 /dev/urandom >"$src/large/256MiB"
+noise 268435456 >"$src/large/256MiB"
 numbers 1 50000000 >"$src/large/text"
 {
 	head -c 20000000 "$src/large/256MiB"

@@ -10,7 +10,7 @@ for image in a b; do
 	for i in {1..60}; do
 		{
 			echo "$image $i"
-			head -c 300000 /dev/urandom
+			noise 300000
 		} >"$T/$image/$i"
 	done
 	"$ASSETPACK" build "$T/$image" "$T/layout:$image" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../support/mount_lib.sh"
 
 mkdir -p "$T/1/small"
-head -c 30000000 /dev/urandom >"$T/1/big"
+noise 30000000 >"$T/1/big"
 seq 1 2000000 >"$T/1/text"
 for i in {1..800}; do
 	head -c $((i * 53)) <(seq "$i" 100000) >"$T/1/small/$i.txt"

@@ -12,11 +12,11 @@ for i in {1..1500}; do
 	head -c $((i * 15)) <(seq $((i * 1000)) 100000000) >"$dir/$i.txt"
 done
 for i in {1..40}; do
-	head -c $((i * 8011)) /dev/urandom >"$src/$i.bin"
+	noise $((i * 8011)) >"$src/$i.bin"
 done
 cp "$src/40.bin" "$src/same-as-40.bin"
 : >"$src/empty"
-head -c 1100000 /dev/urandom >"$src/large"
+noise 1100000 >"$src/large"
 "$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 
 # image KEY: of the only mount
@@ -167,7 +167,7 @@ check_eq "sessions" "$("$FSSTAT" --json | jq -c '[.images[].opens_seen] | sort')
 check_eq "chunks decompressed again" "$(counter chunks_decompressed_again_total)" 0
 "$ASSETFS" umount "$T/other"
 "$ASSETFS" umount "$MNT"
-head -c 5000000 /dev/urandom >"$src/larger"
+noise 5000000 >"$src/larger"
 "$ASSETPACK" build "$src" "$T/layout:mixed" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 "$ASSETFS" mount "$T/layout:mixed" "$MNT"
 check_eq "opens seen with large files" "$(image opens_seen)" true

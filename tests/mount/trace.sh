@@ -9,12 +9,12 @@ expect_log 'what was recorded is lost: its mount is gone'
 src=$T/src
 mkdir -p "$src/dir"
 # Larger than what open fills whole.
-head -c 40000000 /dev/urandom >"$src/large"
-head -c 5000 /dev/urandom >"$src/small"
-head -c 300000 /dev/urandom >"$src/dir/held"
-head -c 100 /dev/urandom >"$src/dir/opened"
-head -c 7000 /dev/urandom >"$src/$(printf 'back\\slash\x01caf\xe9 \xc3\xa9')"
-head -c 9000 /dev/urandom >"$src/other"
+noise 40000000 >"$src/large"
+noise 5000 >"$src/small"
+noise 300000 >"$src/dir/held"
+noise 100 >"$src/dir/opened"
+noise 7000 >"$src/$(printf 'back\\slash\x01caf\xe9 \xc3\xa9')"
+noise 9000 >"$src/other"
 : >"$src/empty"
 "$ASSETPACK" build --progress none "$src" "$T/layout:v1" >/dev/null
 

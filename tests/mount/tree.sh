@@ -12,7 +12,7 @@ cd "$src"
 mkdir -p empty-dir deep/a/b/c/d/e/f many modes sizes sparse
 touch empty
 for size in 1 4095 4096 4097 65535 65536 65537 1048576 5000001; do
-	head -c "$size" /dev/urandom >"sizes/$size"
+	noise "$size" >"sizes/$size"
 done
 head -c 300000 /dev/zero >sizes/zeros
 seq 1 200000 >sizes/text

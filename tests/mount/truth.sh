@@ -12,13 +12,13 @@ RANDOM=$seed
 src=$T/src
 mkdir -p "$src/dir"
 for i in {1..40}; do
-	head -c $((RANDOM * 3)) /dev/urandom >"$src/small.$i"
+	noise $((RANDOM * 3)) >"$src/small.$i"
 done
 for i in {1..4}; do
-	head -c $((RANDOM * 90 + 1)) /dev/urandom >"$src/dir/large.$i"
+	noise $((RANDOM * 90 + 1)) >"$src/dir/large.$i"
 done
 # Of several chunks, so that the next release shares some of them.
-head -c 4000000 /dev/urandom >"$src/dir/large.2"
+noise 4000000 >"$src/dir/large.2"
 cp "$src/small.7" "$src/dir/again"
 cp "$src/dir/large.1" "$src/large.again"
 touch "$src/empty"
@@ -28,7 +28,7 @@ for i in {1..9}; do
 	printf edited | dd of="$src/small.$i" bs=1 seek=$((RANDOM % 1000)) conv=notrunc status=none
 done
 cat "$src/small.12" >>"$src/dir/large.2"
-head -c 50000 /dev/urandom >"$src/new"
+noise 50000 >"$src/new"
 mv "$src/dir/large.3" "$src/moved"
 "$ASSETPACK" build "$src" "$T/layout:2" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 

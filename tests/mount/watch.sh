@@ -6,8 +6,8 @@
 
 src=$T/src
 mkdir "$src"
-head -c 3000000 /dev/urandom >"$src/one"
-head -c 2000000 /dev/urandom >"$src/two"
+noise 3000000 >"$src/one"
+noise 2000000 >"$src/two"
 for tag in alpha beta; do
 	cp "$src/one" "$src/of-$tag"
 	echo "$tag" >>"$src/of-$tag"

@@ -6,7 +6,7 @@
 
 src=$T/src
 mkdir -p "$src/dir"
-head -c 3000000 /dev/urandom >"$src/file"
+noise 3000000 >"$src/file"
 ln -s file "$src/link"
 touch "$src/empty"
 "$ASSETPACK" build "$src" "$T/layout:plain" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"

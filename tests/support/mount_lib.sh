@@ -43,6 +43,8 @@ fi
 
 set -euo pipefail
 export LC_ALL=C
+# shellcheck source=tests/support/noise.sh
+. "$SUPPORT/noise.sh"
 
 STORE=$T/store
 MNT=$T/mnt
