@@ -13,7 +13,7 @@
 
 enum {
 	QUEUE = 4096,       /* jobs that wait */
-	TRIES = 40,         /* of a file that was just looked up: a quarter of a minute in all */
+	TRIES = 40,         /* of a file that was just looked up: 16 s in all */
 	PIECE_MAX = 1 << 20 /* bytes of one message to the kernel */
 };
 
@@ -232,7 +232,6 @@ static int store(struct pusher *p, uint64_t ino, struct object *obj)
 static int push(struct pusher *p, uint64_t ino, const struct content *content)
 {
 	CLEANUP(object_unref) struct object *obj = region_find(p->region, &content->digest);
-
 	int r;
 
 	if (!obj || !object_complete(obj))
@@ -250,6 +249,18 @@ static int push(struct pusher *p, uint64_t ino, const struct content *content)
 		object_discard(TAKE_PTR(obj));
 	}
 	return 0;
+}
+
+/*
+ * push(), and again later if the kernel does not know @ino yet, which it does once the process
+ * that looks it up has run again. @tries have failed.
+ */
+static void try_push(struct pusher *p, uint64_t ino, const struct content *content, unsigned tries)
+{
+	const struct job later = { .ino = ino, .kind = JOB_PUSH, .tries = tries + 1 };
+
+	if (push(p, ino, content) == -ENOENT && bit_test(&p->known, ino) && later.tries < TRIES)
+		add(&p->later, &later);
 }
 
 static int note_inode(void *arg, const struct node *node)
@@ -292,7 +303,7 @@ static int offer(void *arg, const struct content *content, const struct extent *
 	/* First parked, then known: who looks it up does it the other way round. */
 	(void)bit_set(&p->parked, content->id);
 	if (ino != 0 && ino != SEVERAL && bit_test(&p->known, ino))
-		(void)push(p, ino, content);
+		try_push(p, ino, content, 0);
 	return stopped(p);
 }
 
@@ -312,11 +323,10 @@ static void spread(struct pusher *p, const struct content *content)
 	}
 }
 
-static void run(struct pusher *p, struct job *job)
+static void run(struct pusher *p, const struct job *job)
 {
 	struct node node;
 	struct content content;
-	int r;
 
 	/* What is wrong with an index, reads find out and report. */
 	if (!load_inodes(p) || index_node(p->idx, job->ino, &node, NULL) != 1 ||
@@ -324,11 +334,7 @@ static void run(struct pusher *p, struct job *job)
 	    index_content(p->idx, node.content, &content, NULL) < 0)
 		return;
 	p->again = job->kind == JOB_AGAIN;
-	r = push(p, job->ino, &content);
-	/* The kernel knows an inode when the process that looks it up has run again. */
-	if (r == -ENOENT && bit_test(&p->known, job->ino) && ++job->tries < TRIES)
-		add(&p->later,
-		    &(struct job){ .ino = job->ino, .kind = JOB_PUSH, .tries = job->tries });
+	try_push(p, job->ino, &content, job->tries);
 	if (job->kind != JOB_PUSH)
 		spread(p, &content);
 }
