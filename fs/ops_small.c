@@ -162,6 +162,8 @@ static void small_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		reply_failure(req, "read", ino, &err);
 		return;
 	}
+	/* The pusher discards what nobody holds. */
+	object_unref(TAKE_PTR(read.obj));
 	if (fuse_reply_buf(req, read.buf, read.len) == 0)
 		pusher_sent(read.session->pusher, ino, read.len == read.content.size, read.filled);
 }
