@@ -26,6 +26,7 @@ int region_open(const struct region_config *config, struct region **ret, struct 
 	region->in_memory = !config->directory;
 	region->size = config->size;
 	region->stats = config->stats;
+	region->sweep.before = UINT64_MAX;
 	(void)pthread_mutex_init(&region->evict_lock, NULL);
 	(void)pthread_mutex_init(&region->lock, NULL);
 	(void)pthread_cond_init(&region->settled, NULL);
@@ -132,8 +133,8 @@ static int insert_locked(struct region *region, struct object *fresh, uint64_t l
 
 /* What room an object may have. */
 struct want {
-	bool spare;      /* only what is free, and half of the region stays so */
-	uint64_t before; /* that of objects opened before this time */
+	bool spare;          /* only what is free, and half of the region stays so */
+	struct sweep *sweep; /* unless spare: that of objects that this one finds */
 };
 
 /* Find the object of the digest of *@fresh, or enter that one and take it. */
@@ -182,8 +183,8 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
 	fresh->size = size;
 	fresh->refs = 1;
 	while ((r = find_or_insert(region, &fresh, want->spare, ret)) == -ENOSPC && !want->spare) {
-		r = region_make_room(region, room_of(size), want->before);
-		if (r == -ENOSPC && want->before == UINT64_MAX)
+		r = region_make_room(region, room_of(size), want->sweep);
+		if (r == -ENOSPC && want->sweep == &region->sweep)
 			stats_add(region->stats, STAT_REGION_FULL, 1);
 		if (r < 0)
 			return r;
@@ -194,7 +195,7 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
 int region_get(struct region *region, const struct digest *digest, uint64_t size,
                struct object **ret)
 {
-	const struct want want = { .spare = false, .before = UINT64_MAX };
+	const struct want want = { .sweep = &region->sweep };
 	int r = get(region, digest, size, &want, ret);
 
 	return r == -EAGAIN ? -ENOSPC : r;
@@ -211,7 +212,8 @@ int region_get_spare(struct region *region, const struct digest *digest, uint64_
 int region_get_before(struct region *region, const struct digest *digest, uint64_t size,
                       uint64_t before, struct object **ret)
 {
-	const struct want want = { .spare = false, .before = before };
+	struct sweep sweep = { .before = before };
+	const struct want want = { .sweep = &sweep };
 	int r;
 
 	do {

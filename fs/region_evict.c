@@ -142,11 +142,11 @@ static bool is_open_elsewhere(struct object *obj)
 }
 
 /*
- * The oldest object that nobody refers to and that was opened before the time @before, as one
- * that is leaving. Takes one off @looks for each that it looks at. Returns NULL when there is
- * none. With region->evict_lock held.
+ * The oldest object that nobody refers to and that @sweep may take, as one that is leaving. Takes
+ * one off @looks for each that it looks at. Returns NULL when there is none. With
+ * region->evict_lock held.
  */
-static struct object *begin_leaving(struct region *region, uint64_t before, size_t *looks)
+static struct object *begin_leaving(struct region *region, struct sweep *sweep, size_t *looks)
 {
 	struct object *found = NULL;
 
@@ -155,9 +155,10 @@ static struct object *begin_leaving(struct region *region, uint64_t before, size
 		struct object *obj = region->oldest;
 
 		(*looks)--;
-		region->n_stayed++;
+		sweep->n_stayed++;
 		region->oldest = obj->newer; /* obj is the newest of the ring now */
-		if (obj->opened < before && __atomic_load_n(&obj->refs, __ATOMIC_ACQUIRE) == 0) {
+		if (obj->opened < sweep->before &&
+		    __atomic_load_n(&obj->refs, __ATOMIC_ACQUIRE) == 0) {
 			obj->leaving = true;
 			found = obj;
 		}
@@ -200,10 +201,10 @@ static void count_eviction(struct region *region, const struct object *obj)
 }
 
 /*
- * Decide on @obj, which is leaving: to make room, or because it was discarded. With
- * region->evict_lock held.
+ * Decide on @obj, which is leaving: to make room, or because it was discarded. Returns whether it
+ * went. With region->evict_lock held.
  */
-static void settle(struct region *region, struct object *obj, bool discard)
+static bool settle(struct region *region, struct object *obj, bool discard)
 {
 	bool has_to_stay = region->guard &&
 	                   region->guard(region->guard_arg, &obj->digest, obj->size);
@@ -218,8 +219,8 @@ static void settle(struct region *region, struct object *obj, bool discard)
 		if (!discard)
 			count_eviction(region, obj);
 		remove_object(region, obj);
-		region->n_stayed = 0;
 	}
+	return !has_to_stay;
 }
 
 void object_discard(struct object *obj)
@@ -233,7 +234,7 @@ void object_discard(struct object *obj)
 	obj->leaving = unused;
 	(void)pthread_mutex_unlock(&region->lock);
 	if (unused)
-		settle(region, obj, /* discard= */ true);
+		(void)settle(region, obj, /* discard= */ true);
 	(void)pthread_mutex_unlock(&region->evict_lock);
 }
 
@@ -250,31 +251,35 @@ static uint64_t reserved(struct region *region, size_t *ret_objects)
 }
 
 /*
- * Let objects go that were opened before the time @before, until all that stay take at most @limit
- * bytes. With region->evict_lock held.
+ * Let objects go that @sweep may take, until all that stay take at most @limit bytes. With
+ * region->evict_lock held.
  */
-static int evict_down_to(struct region *region, uint64_t limit, uint64_t before)
+static int evict_down_to(struct region *region, uint64_t limit, struct sweep *sweep)
 {
 	size_t looks = LOOKS_MAX;
 	size_t n;
 
 	while (reserved(region, &n) > limit) {
-		struct object *obj = region->n_stayed < n ? begin_leaving(region, before, &looks)
-		                                          : NULL;
+		struct object *obj;
 
-		if (!obj) {
+		if (sweep->n_stayed >= n) {
 			/* Objects come and go in use: the next call looks at all of them again. */
-			bool all_looked_at = region->n_stayed >= n;
-
-			region->n_stayed = all_looked_at ? 0 : region->n_stayed;
-			return all_looked_at ? -ENOSPC : -EAGAIN;
+			sweep->n_stayed = 0;
+			return -ENOSPC;
 		}
-		settle(region, obj, /* discard= */ false);
+		if (looks == 0)
+			return -EAGAIN;
+		obj = begin_leaving(region, sweep, &looks);
+		/* Another sweep has moved what this one has yet to look at. */
+		if (sweep != &region->sweep)
+			region->sweep.n_stayed = 0;
+		if (obj && settle(region, obj, /* discard= */ false))
+			sweep->n_stayed = 0;
 	}
 	return 0;
 }
 
-int region_make_room(struct region *region, uint64_t bytes, uint64_t before)
+int region_make_room(struct region *region, uint64_t bytes, struct sweep *sweep)
 {
 	uint64_t size;
 	int r;
@@ -285,7 +290,7 @@ int region_make_room(struct region *region, uint64_t bytes, uint64_t before)
 	if (bytes > size)
 		return -ENOSPC;
 	(void)pthread_mutex_lock(&region->evict_lock);
-	r = evict_down_to(region, size - bytes, before);
+	r = evict_down_to(region, size - bytes, sweep);
 	(void)pthread_mutex_unlock(&region->evict_lock);
 	return r;
 }
@@ -305,7 +310,7 @@ int region_give_up(struct region *region, uint64_t bytes)
 	(void)pthread_mutex_lock(&region->evict_lock);
 	used = reserved(region, &n);
 	if (used >= bytes)
-		r = evict_down_to(region, used - bytes, UINT64_MAX);
+		r = evict_down_to(region, used - bytes, &region->sweep);
 	(void)pthread_mutex_unlock(&region->evict_lock);
 	return r;
 }

@@ -10,6 +10,12 @@
 
 #define PAGE_BYTES ((uint64_t)4096)
 
+/* A search for objects that may leave. */
+struct sweep {
+	uint64_t before; /* only those that were opened before this time */
+	size_t n_stayed; /* looked at in a row, none of which went */
+};
+
 struct region {
 	/* constant after the first object was made */
 	int root; /* owned; directory of the objects' files */
@@ -22,7 +28,7 @@ struct region {
 
 	pthread_mutex_t evict_lock; /* one object goes at a time */
 	/* under evict_lock */
-	size_t n_stayed; /* objects looked at since one went */
+	struct sweep sweep; /* for opens: before is UINT64_MAX */
 
 	pthread_mutex_t lock;
 	pthread_cond_t settled; /* an object that was leaving has gone, or stays */
@@ -83,10 +89,11 @@ void ring_add(struct region *region, struct object *obj);
 void ring_remove(struct region *region, struct object *obj);
 
 /*
- * Let objects go that were last opened before the time @before, until the region has @bytes of
- * room, for as long as an open may wait. Returns 0; -ENOSPC when nothing more may go; -EAGAIN when there is more to do.
+ * Let objects go that @sweep, the region's own or one of the caller's, may take, until the region
+ * has @bytes of room, for as long as an open may wait. Returns 0; -ENOSPC when nothing more may
+ * go; -EAGAIN when there is more to do.
  */
-MUST_CHECK int region_make_room(struct region *region, uint64_t bytes, uint64_t before);
+MUST_CHECK int region_make_room(struct region *region, uint64_t bytes, struct sweep *sweep);
 
 /*
  * The file system was full before the region was. Let at least @bytes go, and
