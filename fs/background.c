@@ -31,7 +31,6 @@ struct task {
 	int priority;
 	fill_done_fn done; /* NULL when joined */
 	void *arg;
-	bool is_loaded;     /* the map */
 	bool is_over;       /* nothing more is begun */
 	uint32_t next_part; /* to be taken; map->n is the last */
 	unsigned n_workers; /* threads at work on it */
@@ -103,13 +102,13 @@ static void end_task(struct background *bg, struct task *task)
 
 static bool has_work(const struct task *task)
 {
-	return !task->is_over && (!task->is_loaded || task->next_part <= task->map->n);
+	return !task->is_over && (!task->map->is_loaded || task->next_part <= task->map->n);
 }
 
 /* Whether another thread can take a part: not while the first one loads the map. */
 static bool has_parts(const struct task *task)
 {
-	return has_work(task) && (task->is_loaded || task->n_workers == 0);
+	return has_work(task) && (task->map->is_loaded || task->n_workers == 0);
 }
 
 /* The most urgent task that a thread may work on now. */
@@ -169,7 +168,7 @@ static void load(struct background *bg, struct task *task)
 	/* An error shows again when somebody reads. */
 	r = extent_map_fetch(task->map, NULL);
 	(void)pthread_mutex_lock(&bg->lock);
-	task->is_loaded = true;
+	task->map->is_loaded = true;
 	task->is_over |= r < 0;
 	task->n_workers--;
 	(void)pthread_cond_broadcast(&bg->changed);
@@ -202,7 +201,7 @@ static void serve(struct background *bg, struct task *task)
 	/* Linux gives each thread its own nice value. Somebody may have raised this one. */
 	(void)setpriority(PRIO_PROCESS, 0, nice > bg->nice ? nice : bg->nice);
 	(*count)++;
-	if (task->is_loaded)
+	if (task->map->is_loaded)
 		work(bg, task);
 	else
 		load(bg, task);
@@ -319,11 +318,7 @@ void background_resume(struct background *bg)
 int background_join(struct background *bg, struct extent_map *map, struct object *obj,
                     struct err *err)
 {
-	struct task task = { .map = map,
-		             .obj = obj,
-		             .priority = JOINED,
-		             .is_loaded = true,
-		             .target = { .fd = -1 } };
+	struct task task = { .map = map, .obj = obj, .priority = JOINED, .target = { .fd = -1 } };
 	bool share = map->n >= JOIN_MIN;
 
 	(void)pthread_mutex_lock(&bg->lock);
@@ -351,7 +346,6 @@ int background_add(struct background *bg, struct extent_map *map, struct object 
 	if (!task)
 		return -ENOMEM;
 	task->map = extent_map_ref(map);
-	task->is_loaded = map->is_loaded;
 	task->obj = object_ref(obj);
 	task->priority = (int)priority;
 	task->done = done;

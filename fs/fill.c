@@ -51,10 +51,7 @@ int extent_map_later(struct image *img, const struct content *content, struct ex
 
 int extent_map_fetch(struct extent_map *map, struct err *err)
 {
-	int r = index_extents(image_index(map->img), &map->content, &map->extent, &map->n, err);
-
-	map->is_loaded = true;
-	return r;
+	return index_extents(image_index(map->img), &map->content, &map->extent, &map->n, err);
 }
 
 int extent_map_load(struct image *img, const struct content *content, struct extent_map **ret,
@@ -68,6 +65,7 @@ int extent_map_load(struct image *img, const struct content *content, struct ext
 	r = extent_map_fetch(map, err);
 	if (r < 0)
 		return r;
+	map->is_loaded = true;
 	*ret = TAKE_PTR(map);
 	return 0;
 }

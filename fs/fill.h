@@ -31,7 +31,7 @@ struct extent_map {
 		end; /* what of the content the map tells of; what no extent has is a hole */
 	struct extent *extent; /* owned; in order of offset */
 	uint32_t n;
-	bool is_loaded;
+	bool is_loaded; /* else nothing is known yet; under the lock of the background threads until then */
 };
 
 /* Load the map of @content. Returns 0, -EBADMSG, -ENOMEM or -errno. */

@@ -46,7 +46,10 @@ void return_reader(struct fill *fill, struct pooled_reader *pooled);
 MUST_CHECK int decompress(struct fill *fill, struct image *img, struct chunk_reader *reader,
                           const struct chunk *chunk, const void **ret, struct err *err);
 
-/* Load a map of extent_map_later(). Returns 0, or an error of the index with the map empty. */
+/*
+ * Load a map of extent_map_later(), whose is_loaded the caller sets. Returns 0, or an error of the
+ * index with the map empty.
+ */
 MUST_CHECK int extent_map_fetch(struct extent_map *map, struct err *err);
 
 /* The first extent of @map that ends after @off. */
