@@ -22,6 +22,12 @@
 
 struct fill;
 
+/*
+ * Bytes. A file of at most that is filled whole where it is opened, first read or used by a trace:
+ * some tens of milliseconds at the speed of one core.
+ */
+#define SYNC_FILL_MAX ((uint64_t)16 << 20)
+
 /* Content that is being filled: its image and where its bytes come from. Shared by reference. */
 struct extent_map {
 	uint32_t refs;     /* atomic */

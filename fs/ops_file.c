@@ -14,9 +14,6 @@
 #include "base/log.h"
 #include "ops.h"
 
-/* Largest file that open fills whole: some tens of milliseconds at the speed of one core. */
-#define SYNC_FILL_MAX ((uint64_t)16 << 20)
-
 /* The object has all of the file now: the pages that cached reads have left are a second copy. */
 static void drop_pages(struct session *s, fuse_ino_t ino)
 {

@@ -18,9 +18,6 @@ enum {
 
 #define LARGE ((uint64_t)1 << 20)
 
-/* Largest file that its first read fills whole, to be pushed: as open does elsewhere. */
-#define SYNC_FILL_MAX ((uint64_t)16 << 20)
-
 bool small_files_image(struct index *idx)
 {
 	const struct index_info *info = index_info(idx);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "fill.h"
 #include "trace.h"
 
 /* What is added. Contents that are there whole have a bit: most are small, and cost no more. */
@@ -33,7 +34,7 @@ static int add_whole(struct adding *a, uint64_t content, uint64_t size)
 		return 0;
 	a->whole[content / 64] |= bit;
 	/* Of a large file parts may be there. */
-	if (size > ORDER_WHOLE_MAX)
+	if (size > SYNC_FILL_MAX)
 		return uses_add(&a->order->uses, content, 0, size);
 	return uses_append(&a->order->uses, &use);
 }
@@ -42,7 +43,7 @@ static int add_use(struct adding *a, const struct trace_use *use, const struct n
 {
 	uint64_t end = use->off + use->len;
 
-	if (node->size <= ORDER_WHOLE_MAX || use->len == 0)
+	if (node->size <= SYNC_FILL_MAX || use->len == 0)
 		return add_whole(a, node->content, node->size);
 	if (end > node->size)
 		end = node->size;

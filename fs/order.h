@@ -8,9 +8,6 @@
 #include "index.h"
 #include "uses.h"
 
-/* Files of at most this size are filled whole, as open does. */
-#define ORDER_WHOLE_MAX ((uint64_t)16 << 20)
-
 struct order {
 	struct uses uses;   /* files are content ids; no len is 0 */
 	uint64_t bytes;     /* sum of their lengths */
@@ -22,9 +19,9 @@ struct order {
 void order_release(struct order *order);
 
 /*
- * Add the uses of the @len bytes of the trace at @text. Small files are used
- * whole; so are those that the trace has with length 0. Returns 0; -EINVAL when it is no trace;
- * -ENOMEM; or an error of the index.
+ * Add the uses of the @len bytes of the trace at @text. Files of at most
+ * SYNC_FILL_MAX (fill.h) are used whole; so are those that the trace has with length 0. Returns 0;
+ * -EINVAL when it is no trace; -ENOMEM; or an error of the index.
  */
 MUST_CHECK int order_add_trace(struct order *order, struct index *idx, const char *text, size_t len,
                                struct err *err);

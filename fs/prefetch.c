@@ -108,7 +108,7 @@ static struct piece take_piece(struct job *job)
 	const struct use *use = &job->order.uses.list[job->next_use];
 	struct piece piece = { use->file, use->off + job->next_off, use->len - job->next_off };
 
-	if (use->len > ORDER_WHOLE_MAX && piece.len > PIECE_MAX)
+	if (use->len > SYNC_FILL_MAX && piece.len > PIECE_MAX)
 		piece.len = PIECE_MAX;
 	job->next_off += piece.len;
 	if (job->next_off == use->len) {

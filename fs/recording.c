@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "order.h"
+#include "fill.h"
 #include "recorder.h"
 #include "trace.h"
 
@@ -120,7 +120,7 @@ static bool is_worth(const struct use *use, const struct used_file *file, uint64
 {
 	if (use->len > 0 || file->unknown)
 		return true;
-	return file->ranges.n == 0 && size <= ORDER_WHOLE_MAX;
+	return file->ranges.n == 0 && size <= SYNC_FILL_MAX;
 }
 
 static int write_use(struct writing *w, struct recording *recording, struct index *idx,
