@@ -27,6 +27,21 @@ static inline struct session *session_of(fuse_req_t req)
  */
 void reply_failure(fuse_req_t req, const char *op, fuse_ino_t ino, const struct err *err);
 
+/* Bytes of a file that are to be read. */
+struct content_read {
+	const struct content *content;
+	struct object *obj; /* its, borrowed; NULL: no room in the region */
+	uint64_t off;
+	size_t len; /* not beyond the end */
+	void *buf;  /* of len bytes */
+};
+
+/*
+ * Put the bytes into @read->buf: by way of the region, or past it when it is full. Returns 0, or
+ * what fill_range() returns, but for -ENOSPC. May take milliseconds; any thread.
+ */
+MUST_CHECK int read_content(struct session *s, const struct content_read *read, struct err *err);
+
 /* The attributes of @node as stat(2) shows them. */
 void stat_of_node(const struct node *node, struct stat *ret);
 

@@ -179,26 +179,34 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 }
 
-/* Put the @len bytes at @off into @buf: by way of the region, or past it when it is full. */
-static int read_content(struct session *s, struct inode *inode, uint64_t off, size_t len, void *buf,
-                        struct err *err)
+int read_content(struct session *s, const struct content_read *read, struct err *err)
 {
 	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
-	CLEANUP(object_unref) struct object *obj = inode_object(inode);
+	struct fill *fill = s->engine->fill;
 	int r;
 
-	if (!obj || !object_covers(obj, off, len)) {
-		r = extent_map_load_range(s->img, inode_content(inode), off, len, &map, err);
+	if (!read->obj || !object_covers(read->obj, read->off, read->len)) {
+		r = extent_map_load_range(s->img, read->content, read->off, read->len, &map, err);
 		if (r < 0)
 			return r;
-		r = obj ? fill_range(s->engine->fill, map, obj, off, len, err) : -ENOSPC;
+		r = read->obj ? fill_range(fill, map, read->obj, read->off, read->len, err)
+		              : -ENOSPC;
 		if (r == -ENOSPC)
-			return fill_read(s->engine->fill, map, off, len, buf, err);
+			return fill_read(fill, map, read->off, read->len, read->buf, err);
 		if (r < 0)
 			return r;
 	}
-	r = object_read(obj, buf, len, off);
+	r = object_read(read->obj, read->buf, read->len, read->off);
 	return r < 0 ? err_set(err, r, "region: %s", strerrordesc_np(-r)) : 0;
+}
+
+static int read_inode(struct session *s, struct inode *inode, uint64_t off, size_t len, void *buf,
+                      struct err *err)
+{
+	CLEANUP(object_unref) struct object *obj = inode_object(inode);
+	const struct content_read read = { inode_content(inode), obj, off, len, buf };
+
+	return read_content(s, &read, err);
 }
 
 /*
@@ -222,7 +230,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		size = size < left ? size : (size_t)left;
 		recorder_read(s->recorder, (int)fuse_req_ctx(req)->pid, ino, (uint64_t)off, size);
 		buf = malloc(size + 1);
-		r = buf ? read_content(s, inode, (uint64_t)off, size, buf, &err)
+		r = buf ? read_inode(s, inode, (uint64_t)off, size, buf, &err)
 		        : err_set(&err, -ENOMEM, "out of memory");
 	} else if (r == 0) {
 		size = 0;

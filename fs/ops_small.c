@@ -100,39 +100,26 @@ static int small_read_begin(struct small_read *read, fuse_ino_t ino, struct err 
 	return 1;
 }
 
-/* Bring what is wanted into the object. Returns 0, -ENOSPC, -errno. */
-static int small_fill(struct small_read *read, struct extent_map *map, struct err *err)
+/* Fill all of the file, to be pushed. Failures show at the reads that they concern. */
+static void small_fill(const struct small_read *read)
 {
-	struct fill *fill = read->session->engine->fill;
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	struct session *s = read->session;
 
-	if (!read->obj)
-		return -ENOSPC;
-	/* Damage elsewhere in the file is none of this read's. */
-	if (read->content.size <= SYNC_FILL_MAX && fill_object(fill, map, read->obj, NULL) < 0 &&
-	    object_covers(read->obj, read->off, read->len))
-		return 0;
-	return fill_range(fill, map, read->obj, read->off, read->len, err);
+	if (read->obj && read->content.size <= SYNC_FILL_MAX &&
+	    extent_map_load(s->img, &read->content, &map, NULL) == 0)
+		(void)!fill_object(s->engine->fill, map, read->obj, NULL);
 }
 
 static int small_read_content(struct small_read *read, struct err *err)
 {
-	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
-	int r;
+	const struct content_read wanted = { &read->content, read->obj, read->off, read->len,
+		                             read->buf };
 
-	if (!read->obj || !object_covers(read->obj, read->off, read->len)) {
-		r = extent_map_load(read->session->img, &read->content, &map, err);
-		if (r < 0)
-			return r;
-		read->filled = true;
-		r = small_fill(read, map, err);
-		if (r == -ENOSPC)
-			return fill_read(read->session->engine->fill, map, read->off, read->len,
-			                 read->buf, err);
-		if (r < 0)
-			return r;
-	}
-	r = object_read(read->obj, read->buf, read->len, read->off);
-	return r < 0 ? err_set(err, r, "region: %s", strerrordesc_np(-r)) : 0;
+	read->filled = !read->obj || !object_covers(read->obj, read->off, read->len);
+	if (read->filled)
+		small_fill(read);
+	return read_content(read->session, &wanted, err);
 }
 
 /* Valid replies: as op_read(). */
