@@ -96,24 +96,24 @@ void region_usage(struct region *region, struct region_usage *ret)
 	(void)pthread_mutex_unlock(&region->lock);
 }
 
-/* With region->lock held, which is given up while it is not known whether the object stays. */
-static struct object *find_locked(struct region *region, const struct digest *digest)
+/* The object of @digest, which may be leaving; or NULL. With region->lock held. */
+static struct object *lookup(const struct region *region, const struct digest *digest)
 {
 	struct table_node *n = table_first(&region->objects, digest_key(digest));
 
-	while (n) {
-		struct object *obj = object_of(n);
+	while (n && !digest_equal(&object_of(n)->digest, digest))
+		n = table_next(n);
+	return n ? object_of(n) : NULL;
+}
 
-		if (!digest_equal(&obj->digest, digest)) {
-			n = table_next(n);
-		} else if (obj->leaving) {
-			(void)pthread_cond_wait(&region->settled, &region->lock);
-			n = table_first(&region->objects, digest_key(digest));
-		} else {
-			return object_ref(obj);
-		}
-	}
-	return NULL;
+/* With region->lock held, which is given up while it is not known whether the object stays. */
+static struct object *find_locked(struct region *region, const struct digest *digest)
+{
+	struct object *obj;
+
+	while ((obj = lookup(region, digest)) != NULL && obj->leaving)
+		(void)pthread_cond_wait(&region->settled, &region->lock);
+	return obj ? object_ref(obj) : NULL;
 }
 
 /* With region->lock held: enter @fresh, unless objects would take more than @limit then. */
@@ -413,14 +413,11 @@ int object_read(struct object *obj, void *buf, size_t len, uint64_t off)
 /* The object of @digest, referenced; NULL when there is none or it is going. */
 static struct object *find_staying(struct region *region, const struct digest *digest)
 {
-	struct object *obj = NULL;
+	struct object *obj;
 
 	(void)pthread_mutex_lock(&region->lock);
-	for (struct table_node *n = table_first(&region->objects, digest_key(digest)); n && !obj;
-	     n = table_next(n)) {
-		if (digest_equal(&object_of(n)->digest, digest) && !object_of(n)->leaving)
-			obj = object_ref(object_of(n));
-	}
+	obj = lookup(region, digest);
+	obj = obj && !obj->leaving ? object_ref(obj) : NULL;
 	(void)pthread_mutex_unlock(&region->lock);
 	return obj;
 }
