@@ -78,6 +78,7 @@ MUST_CHECK int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t 
 
 /* Copy what @x wants of its chunk from there to x->off of @obj. Returns as seen_read(). */
 MUST_CHECK int seen_copy(struct fill *fill, const struct extent *x, struct object *obj);
+
 /* A region_evicted_fn for a struct fill: forget what lies in @obj. */
 void seen_forget(void *arg, struct object *obj);
 
