@@ -59,6 +59,42 @@ group_memory() {
 	fi
 }
 
+# users_start N COMMAND...: N users of a measurement, each in a memory cgroup of its own, user.0 and
+# so on, and in a mount namespace of its own. COMMAND prints "done " when it is ready and then stays
+# until its input ends. The daemon gives back after some seconds what fills have left: SETTLE.
+: "${SETTLE:=12}"
+user_pids=() user_fds=()
+users_start() {
+	local n=$1 i fd
+	shift
+	for ((i = 0; i < n; i++)); do
+		group_new "user.$i"
+		mkfifo "$T/in.$i"
+		(group_run "user.$i" unshare --mount --propagation private "$@") <"$T/in.$i" >"$T/out.$i" 2>&1 &
+		user_pids+=($!)
+		exec {fd}>"$T/in.$i"
+		user_fds+=("$fd")
+	done
+	for ((i = 0; i < n; i++)); do
+		wait_for grep -q '^done ' "$T/out.$i" || fail "user $i: $(cat "$T/out.$i")"
+	done
+	sleep "$SETTLE"
+}
+
+# All users end, and their groups.
+users_end() {
+	local i fd
+	for fd in "${user_fds[@]}"; do
+		exec {fd}>&-
+	done
+	wait "${user_pids[@]}" || fail "a user failed"
+	for i in "${!user_pids[@]}"; do
+		group_remove "user.$i"
+	done
+	user_pids=() user_fds=()
+	rm -f "$T"/in.* "$T"/out.*
+}
+
 remove_all_groups() {
 	local dir pid
 	for dir in "$GROUP"/*/; do

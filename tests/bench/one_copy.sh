@@ -17,7 +17,7 @@ LIMIT=3600
 # shellcheck source=cgroup_lib.sh
 . "$(dirname "$0")/cgroup_lib.sh"
 
-: "${READERS:=1 4 16 64}" "${SETTLE:=12}"
+: "${READERS:=1 4 16 64}"
 HOLD=$BUILD/tests/bench/hold
 GOAL=1.03
 READERS_GOAL=0.01
@@ -59,25 +59,12 @@ serve_in_group() {
 
 # measure WHAT UNIQUE UNIQUE_IN_PAGES READERS DIR...
 measure() {
-	local what=$1 unique=$2 paged=$3 n=$4 i usage cache shmem anon kernel fds=() pids=() names=() sum=(0 0 0 0 0)
+	local what=$1 unique=$2 paged=$3 n=$4 i usage cache shmem anon kernel sum=(0 0 0 0 0)
 	local total own region share packs indexes disk
 	shift 4
+	users_start "$n" "$HOLD" "$@"
 	for ((i = 0; i < n; i++)); do
-		names+=("reader.$i")
-		group_new "reader.$i"
-		mkfifo "$T/in.$i"
-		(group_run "reader.$i" unshare --mount --propagation private "$HOLD" "$@") <"$T/in.$i" >"$T/out.$i" 2>&1 &
-		pids+=($!)
-		exec {fd}>"$T/in.$i"
-		fds+=("$fd")
-	done
-	for ((i = 0; i < n; i++)); do
-		wait_for grep -q '^done ' "$T/out.$i" || fail "reader $i: $(cat "$T/out.$i")"
-	done
-	# The daemon gives back after some seconds what fills have left.
-	sleep "$SETTLE"
-	for ((i = 0; i < n; i++)); do
-		read -r -a group <<<"$(group_memory "reader.$i")"
+		read -r -a group <<<"$(group_memory "user.$i")"
 		for k in 0 1 2 3 4; do
 			sum[k]=$((sum[k] + group[k]))
 		done
@@ -106,12 +93,7 @@ measure() {
 				anon_bytes: $anon, kernel_bytes: $kernel, rss_anon_kib: $rss},
 			readers_charged: {file_bytes: $rcache, anon_bytes: $ranon, kernel_bytes: $rkernel, file_share: ($rcache / $total)},
 			page_cache_kib: {layout: $packs, indexes: $indexes}, daemon_read_bytes: $disk, cgroup_version: $cgroup}'
-	for fd in "${fds[@]}"; do
-		exec {fd}>&-
-	done
-	wait "${pids[@]}" || fail "a reader failed"
-	rm -f "$T"/in.* "$T"/out.*
-	group_remove "${names[@]}"
+	users_end
 }
 
 # run WHAT UNIQUE UNIQUE_IN_PAGES TAG...: a fresh daemon for each number of readers

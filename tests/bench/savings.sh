@@ -11,30 +11,13 @@ LIMIT=3600
 # shellcheck source=cgroup_lib.sh
 . "$(dirname "$0")/cgroup_lib.sh"
 
-: "${USERS:=8}" "${SETTLE:=12}"
+: "${USERS:=8}"
 HOLD=$BUILD/tests/bench/hold
 GOAL=0.02
 
 # Bytes of files in the machine's memory.
 machine_bytes() {
 	awk '$1 == "Cached:" { printf "%.0f\n", $2 * 1024 }' /proc/meminfo
-}
-
-# start_users COMMAND...: in its own group and namespace each
-start_users() {
-	local i
-	for ((i = 0; i < USERS; i++)); do
-		group_new "user.$i"
-		mkfifo "$T/in.$i"
-		(group_run "user.$i" unshare --mount --propagation private "$@") <"$T/in.$i" >"$T/out.$i" 2>&1 &
-		pids+=($!)
-		exec {fd}>"$T/in.$i"
-		fds+=("$fd")
-	done
-	for ((i = 0; i < USERS; i++)); do
-		wait_for grep -q '^done ' "$T/out.$i" || fail "user $i: $(cat "$T/out.$i")"
-	done
-	sleep "$SETTLE"
 }
 
 # charged: bytes of files that users' groups and the daemon's are charged for
@@ -45,19 +28,6 @@ charged() {
 		sum=$((sum + $(group_memory "$group" | cut -d ' ' -f 2)))
 	done
 	echo "$sum"
-}
-
-end_users() {
-	local i
-	for fd in "${fds[@]}"; do
-		exec {fd}>&-
-	done
-	wait "${pids[@]}" || fail "a user failed"
-	pids=() fds=()
-	rm -f "$T"/in.* "$T"/out.*
-	for ((i = 0; i < USERS; i++)); do
-		group_remove "user.$i"
-	done
 }
 
 begin() {
@@ -75,16 +45,15 @@ within_goal() {
 
 mkdir "$T/nothing" "$T/own"
 "$ASSETPACK" build --progress none "$ASSETS" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
-pids=() fds=()
 
 before=$(begin)
 # A copy of one's own, read straight into one's own memory.
 # shellcheck disable=SC2016 # for the shell of each user
-start_users sh -c 'mount -t tmpfs tmpfs "$2" && cp -r "$1/." "$2" && exec "$3" "$2"' sh "$ASSETS" "$T/own" "$HOLD"
+users_start "$USERS" sh -c 'mount -t tmpfs tmpfs "$2" && cp -r "$1/." "$2" && exec "$3" "$2"' sh "$ASSETS" "$T/own" "$HOLD"
 echo 1 >/proc/sys/vm/drop_caches
 private_machine=$(($(machine_bytes) - before))
 private_groups=$(charged)
-end_users
+users_end
 
 before=$(begin)
 group_new daemon
@@ -92,12 +61,12 @@ group_new daemon
 daemon=$!
 wait_for status_ok || fail "daemon does not answer"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
-start_users "$HOLD" "$MNT"
+users_start "$USERS" "$HOLD" "$MNT"
 shared_machine=$(($(machine_bytes) - before))
 shared_groups=$(charged)
 sharing=$("$FSSTAT" --json | jq -c .sharing)
 check_eq "users" "$(jq .users <<<"$sharing")" "$USERS"
-end_users
+users_end
 "$ASSETFS" umount "$MNT"
 kill "$daemon"
 wait "$daemon" || fail "the daemon ended with an error"
