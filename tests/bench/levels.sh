@@ -20,10 +20,10 @@ run() {
 	local points=$T/points/$1-$2 option=(--level "$2") line
 	[[ $1 == level ]] || option=(--level 3 --chunk-size "$2")
 	[[ ! -e $points ]] || awk -v most="$ONCE" '$1 > most { exit 1 }' "$points" || return 0
-	rm -rf "$T/work"
-	mkdir "$T/work"
-	line=$(measured "$ASSETPACK" build -j 2 "${option[@]}" --progress none "$T/tree" "$T/work/layout:v")
-	echo "$line $(image_bytes "$T/work/layout:v")" >>"$points"
+	rm -rf "$T/packed"
+	mkdir "$T/packed"
+	line=$(measured "$ASSETPACK" build -j 2 "${option[@]}" --progress none "$T/tree" "$T/packed/layout:v")
+	echo "$line $(image_bytes "$T/packed/layout:v")" >>"$points"
 }
 
 # report SET KIND VALUE SOURCE_BYTES
@@ -69,7 +69,7 @@ for set in "${sets[@]}"; do
 	unpack_set "$set" 1 "$T/tree"
 	warm_up "$T/tree"
 	measure_set "$set"
-	rm -rf "$T/tree" "$T/work"
+	rm -rf "$T/tree" "$T/packed"
 done
 awk -f "$here/plot_levels.awk" "$tsv" >"$svg"
 echo "table: $tsv; plot: $svg"

@@ -22,8 +22,8 @@ room() {
 peaks() {
 	local jobs line kib limit wall
 	for jobs in 2 8; do
-		mkdir "$T/work"
-		line=$(measured "$ASSETPACK" build -j "$jobs" --progress none "$2" "$T/work/layout:v")
+		mkdir "$T/packed"
+		line=$(measured "$ASSETPACK" build -j "$jobs" --progress none "$2" "$T/packed/layout:v")
 		kib=$(column 3 "$line")
 		wall=$(column 1 "$line")
 		limit=$((64 * 1024 + 16 * 1024 * jobs + 200 * $3 / 1024))
@@ -32,7 +32,7 @@ peaks() {
 		record memory --arg what "$1" --argjson jobs "$jobs" --argjson files "$3" --argjson kib "$kib" \
 			--argjson limit "$limit" --argjson s "$wall" \
 			'{what: $what, jobs: $jobs, files: $files, peak_kib: $kib, limit_kib: $limit, seconds: $s}'
-		rm -rf "$T/work"
+		rm -rf "$T/packed"
 	done
 	rm -rf "$2"
 }

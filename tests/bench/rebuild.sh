@@ -13,7 +13,7 @@ TOUCHED_GOAL=0.10
 choose_sets rebuild
 
 build() {
-	"$ASSETPACK" build -j 2 --progress none "$T/src" "$T/work/layout:v"
+	"$ASSETPACK" build -j 2 --progress none "$T/src" "$T/packed/layout:v"
 }
 
 # touch_files: a byte to every 100th file
@@ -23,7 +23,7 @@ touch_files() {
 }
 
 blob_names() {
-	find "$T/work/layout/blobs" -type f -printf '%f\n' | sort
+	find "$T/packed/layout/blobs" -type f -printf '%f\n' | sort
 }
 
 measure_set() {
@@ -33,8 +33,8 @@ measure_set() {
 		return
 	}
 	for ((i = 0; i < ROUNDS; i++)); do
-		rm -rf "$T/work"
-		mkdir "$T/work"
+		rm -rf "$T/packed"
+		mkdir "$T/packed"
 		sync -f "$T"
 		# Files that have just changed may change again unseen: a build does not trust them.
 		sleep 3
@@ -65,5 +65,5 @@ for set in "${sets[@]}"; do
 	unpack_set "$set" 1 "$T/src"
 	warm_up "$T/src"
 	measure_set "$set"
-	rm -rf "$T/src" "$T/work"
+	rm -rf "$T/src" "$T/packed"
 done

@@ -30,8 +30,8 @@ new_bytes() {
 		END { printf "%.0f\n", s }' "$1"
 }
 
-# work_copy FROM TO: the layout with all that lies beside it; blobs never change, so they are linked
-work_copy() {
+# layout_copy FROM TO: the layout with all that lies beside it; blobs never change, so they are linked
+layout_copy() {
 	rm -rf "$2"
 	cp -al "$1" "$2"
 	find "$2" -type f -links +1 ! -path '*/blobs/*' -exec sh -c 'cp -p "$1" "$1.own" && mv "$1.own" "$1"' sh {} \;
@@ -64,12 +64,12 @@ others() {
 # own SET OLD NEW
 own() {
 	local chunks deltas c d
-	mkdir "$T/work"
-	build "$2" "$T/work/layout:v" >"$T/out"
-	image_blobs "$T/work/layout:v" >"$T/old.blobs"
-	work_copy "$T/work" "$T/old"
-	build --metadata-file "$T/metadata.json" "$3" "$T/work/layout:v" >"$T/out"
-	image_blobs "$T/work/layout:v" >"$T/new.blobs"
+	mkdir "$T/packed"
+	build "$2" "$T/packed/layout:v" >"$T/out"
+	image_blobs "$T/packed/layout:v" >"$T/old.blobs"
+	layout_copy "$T/packed" "$T/old"
+	build --metadata-file "$T/metadata.json" "$3" "$T/packed/layout:v" >"$T/out"
+	image_blobs "$T/packed/layout:v" >"$T/new.blobs"
 	chunks=$(new_bytes "$T/new.blobs" "$T/old.blobs")
 	deltas=$(jq '."assetpack.stats".delta_bytes' "$T/metadata.json")
 	c=$(ratio "$chunks" "$best" 3)
@@ -81,7 +81,7 @@ own() {
 		--arg old "$(set_versions "$1" 1)" --arg new "$(set_versions "$1" 2)" \
 		'{set: $set, with: "assetpack", old: $old, new: $new, best: $best, best_bytes: $b, chunks_bytes: $c, deltas_bytes: $d,
 			chunks_ratio: ($c / $b), deltas_ratio: ($d / $b)}'
-	rm -rf "$T/work"
+	rm -rf "$T/packed"
 }
 
 # delta_time SET NEW: with the layout of the old version in $T/old
@@ -92,10 +92,10 @@ delta_time() {
 		mkdir "$T/full"
 		full+=("$(seconds build --no-deltas "$2" "$T/full/layout:v")")
 		rm -rf "$T/full"
-		work_copy "$T/old" "$T/work"
-		without+=("$(seconds build --no-deltas "$2" "$T/work/layout:v")")
-		work_copy "$T/old" "$T/work"
-		with+=("$(seconds build "$2" "$T/work/layout:v")")
+		layout_copy "$T/old" "$T/packed"
+		without+=("$(seconds build --no-deltas "$2" "$T/packed/layout:v")")
+		layout_copy "$T/old" "$T/packed"
+		with+=("$(seconds build "$2" "$T/packed/layout:v")")
 	done
 	w=$(median "${with[@]}")
 	o=$(median "${without[@]}")
@@ -106,7 +106,7 @@ delta_time() {
 	record delta_time --arg set "$1" --argjson w "$w" --argjson o "$o" --argjson f "$f" \
 		'{set: $set, full_seconds: $f, update_seconds: $o, update_with_deltas_seconds: $w, cost: (($w - $o) / $f),
 			cost_to_update: (if $o > 0 then ($w - $o) / $o else null end)}'
-	rm -rf "$T/work"
+	rm -rf "$T/packed"
 }
 
 times=()
