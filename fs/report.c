@@ -214,6 +214,12 @@ bool report_is_target(const struct session *s, const char *target,
 	       (point && point->device == session_device(s));
 }
 
+int report_no_target(const char *target, struct err *err)
+{
+	return err_set(err, -ENOENT, "'%s' is neither a mount point nor an image of this daemon",
+	               target);
+}
+
 int report_stats(const struct report_source *src, const char *target, json_t **ret, struct err *err)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
@@ -227,8 +233,7 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 			                                                     &points));
 	}
 	if (target && json_array_size(images) == 0)
-		return err_set(err, -ENOENT,
-		               "'%s' is neither a mount point nor an image of this daemon", target);
+		return report_no_target(target, err);
 	report = json_pack("{si sb ss si sI so so sO}", "version", CONTROL_VERSION, "ok", 1,
 	                   "source", "daemon", "pid", (int)getpid(), "uptime_seconds",
 	                   (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),

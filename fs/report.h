@@ -27,6 +27,9 @@ const char *device_text(dev_t device, char buf[static 32]);
 bool report_is_target(const struct session *s, const char *target,
                       const struct mount_points *points);
 
+/* What to say when @target is none of them. Returns -ENOENT. */
+int report_no_target(const char *target, struct err *err);
+
 /* For `assetfs status`. Returns NULL when memory runs out. The caller gives it back. */
 json_t *report_status(const struct report_source *src);
 

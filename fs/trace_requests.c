@@ -32,8 +32,7 @@ static struct session *hold_target(struct daemon *d, const struct request *reque
 		session_hold(found);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	if (!found)
-		(void)err_set(err, -ENOENT,
-		              "'%s' is neither a mount point nor an image of this daemon", target);
+		(void)report_no_target(target, err);
 	return found;
 }
 
