@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "control.h"
+#include "resident.h"
 
 /* Seconds for which the count of an image's resident bytes is good enough. */
 enum { COUNT_VALID = 1 };
@@ -16,6 +17,7 @@ struct pin {
 	struct pin *next;
 	char *name;        /* owned */
 	struct image *img; /* owned */
+	struct content_keys keys;
 	uint64_t floor;
 	time_t ends;       /* CLOCK_MONOTONIC; 0: never */
 	uint64_t resident; /* bytes of the image in the region when last counted, less what went since */
@@ -42,6 +44,7 @@ static void pin_free(struct pin *pin)
 {
 	if (!pin)
 		return;
+	content_keys_release(&pin->keys);
 	image_close(pin->img);
 	free(pin->name);
 	free(pin);
@@ -87,28 +90,21 @@ static void remove_ended(struct pins *pins)
 	(void)remove_if(pins, is_over, &time);
 }
 
-static void add_resident(void *arg, struct object *obj)
-{
-	struct pin *pin = arg;
-	struct content content;
-
-	if (index_find_content(image_index(pin->img), object_digest(obj), &content, NULL) == 1)
-		pin->resident += object_placed_bytes(obj);
-}
-
 /*
  * Count what the region has of the image, unless that was done a moment ago. The object of @size bytes
- * that is to go is not among what region_each() visits.
+ * that is to go is not listed any more.
  */
 static void count_resident(struct pins *pins, struct pin *pin, uint64_t size)
 {
+	CLEANUP(resident_list_release) struct resident_list list = RESIDENT_LIST_INIT;
+
 	if (pin->counted != 0 && now() - pin->counted <= COUNT_VALID)
 		return;
-	pin->resident = size;
 	pin->counted = now();
 	/* Without memory nothing counts as resident, and everything stays. */
-	if (region_each(pins->region, add_resident, pin) < 0)
-		pin->resident = 0;
+	pin->resident = 0;
+	if (resident_list_load(pins->region, &list) == 0)
+		pin->resident = size + resident_bytes(&list, image_index(pin->img), &pin->keys);
 }
 
 /* Whether @pin keeps an object of @size bytes that its image has. */

@@ -89,8 +89,7 @@ void region_usage(struct region *region, struct region_usage *ret)
 		region_root_usage(region->root, &size, &used);
 	*ret = (struct region_usage){ .in_memory = region->in_memory };
 	(void)pthread_mutex_lock(&region->lock);
-	for (struct table_node *n = NULL; (n = table_walk(&region->objects, n)) != NULL;)
-		ret->objects += has_bytes(object_of(n));
+	ret->objects = region->n_filled;
 	ret->size = region->size;
 	ret->used = region->in_memory ? used : region->reserved;
 	(void)pthread_mutex_unlock(&region->lock);
@@ -361,17 +360,21 @@ int object_open_to_fill(struct object *obj)
 
 int object_mark_placed(struct object *obj, uint64_t off, uint64_t len)
 {
+	struct region *region = obj->region;
 	int r = 0;
 
-	(void)pthread_mutex_lock(&obj->region->lock);
+	(void)pthread_mutex_lock(&region->lock);
 	if (!obj->complete) {
+		bool was_empty = !has_bytes(obj);
+
 		r = ranges_add(&obj->placed, off, off + len);
 		if (ranges_cover(&obj->placed, 0, obj->size)) {
 			ranges_release(&obj->placed);
 			__atomic_store_n(&obj->complete, true, __ATOMIC_RELEASE);
 		}
+		region->n_filled += was_empty && has_bytes(obj);
 	}
-	(void)pthread_mutex_unlock(&obj->region->lock);
+	(void)pthread_mutex_unlock(&region->lock);
 	return r;
 }
 
@@ -422,26 +425,40 @@ static struct object *find_staying(struct region *region, const struct digest *d
 	return obj;
 }
 
-int region_each(struct region *region, region_object_fn fn, void *arg)
+int region_list(struct region *region, struct region_entry **ret, size_t *ret_n)
 {
-	CLEANUP(free) struct digest *list = NULL;
+	struct region_entry *list;
 	size_t n = 0;
 
 	(void)pthread_mutex_lock(&region->lock);
-	list = calloc(region->objects.n + 1, sizeof(*list));
+	list = calloc(region->n_filled + 1, sizeof(*list));
 	for (struct table_node *node = NULL;
 	     list && (node = table_walk(&region->objects, node)) != NULL;) {
-		if (has_bytes(object_of(node)))
-			list[n++] = object_of(node)->digest;
+		const struct object *obj = object_of(node);
+
+		if (has_bytes(obj) && !obj->leaving)
+			list[n++] = (struct region_entry){ obj->digest, placed_bytes(obj) };
 	}
 	(void)pthread_mutex_unlock(&region->lock);
 	if (!list)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		CLEANUP(object_unref) struct object *obj = find_staying(region, &list[i]);
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+int region_each(struct region *region, region_object_fn fn, void *arg)
+{
+	CLEANUP(free) struct region_entry *list = NULL;
+	size_t n;
+	int r = region_list(region, &list, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		CLEANUP(object_unref)
+		struct object *obj = find_staying(region, &list[i].digest);
 
 		if (obj)
 			fn(arg, obj);
 	}
-	return 0;
+	return r;
 }

@@ -209,9 +209,18 @@ MUST_CHECK int object_read(struct object *obj, void *buf, size_t len, uint64_t o
 /* What the fill layer keeps with an object; NULL at first. Serialised by that layer. */
 void **object_notes(struct object *obj);
 
+/* An object that has a placed byte. */
+struct region_entry {
+	struct digest digest;
+	uint64_t bytes; /* placed */
+};
+
+/* List all of them but those that are going, in no order. The caller frees *@ret. Returns 0 or -ENOMEM. */
+MUST_CHECK int region_list(struct region *region, struct region_entry **ret, size_t *ret_n);
+
 /*
- * Visit every object that has a placed byte when the call begins and that is neither gone nor going
- * at its turn; referenced for the time of its visit.
+ * Visit every object that has a placed byte and is not going, when the call begins and at its
+ * turn; referenced for the time of its visit.
  */
 typedef void (*region_object_fn)(void *arg, struct object *obj);
 MUST_CHECK int region_each(struct region *region, region_object_fn fn, void *arg);

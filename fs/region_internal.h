@@ -36,6 +36,7 @@ struct region {
 	uint64_t size;
 	struct table objects;  /* struct object, by digest */
 	struct object *oldest; /* ring of all objects, by when they were last opened */
+	size_t n_filled;       /* objects that have a placed byte */
 	uint64_t reserved;     /* sum of the objects' sizes, in whole pages */
 	uint64_t clock;        /* grows with each opening */
 };

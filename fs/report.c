@@ -11,6 +11,7 @@
 #include "hot.h"
 #include "huge.h"
 #include "pods.h"
+#include "resident.h"
 #include "stats_json.h"
 
 const char *device_text(dev_t device, char buf[static 32])
@@ -168,37 +169,19 @@ static int add_files(const struct report_source *src, json_t *report)
 	                           hot_files_json(src, hot ? HOT : COLD, src->n_files));
 }
 
-struct resident {
-	struct index *idx;
-	uint64_t bytes;
-};
-
-static void add_resident(void *arg, struct object *obj)
-{
-	struct resident *resident = arg;
-	struct content content;
-
-	if (index_find_content(resident->idx, object_digest(obj), &content, NULL) == 1)
-		resident->bytes += object_placed_bytes(obj);
-}
-
-static json_t *image_stats_json(const struct report_source *src, struct session *s,
-                                const struct mount_points *points)
+static json_t *image_stats_json(struct session *s, const struct mount_points *points,
+                                const struct resident_list *list)
 {
 	struct index *idx = image_index(session_image(s));
-	struct resident resident = { .idx = idx, .bytes = 0 };
+	uint64_t resident = resident_bytes(list, idx, session_content_keys(s));
 	json_t *image = image_json(s, points);
 	struct session_counts counts;
 	CLEANUP(json_decref) json_t *more = NULL;
 
 	session_counts(s, &counts);
-	if (region_each(src->engine->region, add_resident, &resident) < 0) {
-		json_decref(image);
-		return NULL;
-	}
 	more = json_pack("{sI sI sI so sI sI}", "files", (json_int_t)index_info(idx)->n_files,
 	                 "bytes", (json_int_t)index_info(idx)->bytes, "resident_bytes",
-	                 (json_int_t)resident.bytes, "opens_total", opens_json(s, counts.opens),
+	                 (json_int_t)resident, "opens_total", opens_json(s, counts.opens),
 	                 "requests_total", (json_int_t)counts.requests, "errors_total",
 	                 (json_int_t)counts.errors);
 	(void)json_object_update(image, more);
@@ -223,14 +206,17 @@ int report_no_target(const char *target, struct err *err)
 int report_stats(const struct report_source *src, const char *target, json_t **ret, struct err *err)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(resident_list_release) struct resident_list list = RESIDENT_LIST_INIT;
 	CLEANUP(json_decref) json_t *images = json_array();
 	CLEANUP(json_decref) json_t *report = NULL;
 
 	(void)!mount_points_load(&points, NULL);
+	if (resident_list_load(src->engine->region, &list) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < src->n_sessions; i++) {
 		if (!target || report_is_target(src->sessions[i], target, &points))
-			(void)json_array_append_new(images, image_stats_json(src, src->sessions[i],
-			                                                     &points));
+			(void)json_array_append_new(images, image_stats_json(src->sessions[i],
+			                                                     &points, &list));
 	}
 	if (target && json_array_size(images) == 0)
 		return report_no_target(target, err);

@@ -203,6 +203,7 @@ void session_free(struct session *s)
 	if (s->recorder && recorder_on(s->recorder))
 		log_warn("%s: what was recorded is lost: its mount is gone", s->name);
 	recorder_free(s->recorder);
+	content_keys_release(&s->keys);
 	image_close(s->img);
 	free(s->name);
 	free(s);
@@ -221,6 +222,11 @@ const char *session_name(const struct session *s)
 struct image *session_image(const struct session *s)
 {
 	return s->img;
+}
+
+struct content_keys *session_content_keys(struct session *s)
+{
+	return &s->keys;
 }
 
 dev_t session_device(const struct session *s)

@@ -14,6 +14,7 @@
 #include "prefetch.h"
 #include "recorder.h"
 #include "region.h"
+#include "resident.h"
 #include "stats.h"
 #include "users.h"
 
@@ -67,6 +68,9 @@ dev_t session_device(const struct session *session); /* st_dev of everything in 
 struct users *session_users(const struct session *session);
 bool session_small_files(const struct session *session);
 struct recorder *session_recorder(const struct session *session);
+
+/* What reports keep of the image's contents. With the lock of the daemon's list of sessions held. */
+struct content_keys *session_content_keys(struct session *session);
 
 /*
  * Keep the session from being freed, although it may end; each hold is let go once. With

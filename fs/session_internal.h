@@ -35,7 +35,9 @@ struct session {
 	void *ended_arg;
 	pthread_t thread;
 
-	uint32_t n_holds; /* under the lock of the daemon's list of sessions */
+	/* under the lock of the daemon's list of sessions */
+	uint32_t n_holds;
+	struct content_keys keys; /* owned */
 
 	/* atomic */
 	uint64_t opens;

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How many bytes of an image the region holds, for reports and for floors of
+ * pins. An image that shares much with a region of many objects has the digests of its contents
+ * kept in memory from the first time, 8 bytes each: its index would be asked for each object anew.
+ *
+ * No locking: the caller serialises what has the same object. May read files and take
+ * some tens of milliseconds.
+ */
+#pragma once
+
+#include "index.h"
+#include "region.h"
+
+/* Objects with placed bytes, as they were at one time; in order of their digests' keys. */
+struct resident_list {
+	struct region_entry *entry; /* owned */
+	size_t n;
+};
+
+#define RESIDENT_LIST_INIT ((struct resident_list){ .entry = NULL, .n = 0 })
+
+/* List what is in @region. The caller releases *@ret. Returns 0 or -ENOMEM. */
+MUST_CHECK int resident_list_load(struct region *region, struct resident_list *ret);
+void resident_list_release(struct resident_list *list);
+
+static inline void resident_list_release_cleanup(struct resident_list *list)
+{
+	resident_list_release(list);
+}
+
+/* The keys of the digests of an image's contents, in order; none before they are needed. */
+struct content_keys {
+	uint64_t *key; /* owned */
+	size_t n, cap;
+};
+
+#define CONTENT_KEYS_INIT ((struct content_keys){ .key = NULL, .n = 0, .cap = 0 })
+
+void content_keys_release(struct content_keys *keys);
+
+/*
+ * Placed bytes of those objects in @list whose content @idx has. @keys belongs to that index. What the
+ * index cannot say, because it is damaged, does not count. Two contents whose digests begin with the same 8
+ * bytes are taken for one: enough for a count.
+ */
+uint64_t resident_bytes(const struct resident_list *list, struct index *idx,
+                        struct content_keys *keys);
