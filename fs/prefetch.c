@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "order.h"
+#include "resident.h"
 
 enum {
 	PREFETCH_NICE = 19,
@@ -28,7 +29,8 @@ struct job {
 	struct digest digest;
 	char *name; /* owned */
 	enum prefetch_source source;
-	uint64_t since; /* region_time() when it began: what was opened later stays */
+	uint64_t since;     /* region_time() when it began: what was opened later stays */
+	uint64_t evictions; /* region_evictions() then */
 
 	/* of the worker that finds out the order; then constant until the job has ended */
 	char *text; /* owned */
@@ -48,6 +50,9 @@ struct job {
 	uint64_t done;
 	uint64_t n_failed; /* bytes */
 	struct err error;  /* the first */
+	struct filled filled;
+	bool passed_on;  /* what is not in the region may be where it was passed on to */
+	uint64_t number; /* of the jobs that have ended, in their order */
 };
 
 struct prefetch {
@@ -60,6 +65,7 @@ struct prefetch {
 	pthread_cond_t changed; /* a job came or has ended, or stop was set */
 	/* under lock */
 	struct job *jobs; /* owned; oldest first */
+	uint64_t n_ended;
 	bool stop;
 };
 
@@ -74,7 +80,7 @@ const char *prefetch_state_name(enum prefetch_state state)
 	static const char *const names[] = {
 		[PREFETCH_RUNNING] = "running",     [PREFETCH_DONE] = "done",
 		[PREFETCH_FULL] = "full",           [PREFETCH_FAILED] = "failed",
-		[PREFETCH_CANCELLED] = "cancelled",
+		[PREFETCH_CANCELLED] = "cancelled", [PREFETCH_EVICTED] = "evicted",
 	};
 
 	return names[state];
@@ -83,6 +89,7 @@ const char *prefetch_state_name(enum prefetch_state state)
 static void job_free(struct job *job)
 {
 	order_release(&job->order);
+	filled_release(&job->filled);
 	free(job->text);
 	free(job->name);
 	free(job);
@@ -119,7 +126,7 @@ static struct piece take_piece(struct job *job)
 }
 
 static int fill_piece(struct prefetch *p, struct job *job, const struct piece *piece,
-                      struct err *err)
+                      struct digest *ret_digest, struct err *err)
 {
 	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 	CLEANUP(object_unref) struct object *obj = NULL;
@@ -128,6 +135,7 @@ static int fill_piece(struct prefetch *p, struct job *job, const struct piece *p
 
 	if (r < 0)
 		return r;
+	*ret_digest = content.digest;
 	r = region_get_before(p->config.region, &content.digest, content.size, job->since, &obj);
 	if (r < 0)
 		return err_set(err, r, "region: %s", strerrordesc_np(-r));
@@ -200,19 +208,30 @@ static void set_order(struct prefetch *p, struct job *job)
 	(void)pthread_cond_broadcast(&p->changed);
 }
 
+/* With lock held. */
+static void note_filled(struct job *job, const struct digest *digest, uint64_t bytes)
+{
+	/* Without memory for it, the job is taken at its word. */
+	if (filled_add(&job->filled, digest, bytes) < 0)
+		job->passed_on = true;
+}
+
 /* As set_order(), for a piece. */
 static void do_piece(struct prefetch *p, struct job *job)
 {
 	struct piece piece = take_piece(job);
 	struct err err = ERR_INIT;
+	struct digest digest;
 	int r;
 
 	job->n_workers++;
 	(void)pthread_mutex_unlock(&p->lock);
-	r = fill_piece(p, job, &piece, &err);
+	r = fill_piece(p, job, &piece, &digest, &err);
 	(void)pthread_mutex_lock(&p->lock);
 	job->n_workers--;
 	note_result(job, r, &err, piece.len);
+	if (r == 0)
+		note_filled(job, &digest, piece.len);
 }
 
 /* Whether a later job is of the same image. With lock held. */
@@ -259,10 +278,12 @@ static void end_job(struct prefetch *p, struct job *job)
 		job->state = job->stop ? PREFETCH_CANCELLED : PREFETCH_DONE;
 	(void)pthread_mutex_unlock(&p->lock);
 	order_release(&order);
+	filled_close(&job->filled);
 	if (job->take)
 		image_close(img);
 	(void)pthread_mutex_lock(&p->lock);
 	job->img = NULL;
+	job->number = ++p->n_ended;
 	job->ordering = false;
 	forget_ended(p);
 	(void)pthread_cond_broadcast(&p->changed);
@@ -366,6 +387,8 @@ static struct job *job_new(const struct prefetch *p, const struct prefetch_order
 	job->digest = image_manifest(o->img)->self.digest;
 	job->source = o->source;
 	job->since = region_time(p->config.region);
+	job->evictions = region_evictions(p->config.region);
+	job->passed_on = o->passed_on;
 	job->text = o->text;
 	job->len = o->len;
 	job->order = ORDER_INIT;
@@ -461,12 +484,71 @@ bool prefetch_busy(struct prefetch *p)
 	return job != NULL;
 }
 
+void prefetch_passed_on(struct prefetch *p, const struct digest *digest)
+{
+	if (!p)
+		return;
+	(void)pthread_mutex_lock(&p->lock);
+	for (struct job *job = p->jobs; job; job = job->next)
+		job->passed_on |= digest_equal(&job->digest, digest);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+/* What the region had when @n_ended jobs had ended. */
+struct look {
+	struct resident_list list;
+	uint64_t n_ended; /* 0: nobody has looked */
+};
+
+static void look_release_cleanup(struct look *look)
+{
+	resident_list_release(&look->list);
+}
+
+/* Whether bytes may have left the region of those that @job has filled. With lock held. */
+static bool may_have_lost(const struct prefetch *p, const struct job *job)
+{
+	return !job->img && job->state == PREFETCH_DONE && !job->passed_on &&
+	       job->evictions != region_evictions(p->config.region);
+}
+
+/* Look at the region if an answer depends on it. Without memory jobs are taken at their word. */
+static struct look look_at_region(struct prefetch *p)
+{
+	struct look look = { .list = RESIDENT_LIST_INIT };
+	bool needed = false;
+
+	(void)pthread_mutex_lock(&p->lock);
+	for (const struct job *job = p->jobs; job; job = job->next)
+		needed |= may_have_lost(p, job);
+	look.n_ended = p->n_ended;
+	(void)pthread_mutex_unlock(&p->lock);
+	if (!needed || resident_list_load(p->config.region, &look.list) < 0)
+		look.n_ended = 0;
+	return look;
+}
+
 /* With lock held. */
-static struct prefetch_report report_of(const struct job *job)
+static void judge(const struct prefetch *p, const struct job *job, const struct look *look,
+                  struct prefetch_report *report)
+{
+	if (job->number > look->n_ended || !may_have_lost(p, job))
+		return;
+	report->done = filled_resident(&job->filled, &look->list);
+	if (report->done == job->done)
+		return;
+	report->state = PREFETCH_EVICTED;
+	(void)snprintf(report->error, sizeof(report->error), "some of it has left the region");
+}
+
+/* With lock held. */
+static struct prefetch_report report_of(const struct prefetch *p, const struct job *job,
+                                        const struct look *look)
 {
 	struct prefetch_report report = {
 		.digest = job->digest,
 		.name = job->name,
+		.source = job->source,
 		.state = job->img ? PREFETCH_RUNNING : job->state,
 		.done = job->done,
 		.total = job->ordered ? job->order.bytes : 0,
@@ -475,17 +557,19 @@ static struct prefetch_report report_of(const struct job *job)
 	if (job->error.code != 0)
 		(void)snprintf(report.error, sizeof(report.error), "%.*s",
 		               (int)sizeof(report.error) - 1, job->error.msg);
+	judge(p, job, look, &report);
 	return report;
 }
 
 bool prefetch_find(struct prefetch *p, const struct digest *digest, struct prefetch_report *ret)
 {
+	CLEANUP(look_release) struct look look = look_at_region(p);
 	bool found = false;
 
 	(void)pthread_mutex_lock(&p->lock);
 	for (const struct job *job = p->jobs; job; job = job->next) {
 		if (digest_equal(&job->digest, digest)) {
-			*ret = report_of(job);
+			*ret = report_of(p, job, &look);
 			ret->name = NULL;
 			found = true;
 		}
@@ -496,9 +580,11 @@ bool prefetch_find(struct prefetch *p, const struct digest *digest, struct prefe
 
 void prefetch_each(struct prefetch *p, prefetch_report_fn fn, void *arg)
 {
+	CLEANUP(look_release) struct look look = look_at_region(p);
+
 	(void)pthread_mutex_lock(&p->lock);
 	for (const struct job *job = p->jobs; job; job = job->next) {
-		struct prefetch_report report = report_of(job);
+		struct prefetch_report report = report_of(p, job, &look);
 
 		fn(arg, &report);
 	}

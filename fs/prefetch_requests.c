@@ -58,6 +58,7 @@ static int start_for_session(struct daemon *d, const struct session *s,
 {
 	order->img = session_image(s);
 	order->name = session_name(s);
+	order->passed_on = session_small_files(s);
 	return prefetch_start(d->engine.prefetch, order, err);
 }
 
@@ -177,17 +178,26 @@ static int find_digest(struct daemon *d, const struct mount_request *what, struc
 	return r;
 }
 
-/* The job of one image; one begins when there was none. */
+/* The job of one image; one begins when there was none, or when some of what it has filled is gone. */
 static int resident_of_image(struct daemon *d, const struct mount_request *what,
                              struct prefetch_report *ret, struct err *err)
 {
 	struct prefetch_order order = { .source = PREFETCH_IMAGE };
+	struct prefetch_report last;
 	struct digest digest;
 	int r = find_digest(d, what, &digest, err);
 
 	*ret = (struct prefetch_report){ .state = PREFETCH_RUNNING };
-	if (r < 0 || prefetch_find(d->engine.prefetch, &digest, ret))
+	if (r < 0)
 		return r;
+	if (prefetch_find(d->engine.prefetch, &digest, &last)) {
+		/* Nobody has the trace any more that a user gave. */
+		if (last.state != PREFETCH_EVICTED || last.source == PREFETCH_TRACE) {
+			*ret = last;
+			return 0;
+		}
+		order.source = last.source;
+	}
 	return start_for_target(d, what, &order, &digest, err);
 }
 
@@ -202,7 +212,10 @@ static void add_report(struct prefetch_report *sum, const struct prefetch_report
 	sum->total += one->total;
 }
 
-/* The jobs of all mounted images; they begin where there were none. */
+/*
+ * The jobs of all mounted images; they begin where there were none. Not where something is gone:
+ * images that have no room together would push out each other for ever.
+ */
 static int resident_of_all(struct daemon *d, struct prefetch_report *ret, struct err *err)
 {
 	int r = 0;

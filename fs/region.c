@@ -425,6 +425,11 @@ static struct object *find_staying(struct region *region, const struct digest *d
 	return obj;
 }
 
+uint64_t region_evictions(const struct region *region)
+{
+	return stats_get(region->stats, STAT_EVICTIONS);
+}
+
 int region_list(struct region *region, struct region_entry **ret, size_t *ret_n)
 {
 	struct region_entry *list;

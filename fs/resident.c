@@ -10,6 +10,11 @@
  */
 enum { ASK_SHARE = 16 };
 
+struct filled_part {
+	uint64_t key; /* of the content's digest */
+	uint64_t bytes;
+};
+
 static int compare(uint64_t a, uint64_t b)
 {
 	return (a > b) - (a < b);
@@ -31,6 +36,14 @@ static int compare_keys(const void *a, const void *b)
 	return compare(*x, *y);
 }
 
+static int compare_parts(const void *a, const void *b)
+{
+	const struct filled_part *x = a;
+	const struct filled_part *y = b;
+
+	return compare(x->key, y->key);
+}
+
 int resident_list_load(struct region *region, struct resident_list *ret)
 {
 	int r = region_list(region, &ret->entry, &ret->n);
@@ -50,6 +63,60 @@ void content_keys_release(struct content_keys *keys)
 {
 	free(keys->key);
 	*keys = CONTENT_KEYS_INIT;
+}
+
+void filled_release(struct filled *filled)
+{
+	free(filled->part);
+	*filled = (struct filled){ .part = NULL };
+}
+
+int filled_add(struct filled *filled, const struct digest *digest, uint64_t bytes)
+{
+	if (filled->n == filled->cap) {
+		size_t cap = filled->cap > 0 ? filled->cap * 2 : 64;
+		struct filled_part *grown = reallocarray(filled->part, cap, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		filled->part = grown;
+		filled->cap = cap;
+	}
+	filled->part[filled->n++] = (struct filled_part){ digest_key(digest), bytes };
+	return 0;
+}
+
+void filled_close(struct filled *filled)
+{
+	struct filled_part *part = filled->part;
+	size_t n = 0;
+
+	if (filled->n > 0)
+		qsort(part, filled->n, sizeof(*part), compare_parts);
+	for (size_t i = 0; i < filled->n; i++) {
+		if (n > 0 && part[n - 1].key == part[i].key)
+			part[n - 1].bytes += part[i].bytes;
+		else
+			part[n++] = part[i];
+	}
+	filled->n = n;
+}
+
+uint64_t filled_resident(const struct filled *filled, const struct resident_list *list)
+{
+	uint64_t bytes = 0;
+	size_t i = 0;
+
+	for (size_t k = 0; k < filled->n; k++) {
+		const struct filled_part *part = &filled->part[k];
+
+		while (i < list->n && digest_key(&list->entry[i].digest) < part->key)
+			i++;
+		if (i < list->n && digest_key(&list->entry[i].digest) == part->key)
+			bytes += list->entry[i].bytes < part->bytes ? list->entry[i].bytes
+			                                            : part->bytes;
+	}
+	return bytes;
 }
 
 static int add_key(void *arg, const struct content *content)

@@ -29,6 +29,26 @@ static inline void resident_list_release_cleanup(struct resident_list *list)
 	resident_list_release(list);
 }
 
+/* Bytes of contents that were filled, to be looked for in the region later. Zeroed at first. */
+struct filled {
+	struct filled_part *part; /* owned; by key, once closed */
+	size_t n, cap;
+};
+
+void filled_release(struct filled *filled);
+
+/* Note that @bytes of the content of @digest were filled, none of them noted before. Returns 0 or -ENOMEM. */
+MUST_CHECK int filled_add(struct filled *filled, const struct digest *digest, uint64_t bytes);
+
+/* Nothing is added any more. */
+void filled_close(struct filled *filled);
+
+/*
+ * How many of those bytes are in @list. Objects leave whole: one that has as many bytes as were
+ * filled has those.
+ */
+uint64_t filled_resident(const struct filled *filled, const struct resident_list *list);
+
 /* The keys of the digests of an image's contents, in order; none before they are needed. */
 struct content_keys {
 	uint64_t *key; /* owned */

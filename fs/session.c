@@ -179,6 +179,8 @@ int session_open(const struct session_config *config, struct image *img, struct 
 		s->img = NULL;
 		return err_set(err, -EAGAIN, "no thread for the session");
 	}
+	if (s->pusher)
+		prefetch_passed_on(s->engine->prefetch, &image_manifest(img)->self.digest);
 	*ret_mount = TAKE_FD(mount);
 	*ret = TAKE_PTR(s);
 	return 0;

@@ -34,7 +34,10 @@ expect_failure 1 "trace '.*/src' is not a regular file" "$ASSETFS" prefetch --tr
 printf 'x' >"$T/bad"
 expect_failure 1 "the trace: not a trace" "$ASSETFS" prefetch --trace "$T/bad" "$image"
 expect_failure 1 "the trace: not a trace" "$ASSETFS" mount --prefetch="$T/bad" "$image" "$MNT"
-check_eq "mounts after a bad trace" "$("$ASSETFS" status --json | jq '.mounts | length')" 0
+no_mounts() {
+	"$ASSETFS" status --json | jq -e '.mounts == []' >/dev/null
+}
+wait_for no_mounts || fail "mounts after a bad trace"
 expect_failure 2 "usage" "$ASSETFS" prefetch --all --trace "$T/trace" "$image"
 expect_failure 2 "'filled' is not valid" "$ASSETFS" status --wait filled
 
@@ -103,6 +106,28 @@ start_daemon --region-size 20M
 expect_failure 1 "not resident: the region has no room" "$ASSETFS" prefetch --all --wait "$image"
 check_eq "state" "$(prefetch_of state)" full
 expect_failure 1 "not resident: the region has no room" "$ASSETFS" status --wait resident "$image"
+kill "$daemon"
+wait "$daemon" || fail "the daemon failed"
+
+note "what has left the region is no longer resident, until it is asked for"
+# Room for what the trace has, or for this.
+mkdir "$T/rival"
+noise 30000000 >"$T/rival/file"
+"$ASSETPACK" build --progress none "$T/rival" "$T/layout:rival" >/dev/null
+start_daemon --region-size 48M
+"$ASSETFS" prefetch --wait "$image"
+"$ASSETFS" prefetch --trace "$T/trace" --wait "$T/layout:plain"
+check_eq "states" "$("$ASSETFS" status --json | jq -r '[.prefetches[].state] | join(" ")')" "done done"
+"$ASSETFS" prefetch --wait "$T/layout:rival"
+check_eq "states" "$("$ASSETFS" status --json | jq -r '[.prefetches[].state] | join(" ")')" "evicted evicted done"
+[[ $("$ASSETFS" status) == *"evicted, "*" of "*": some of it has left the region"* ]] || fail "status: $("$ASSETFS" status)"
+expect_failure 1 "layout:plain is not resident: some of it has left the region" "$ASSETFS" status --wait resident "$T/layout:plain"
+"$ASSETFS" status --wait resident "$image"
+check_eq "state" "$(prefetch_of state)" "done"
+check_eq "bytes" "$(prefetch_of done_bytes)" "$(prefetch_of total_bytes)"
+"$ASSETFS" mount "$T/layout:rival" "$MNT"
+expect_failure 1 "what is mounted is not resident: some of it has left the region" "$ASSETFS" status --wait resident
+"$ASSETFS" umount "$MNT"
 kill "$daemon"
 wait "$daemon" || fail "the daemon failed"
 

@@ -87,17 +87,16 @@ static void ended(void *arg)
 	(void)eventfd_write(*(int *)arg, 1);
 }
 
-/* Run one job to its end. */
-static struct prefetch_report run(struct fill_fixture *f, enum prefetch_source source,
-                                  const char *text)
+/* Run one job to its end. The caller frees the result. @event outlives it. */
+static struct prefetch *begin(struct fill_fixture *f, int *event, enum prefetch_source source,
+                              const char *text)
 {
-	CLEANUP(close) int event = eventfd(0, EFD_CLOEXEC);
 	const struct prefetch_config config = {
 		.region = f->region,
 		.fill = f->fill,
 		.n_threads = 2,
 		.ended = ended,
-		.arg = &event,
+		.arg = event,
 	};
 	struct prefetch_order order = {
 		.img = f->img,
@@ -106,16 +105,26 @@ static struct prefetch_report run(struct fill_fixture *f, enum prefetch_source s
 		.text = text ? strdup(text) : NULL,
 		.len = text ? strlen(text) : 0,
 	};
-	CLEANUP(prefetch_free) struct prefetch *p = NULL;
 	struct prefetch_report report;
+	struct prefetch *p = NULL;
 	struct err err = ERR_INIT;
 	eventfd_t n;
 
 	cr_assert_eq(prefetch_new(&config, &p, &err), 0, "%s", err.msg);
 	cr_assert_not(prefetch_find(p, &image_manifest(f->img)->self.digest, &report));
 	cr_assert_eq(prefetch_start(p, &order, &err), 0, "%s", err.msg);
-	cr_assert_eq(eventfd_read(event, &n), 0);
+	cr_assert_eq(eventfd_read(*event, &n), 0);
 	cr_assert_not(prefetch_busy(p));
+	return p;
+}
+
+static struct prefetch_report run(struct fill_fixture *f, enum prefetch_source source,
+                                  const char *text)
+{
+	CLEANUP(close) int event = eventfd(0, EFD_CLOEXEC);
+	CLEANUP(prefetch_free) struct prefetch *p = begin(f, &event, source, text);
+	struct prefetch_report report;
+
 	cr_assert(prefetch_find(p, &image_manifest(f->img)->self.digest, &report));
 	return report;
 }
@@ -159,6 +168,36 @@ Test(prefetch, fills_all_of_an_image_without_a_trace_and_nothing_twice)
 	report = run(&f, PREFETCH_ALL, NULL);
 	cr_expect_eq(report.state, PREFETCH_DONE);
 	cr_expect_eq(stats_get(&f.stats, STAT_CHUNKS_DECOMPRESSED_AGAIN), 0);
+}
+
+/* A job is done; then others need the room of the region, which is that of the image and one page. */
+Test(prefetch, tells_what_has_left_the_region)
+{
+	CLEANUP(fill_fixture_release) struct fill_fixture f;
+	CLEANUP(prefetch_free) struct prefetch *p = NULL;
+	CLEANUP(object_unref) struct object *other = NULL;
+	CLEANUP(close) int event = eventfd(0, EFD_CLOEXEC);
+	const struct digest *image;
+	struct prefetch_report report;
+	struct digest digest = { { 1 } };
+
+	set_up(&f, 2 * (FIXTURE_BIG / 4096 + 1) * 4096 + FIXTURE_SMALLS * 4096);
+	p = begin(&f, &event, PREFETCH_ALL, NULL);
+	image = &image_manifest(f.img)->self.digest;
+	cr_assert(prefetch_find(p, image, &report));
+	cr_expect_eq(report.state, PREFETCH_DONE, "%s", report.error);
+
+	cr_assert_eq(region_get(f.region, &digest, 4096, &other), 0);
+	cr_assert(prefetch_find(p, image, &report));
+	cr_expect_eq(report.state, PREFETCH_EVICTED);
+	cr_expect_lt(report.done, report.total);
+	cr_expect_eq(report.source, PREFETCH_ALL);
+	cr_expect_str_eq(report.error, "some of it has left the region");
+
+	/* Where it was passed on to, it is not lost. */
+	prefetch_passed_on(p, image);
+	cr_assert(prefetch_find(p, image, &report));
+	cr_expect_eq(report.state, PREFETCH_DONE);
 }
 
 Test(prefetch, ends_when_there_is_no_room)
