@@ -10,9 +10,15 @@
 
 /*
  * Each backing is an open file of the machine (fs.file-max), though not one of this process. So
- * many files of an image keep theirs while they are closed; opening another one costs 3 us more.
+ * many files of an image keep theirs while they are closed, those that were used last; opening
+ * another one costs 3 us more.
  */
 enum { BACKINGS_MAX = 16384 };
+
+/* A ring; a link that is in none has no next. */
+struct link {
+	struct link *next, *prev;
+};
 
 struct inodes {
 	/* constant */
@@ -26,6 +32,7 @@ struct inodes {
 	struct table table; /* struct inode, by ino */
 	uint64_t n_open;
 	uint64_t n_backings; /* inodes that have one */
+	struct link idle; /* those that nobody has open: first the one that was closed longest ago */
 	uint64_t backings_max;
 };
 
@@ -42,9 +49,10 @@ struct inode {
 	struct object *open_obj; /* owned reference while it is open; NULL without room */
 	uint32_t n_cached;
 	uint32_t n_passthrough;
-	int backing_id; /* above 0 when there is one */
-	bool held;      /* the holder is one of an object */
-	uint64_t opens; /* since the session began */
+	int backing_id;   /* above 0 when there is one */
+	struct link idle; /* in inodes->idle from the last close to the next open */
+	bool held;        /* the holder is one of an object */
+	uint64_t opens;   /* since the session began */
 	bool filling;
 };
 
@@ -65,8 +73,42 @@ struct inodes *inodes_new(struct image *img, struct region *region, backing_clos
 	inodes->close_backing = close;
 	inodes->close_arg = arg;
 	inodes->backings_max = BACKINGS_MAX;
+	inodes->idle.next = inodes->idle.prev = &inodes->idle;
 	(void)pthread_mutex_init(&inodes->lock, NULL);
 	return inodes;
+}
+
+/* With inodes->lock held. */
+static void add_idle(struct inodes *inodes, struct inode *inode)
+{
+	struct link *last = inodes->idle.prev;
+
+	inode->idle = (struct link){ .next = &inodes->idle, .prev = last };
+	last->next = &inode->idle;
+	inodes->idle.prev = &inode->idle;
+}
+
+/* Take @inode out if it is in. With inodes->lock held. */
+static void remove_idle(struct inode *inode)
+{
+	struct link *link = &inode->idle;
+
+	if (!link->next)
+		return;
+	link->next->prev = link->prev;
+	link->prev->next = link->next;
+	link->next = NULL;
+}
+
+/* Returns the backing id of @inode, which has none from now on, or 0. With inodes->lock held. */
+static int take_backing(struct inode *inode)
+{
+	int id = inode->backing_id;
+
+	inode->inodes->n_backings -= id > 0;
+	inode->backing_id = 0;
+	remove_idle(inode);
+	return id;
 }
 
 /* Some inode of the table as a reference; NULL when it is empty. */
@@ -85,6 +127,7 @@ static struct inode *any(struct inodes *inodes)
 /* With inodes->lock held. */
 static void free_inode(struct inode *inode)
 {
+	remove_idle(inode);
 	table_remove(&inode->inodes->table, &inode->node);
 	object_unref(inode->open_obj);
 	free(inode);
@@ -123,9 +166,7 @@ static void let_go(struct object_holder *holder)
 	int id;
 
 	(void)pthread_mutex_lock(&inodes->lock);
-	id = inode->backing_id;
-	inode->backing_id = 0;
-	inodes->n_backings -= id > 0;
+	id = take_backing(inode);
 	inode->held = false;
 	object_let_go(holder);
 	if (is_unused(inode))
@@ -295,18 +336,15 @@ bool inode_set_backing(struct inode *inode, int id)
 	return first;
 }
 
-int inode_take_surplus_backing(struct inode *inode)
+int inodes_take_surplus_backing(struct inodes *inodes)
 {
-	struct inodes *inodes = inode->inodes;
+	struct link *first;
 	int id = 0;
 
 	(void)pthread_mutex_lock(&inodes->lock);
-	if (inode->n_passthrough == 0 && inode->backing_id > 0 &&
-	    inodes->n_backings > inodes->backings_max) {
-		id = inode->backing_id;
-		inode->backing_id = 0;
-		inodes->n_backings--;
-	}
+	first = inodes->idle.next;
+	if (inodes->n_backings > inodes->backings_max && first != &inodes->idle)
+		id = take_backing(TABLE_ENTRY(first, struct inode, idle));
 	(void)pthread_mutex_unlock(&inodes->lock);
 	return id;
 }
@@ -329,6 +367,7 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 		inode->n_passthrough++;
 	else
 		inode->n_cached++;
+	remove_idle(inode);
 	if (!inode->open_obj && obj)
 		inode->open_obj = object_ref(obj);
 	*ret_backing = mode == OPEN_PASSTHROUGH ? inode->backing_id : 0;
@@ -340,10 +379,11 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 
 bool inode_leave(struct inode *inode, enum open_mode mode)
 {
+	struct inodes *inodes = inode->inodes;
 	struct object *obj = NULL;
 	bool last_cached = false;
 
-	(void)pthread_mutex_lock(&inode->inodes->lock);
+	(void)pthread_mutex_lock(&inodes->lock);
 	if (mode == OPEN_PASSTHROUGH) {
 		inode->n_passthrough--;
 	} else {
@@ -351,10 +391,13 @@ bool inode_leave(struct inode *inode, enum open_mode mode)
 		last_cached = inode->n_cached == 0 && inode->open_obj &&
 		              object_complete(inode->open_obj);
 	}
-	if (inode->n_cached + inode->n_passthrough == 0)
+	if (inode->n_cached + inode->n_passthrough == 0) {
 		obj = TAKE_PTR(inode->open_obj);
-	inode->inodes->n_open--;
-	(void)pthread_mutex_unlock(&inode->inodes->lock);
+		if (inode->backing_id > 0)
+			add_idle(inodes, inode);
+	}
+	inodes->n_open--;
+	(void)pthread_mutex_unlock(&inodes->lock);
 	object_unref(obj);
 	return last_cached;
 }

@@ -95,10 +95,10 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 bool inode_leave(struct inode *inode, enum open_mode mode);
 
 /*
- * After inode_leave(): when more files have backing ids than may, and nobody has this one open,
- * it gives up its own. Returns the id, which is the caller's to close, or 0.
+ * After inode_leave(): when more files have backing ids than may, that which was closed longest ago gives
+ * up its own. Returns the id, which is the caller's to close, or 0.
  */
-MUST_CHECK int inode_take_surplus_backing(struct inode *inode);
+MUST_CHECK int inodes_take_surplus_backing(struct inodes *inodes);
 
 /* How many files may have backing ids while nobody has them open. */
 void inodes_limit_backings(struct inodes *inodes, uint64_t n);

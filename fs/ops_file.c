@@ -251,7 +251,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (mode != OPEN_EMPTY && inodes_get(s->inodes, ino, &inode, NULL) > 0) {
 		drop = inode_leave(inode, mode);
-		surplus = inode_take_surplus_backing(inode);
+		surplus = inodes_take_surplus_backing(s->inodes);
 	}
 	if (surplus > 0)
 		fuse_io_backing_close(&s->io, surplus);

@@ -121,16 +121,51 @@ Test(inodes, give_up_backing_ids_beyond_the_limit_once_closed)
 	cr_assert(inode_set_backing(inode, 7));
 	expect_open(OPEN_PASSTHROUGH, 7);
 	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
-	cr_assert_eq(inode_take_surplus_backing(inode), 0, "one is far below the limit");
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 0, "one is far below the limit");
 	inodes_limit_backings(inodes, 0);
 	expect_open(OPEN_PASSTHROUGH, 7);
-	cr_assert_eq(inode_take_surplus_backing(inode), 0, "it is open");
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 0, "it is open");
 	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
-	cr_assert_eq(inode_take_surplus_backing(inode), 7);
-	cr_assert_eq(inode_take_surplus_backing(inode), 0, "it is given up once");
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 7);
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 0, "it is given up once");
 	cr_assert_not(inode_has_backing(inode));
 	cr_assert(inode_set_backing(inode, 8));
 	expect_open(OPEN_PASSTHROUGH, 8);
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+}
+
+/* Open file @ino with backing id @id and close it. */
+static void use(uint64_t ino, int id)
+{
+	CLEANUP(inode_put) struct inode *other = NULL;
+	CLEANUP(object_unref) struct object *other_obj = NULL;
+	int got;
+
+	cr_assert_eq(inodes_get(inodes, ino, &other, NULL), 1);
+	other_obj = inode_object(other);
+	cr_assert_not_null(other_obj);
+	if (!inode_has_backing(other))
+		cr_assert(inode_set_backing(other, id));
+	cr_assert_eq(inode_enter(other, other_obj, /* seen= */ false, &got), OPEN_PASSTHROUGH);
+	cr_assert_eq(got, id);
+	(void)inode_leave(other, OPEN_PASSTHROUGH);
+}
+
+Test(inodes, keep_the_backing_ids_of_files_that_were_used_last)
+{
+	use(BIG_INO, 7);
+	use(BIG_INO + 1, 8);
+	use(BIG_INO + 2, 9);
+	use(BIG_INO, 7);
+	inodes_limit_backings(inodes, 1);
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 8);
+	/* What is open keeps its own. */
+	cr_assert(inode_has_backing(inode));
+	expect_open(OPEN_PASSTHROUGH, 7);
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 9);
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 0);
+	use(BIG_INO + 1, 10);
+	cr_assert_eq(inodes_take_surplus_backing(inodes), 10);
 	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
 }
 
