@@ -12,6 +12,7 @@
  *	mount    image, directory, [platform],  "device" (major:minor); a detached mount
  *	         [small_files: auto|on|off]
  *	         [prefetch: a source]
+ *	         [pod: {uid, name, namespace}]  names for report_stats(), of Kubernetes
  *	pin      image, [platform], [floor_bytes], [seconds]
  *	prefetch target, source, [platform]     -
  *	resident [target], [platform]           "state", "done_bytes", "total_bytes", "error"

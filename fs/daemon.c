@@ -394,6 +394,7 @@ static void stop(struct daemon *d)
 	if (d->event_fd >= 0)
 		(void)close(d->event_fd);
 	free(d->sessions);
+	json_decref(d->pod_names);
 	(void)pthread_mutex_destroy(&d->sessions_lock);
 }
 

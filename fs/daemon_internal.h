@@ -33,6 +33,7 @@ struct daemon {
 	/* under sessions_lock */
 	struct session **sessions; /* owned */
 	size_t n_sessions, cap_sessions;
+	json_t *pod_names; /* owned; pod_names_add(). NULL: none */
 };
 
 /* Wake the main thread: a session or a client has ended. @arg is the daemon. Any thread. */

@@ -131,6 +131,18 @@ static const char *pod_name(const json_t *pod)
 	return container[0] != '\0' ? container : client_text(pod, "command");
 }
 
+/* " of pod NAMESPACE/NAME", else its uid; nothing for what is in no pod. */
+static void print_pod_of(const json_t *pod, FILE *out)
+{
+	const char *name = client_text(pod, "pod_name");
+	const char *uid = client_text(pod, "pod_uid");
+
+	if (name[0] != '\0')
+		(void)fprintf(out, " of pod %s/%s", client_text(pod, "pod_namespace"), name);
+	else if (uid[0] != '\0')
+		(void)fprintf(out, " of pod %s", uid);
+}
+
 static void print_pods(const json_t *pods, FILE *out)
 {
 	const json_t *pod;
@@ -141,15 +153,14 @@ static void print_pods(const json_t *pods, FILE *out)
 		char private[TEXT_SIZE_MAX];
 		char charged[TEXT_SIZE_MAX];
 
-		(void)fprintf(out, "%10s %10s %8llu  %.12s%s%s\n",
+		(void)fprintf(out, "%10s %10s %8llu  %.12s",
 		              text_size(fsstat_number(pod, "bytes_if_private"), private),
 		              json_is_integer(json_object_get(pod, "memory_bytes"))
 		                      ? text_size(fsstat_number(pod, "memory_bytes"), charged)
 		                      : "-",
-		              (unsigned long long)fsstat_number(pod, "pid"), pod_name(pod),
-		              client_text(pod, "pod_uid")[0] != '\0' ? " of pod " : "",
-		              client_text(pod, "pod_uid"));
-		(void)fprintf(out, "%32s%s\n", "", client_text(pod, "cgroup"));
+		              (unsigned long long)fsstat_number(pod, "pid"), pod_name(pod));
+		print_pod_of(pod, out);
+		(void)fprintf(out, "\n%32s%s\n", "", client_text(pod, "cgroup"));
 	}
 }
 

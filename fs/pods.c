@@ -14,6 +14,10 @@ enum {
 	FILE_MAX_BYTES = 1 << 16,
 	ID_DIGITS = POD_ID_MAX - 1,
 	UID_CHARACTERS = 36,
+	/* Kubernetes' limits */
+	NAME_MAX_BYTES = 253,
+	NAMESPACE_MAX_BYTES = 63,
+	NAMES_MAX = 1024, /* pods whose names are remembered: several times what a node runs */
 };
 
 struct pod_group pod_group_parse(char *text)
@@ -76,6 +80,34 @@ const char *pod_uid(const char *path, char ret[static POD_UID_MAX])
 	return ret;
 }
 
+/* Whether @value is text of 1 to @max bytes. */
+static bool is_text(const json_t *value, size_t max)
+{
+	return json_is_string(value) && json_string_length(value) > 0 &&
+	       json_string_length(value) <= max;
+}
+
+void pod_names_add(json_t **names, const json_t *pod)
+{
+	const char *uid = json_string_value(json_object_get(pod, "uid"));
+	json_t *name = json_object_get(pod, "name");
+	json_t *namespace = json_object_get(pod, "namespace");
+	char copy[POD_UID_MAX];
+
+	if (!uid || !copy_uid(uid, copy) || !is_text(name, NAME_MAX_BYTES) ||
+	    !is_text(namespace, NAMESPACE_MAX_BYTES))
+		return;
+	if (!*names)
+		*names = json_object();
+	/* Its place is at the end again. Copies, for what is shared would need atomic counts. */
+	(void)json_object_del(*names, copy);
+	(void)json_object_set_new(*names, copy,
+	                          json_pack("{so so}", "name", json_copy(name), "namespace",
+	                                    json_copy(namespace)));
+	while (json_object_size(*names) > NAMES_MAX)
+		(void)json_object_del(*names, json_object_iter_key(json_object_iter(*names)));
+}
+
 /* What is charged to a group, or null. */
 static json_t *memory_json(const struct pod_group *group)
 {
@@ -113,32 +145,49 @@ static json_t *text_json(const char *text)
 	return text[0] != '\0' ? control_text(text) : json_null();
 }
 
-static json_t *pod_json(const struct live_user *user)
+/* Say what @names has of the pod @uid, if anything. */
+static void add_names(json_t *user, const json_t *names, const char *uid)
+{
+	static const char *const keys[][2] = { { "name", "pod_name" },
+		                               { "namespace", "pod_namespace" } };
+	const json_t *pod = json_object_get(names, uid);
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		json_t *value = json_object_get(pod, keys[i][0]);
+
+		(void)json_object_set_new(user, keys[i][1], value ? json_copy(value) : json_null());
+	}
+}
+
+static json_t *pod_json(const struct live_user *user, const json_t *names)
 {
 	CLEANUP(free) char *groups = read_proc(user->pid, "cgroup");
 	CLEANUP(free) char *command = read_proc(user->pid, "comm");
 	char container[POD_ID_MAX];
 	char uid[POD_UID_MAX];
 	struct pod_group group;
+	json_t *json;
 
 	if (!groups || !command)
 		return NULL;
 	command[strcspn(command, "\n")] = '\0';
 	group = pod_group_parse(groups);
-	return json_pack("{sI si so so so so sI so}", "namespace", (json_int_t)user->ns, "pid",
+	json = json_pack("{sI si so so so so sI so}", "namespace", (json_int_t)user->ns, "pid",
 	                 user->pid, "command", text_json(command), "cgroup", text_json(group.path),
 	                 "container", text_json(pod_container(group.path, container)), "pod_uid",
 	                 text_json(pod_uid(group.path, uid)), "bytes_if_private",
 	                 (json_int_t)user->bytes, "memory_bytes", memory_json(&group));
+	add_names(json, names, uid);
+	return json;
 }
 
-json_t *pods_json(const struct live_users *live)
+json_t *pods_json(const struct live_users *live, const json_t *names)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < live->n; i++) {
 		if (live->user[i].counted)
-			(void)json_array_append_new(list, pod_json(&live->user[i]));
+			(void)json_array_append_new(list, pod_json(&live->user[i], names));
 	}
 	return list;
 }

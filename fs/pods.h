@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which container a user (fs/users.h) is, as far as its cgroup tells. */
+/*
+ * Which container a user (fs/users.h) is, as far as its cgroup tells; and what who mounts for a pod has
+ * said of its name.
+ */
 #pragma once
 
 #include <jansson.h>
@@ -26,7 +29,15 @@ const char *pod_container(const char *path, char ret[static POD_ID_MAX]);
 const char *pod_uid(const char *path, char ret[static POD_UID_MAX]);
 
 /*
- * List the users that were counted in @live: namespace, a process, its command,
- * cgroup, container, pod, bytes that it would hold privately, memory charged to its group.
+ * Remember what @pod, the {"uid":…,"name":…,"namespace":…} of a mount request, says, in
+ * the object *@names, which the caller gives back: of the last 1024 pods. What is no such
+ * object is passed over, as is what there is no memory for. The caller serialises it.
  */
-json_t *pods_json(const struct live_users *live);
+void pod_names_add(json_t **names, const json_t *pod);
+
+/*
+ * List the users that were counted in @live: namespace, a process, its command,
+ * cgroup, container, pod, its name from @names, which may be NULL, bytes that it would hold
+ * privately, memory charged to its group.
+ */
+json_t *pods_json(const struct live_users *live, const json_t *names);

@@ -154,7 +154,7 @@ static int add_sharing(const struct report_source *src, json_t *report)
 	                                  "bytes_saved",
 	                                  (json_int_t)(sum.bytes_if_private - sum.bytes_shared)));
 	if (r == 0 && is_detail(src, "pods"))
-		r = json_object_set_new(report, "pods", pods_json(&live));
+		r = json_object_set_new(report, "pods", pods_json(&live, src->pod_names));
 	return r;
 }
 

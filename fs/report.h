@@ -16,8 +16,9 @@ struct report_source {
 	size_t n_sessions;
 	const char *store;
 	uint64_t uptime_seconds;
-	const char *detail; /* "pods" lists the users, "hot" and "cold" files; NULL: nothing */
-	size_t n_files;     /* of these */
+	const char *detail;      /* "pods" lists the users, "hot" and "cold" files; NULL: nothing */
+	size_t n_files;          /* of these */
+	const json_t *pod_names; /* pod_names_add(); or NULL */
 };
 
 /* "major:minor", as mountinfo shows it. Returns @buf. */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "control.h"
 #include "daemon_internal.h"
+#include "pods.h"
 #include "process_limits.h"
 #include "report.h"
 
@@ -46,6 +47,9 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 		(void)close(mount);
 		return NULL;
 	}
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	pod_names_add(&d->pod_names, json_object_get(message, "pod"));
+	(void)pthread_mutex_unlock(&d->sessions_lock);
 	log_info("mount of %s for '%s'", what.image, directory);
 	request->answer_fd = mount;
 	return json_pack("{si sb ss}", "version", CONTROL_VERSION, "ok", 1, "device",
@@ -68,6 +72,7 @@ static json_t *answer_report(struct daemon *d, const json_t *message, bool stats
 	(void)pthread_mutex_lock(&d->sessions_lock);
 	src.sessions = d->sessions;
 	src.n_sessions = d->n_sessions;
+	src.pod_names = d->pod_names;
 	if (!stats)
 		report = report_status(&src);
 	else if (report_stats(&src, target, &report, err) < 0)

@@ -96,7 +96,36 @@ group=$(awk -F : '$2 == "memory" { print $3; found = 1 } $1 == 0 { path = $3 } E
 	"/proc/${holders[0]}/cgroup")
 check_eq "cgroup" "$("$FSSTAT" --pods --json | jq -r ".pods[] | select(.pid == ${holders[0]}).cgroup")" "$group"
 "$FSSTAT" --pods | finds -E "^ +12.4 MiB .* ${holders[0]} +reader$" || fail "$("$FSSTAT" --pods)"
+
+# name_pod UID NAME NAMESPACE: as who mounts for a pod does; its mount goes at once
+name_pod() {
+	python3 - "$STORE/control.sock" "$T/layout:v1" "$@" <<'EOF'
+import json, socket, sys
+path, image, uid, name, namespace = sys.argv[1:]
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect(path)
+    s.sendall(json.dumps({"version": 1, "command": "mount", "image": image, "directory": "/", "pod": {
+        "uid": uid, "name": name, "namespace": namespace}}).encode() + b"\n")
+    assert json.loads(s.makefile().readline())["ok"]
+EOF
+}
+note "a pod by its cgroup, and by its name once that was told"
+uid=8f3c1d2e-0a1b-4c5d-9e8f-$(printf '%012x' "$RANDOM$RANDOM")
+pod=/sys/fs/cgroup/$([[ ! -d /sys/fs/cgroup/memory ]] || echo memory/)pod$uid
+pod_of_holder() {
+	"$FSSTAT" --pods --json | jq -c ".pods[] | select(.pid == ${holders[0]}) | [.pod_uid, .pod_namespace, .pod_name]"
+}
+if mkdir "$pod" 2>/dev/null && echo "${holders[0]}" >"$pod/cgroup.procs"; then
+	check_eq "pod" "$(pod_of_holder)" "[\"$uid\",null,null]"
+	name_pod "$uid" server-1 games
+	check_eq "pod" "$(pod_of_holder)" "[\"$uid\",\"games\",\"server-1\"]"
+	"$FSSTAT" --pods | finds -E "reader of pod games/server-1$" || fail "$("$FSSTAT" --pods)"
+	"$FSSTAT" --pods --json | valid || fail "--pods is not as the schema says"
+else
+	note "  not here: no memory cgroup can be made"
+fi
 release_holders
+[[ ! -d $pod ]] || wait_for rmdir "$pod" || fail "the cgroup stays"
 one_user() {
 	[[ $(field .sharing.users) == 1 ]]
 }

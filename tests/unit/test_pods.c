@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "control.h"
 #include "pods.h"
 
 #define ID  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -58,4 +60,57 @@ Test(pods, other_paths_name_none)
 	check_names("/user.slice/user-0.slice/session-3.scope", "", "");
 	check_names("/podman/pod/pod8f3c1d2e-0a1b-4c5d-9e8f", "", "");
 	check_names("/0123456789abcdef", "", "");
+}
+
+static void add(json_t **names, const char *uid, const char *name, const char *namespace)
+{
+	CLEANUP(json_decref)
+	json_t *pod = json_pack("{ss* ss* ss*}", "uid", uid, "name", name, "namespace", namespace);
+
+	cr_assert_not_null(pod);
+	pod_names_add(names, pod);
+}
+
+static const char *name_of(const json_t *names, const char *uid)
+{
+	return json_string_value(json_object_get(json_object_get(names, uid), "name"));
+}
+
+Test(pods, names_of_pods_are_remembered_by_uid)
+{
+	CLEANUP(json_decref) json_t *names = NULL;
+	char long_name[300];
+
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = '\0';
+	pod_names_add(&names, NULL);
+	add(&names, UID, NULL, "games");
+	add(&names, UID, "server-1", NULL);
+	add(&names, UID, "", "games");
+	add(&names, UID, long_name, "games");
+	add(&names, "no uid", "server-1", "games");
+	cr_assert_eq(json_object_size(names), 0);
+	add(&names, UID, "server-1", "games");
+	cr_assert_str_eq(name_of(names, UID), "server-1");
+	add(&names, UID, "server-2", "games");
+	cr_assert_str_eq(name_of(names, UID), "server-2");
+	cr_assert_eq(json_object_size(names), 1);
+}
+
+Test(pods, names_of_the_oldest_pods_are_forgotten)
+{
+	CLEANUP(json_decref) json_t *names = NULL;
+	char uid[POD_UID_MAX];
+
+	for (unsigned i = 0; i < 1030; i++) {
+		(void)snprintf(uid, sizeof(uid), "00000000-0000-0000-0000-%012x", i);
+		add(&names, uid, "server", "games");
+		/* One is named again and again. */
+		add(&names, UID, "server", "games");
+	}
+	cr_assert_eq(json_object_size(names), 1024);
+	cr_assert_not_null(name_of(names, uid));
+	cr_assert_not_null(name_of(names, UID));
+	cr_assert_null(name_of(names, "00000000-0000-0000-0000-000000000000"));
+	cr_assert_not_null(name_of(names, "00000000-0000-0000-0000-000000000010"));
 }
