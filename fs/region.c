@@ -126,6 +126,7 @@ static int insert_locked(struct region *region, struct object *fresh, uint64_t l
 	if (r < 0)
 		return r;
 	ring_add(region, fresh);
+	region->n_filled += has_bytes(fresh);
 	region->reserved += room_of(fresh->size);
 	return 0;
 }
@@ -436,7 +437,7 @@ int region_list(struct region *region, struct region_entry **ret, size_t *ret_n)
 	size_t n = 0;
 
 	(void)pthread_mutex_lock(&region->lock);
-	list = calloc(region->n_filled + 1, sizeof(*list));
+	list = calloc(region->objects.n + 1, sizeof(*list));
 	for (struct table_node *node = NULL;
 	     list && (node = table_walk(&region->objects, node)) != NULL;) {
 		const struct object *obj = object_of(node);
