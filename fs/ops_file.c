@@ -146,6 +146,7 @@ static void open_inode(const struct opening *open)
 	CLEANUP(object_unref) struct object *obj = inode_object(open->inode);
 	const struct opened_file file = { .ino = open->ino,
 		                          .content = content->id,
+		                          .key = digest_key(&content->digest),
 		                          .size = content->size };
 
 	users_note(s->users, pid_of(open), &file);

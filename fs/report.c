@@ -140,7 +140,7 @@ static bool is_detail(const struct report_source *src, const char *detail)
 static int add_sharing(const struct report_source *src, json_t *report)
 {
 	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
-	struct sharing sum = { 0 };
+	CLEANUP(sharing_release) struct sharing sum = { 0 };
 	int r;
 
 	if (live_users_load(&live) == 0) {

@@ -35,6 +35,12 @@ struct recent {
 	uint64_t at; /* when, in ns */
 };
 
+/* A content that was opened. */
+struct opened_content {
+	uint64_t key; /* of its digest */
+	uint64_t size;
+};
+
 struct user {
 	struct table_node node; /* under its namespace's id */
 	uint64_t *opened;       /* owned; a bit per content id */
@@ -49,9 +55,9 @@ struct users {
 
 	pthread_mutex_t lock;
 	/* under lock */
-	struct table table;           /* struct user */
-	uint64_t *size;               /* owned; of each content that was opened, by id */
-	struct recent recent[RECENT]; /* by the lowest bits of the pid */
+	struct table table;             /* struct user */
+	struct opened_content *content; /* owned; by id */
+	struct recent recent[RECENT];   /* by the lowest bits of the pid */
 };
 
 static struct user *user_of(struct table_node *node)
@@ -74,8 +80,8 @@ struct users *users_new(uint64_t n_contents, uint64_t n_nodes)
 		return NULL;
 	users->n_words = n_contents / 64 + 1;
 	users->n_file_words = n_nodes / 64 + 1;
-	users->size = calloc(users->n_words * 64, sizeof(*users->size));
-	if (!users->size) {
+	users->content = calloc(users->n_words * 64, sizeof(*users->content));
+	if (!users->content) {
 		free(users);
 		return NULL;
 	}
@@ -94,7 +100,7 @@ void users_free(struct users *users)
 		user_free(user_of(n));
 	}
 	table_release(&users->table);
-	free(users->size);
+	free(users->content);
 	(void)pthread_mutex_destroy(&users->lock);
 	free(users);
 }
@@ -206,7 +212,8 @@ void users_note(struct users *users, int pid, const struct opened_file *file)
 	if (ns != 0 && file->content / 64 < users->n_words && file->ino / 64 < users->n_file_words)
 		user = find_or_add(users, ns);
 	if (user && add_bit(user->opened, file->content))
-		users->size[file->content] = file->size;
+		users->content[file->content] =
+			(struct opened_content){ .key = file->key, .size = file->size };
 	if (user && add_bit(user->files, file->ino))
 		user->bytes += file->size;
 	(void)pthread_mutex_unlock(&users->lock);
@@ -315,20 +322,72 @@ static void forget_dead(struct users *users, const struct live_users *live)
 	}
 }
 
-/* Sum of the sizes of the contents that any user has opened. With users->lock held. */
-static uint64_t shared_bytes(const struct users *users)
+void sharing_release(struct sharing *sum)
 {
-	uint64_t bytes = 0;
+	free(sum->contents.key);
+	sum->contents = (struct key_set){ .key = NULL };
+}
 
+/* The place of @key in @set, which has free ones. Keys are well mixed. */
+static uint64_t *place_of(const struct key_set *set, uint64_t key)
+{
+	size_t i = key & (set->cap - 1);
+
+	while (set->key[i] != 0 && set->key[i] != key)
+		i = (i + 1) & (set->cap - 1);
+	return &set->key[i];
+}
+
+/* Let at most half of the places be taken after one more. */
+static int make_room(struct key_set *set)
+{
+	struct key_set grown = { .n = set->n, .cap = set->cap > 0 ? set->cap * 2 : 1024 };
+
+	if (set->n < set->cap / 2)
+		return 0;
+	grown.key = calloc(grown.cap, sizeof(*grown.key));
+	if (!grown.key)
+		return -ENOMEM;
+	for (size_t i = 0; i < set->cap; i++) {
+		if (set->key[i] != 0)
+			*place_of(&grown, set->key[i]) = set->key[i];
+	}
+	free(set->key);
+	*set = grown;
+	return 0;
+}
+
+/* Whether @key was not in @set, as far as there is memory. */
+static bool add_key(struct key_set *set, uint64_t key)
+{
+	uint64_t *place;
+
+	if (make_room(set) < 0)
+		return true;
+	place = place_of(set, key);
+	if (*place == key)
+		return key == 0;
+	*place = key;
+	set->n++;
+	return true;
+}
+
+/* Add the contents that any user has opened, unless @sum has them. With users->lock held. */
+static void add_shared(const struct users *users, struct sharing *sum)
+{
 	for (uint64_t word = 0; word < users->n_words; word++) {
 		uint64_t opened = 0;
 
 		for (struct table_node *n = NULL; (n = table_walk(&users->table, n)) != NULL;)
 			opened |= user_of(n)->opened[word];
-		for (; opened != 0; opened &= opened - 1)
-			bytes += users->size[word * 64 + (uint64_t)__builtin_ctzll(opened)];
+		for (; opened != 0; opened &= opened - 1) {
+			const struct opened_content *content =
+				&users->content[word * 64 + (uint64_t)__builtin_ctzll(opened)];
+
+			if (add_key(&sum->contents, content->key))
+				sum->bytes_shared += content->size;
+		}
 	}
-	return bytes;
 }
 
 void users_sum(struct users *users, struct live_users *live, struct sharing *sum)
@@ -345,6 +404,6 @@ void users_sum(struct users *users, struct live_users *live, struct sharing *sum
 		}
 		sum->bytes_if_private += user_of(n)->bytes;
 	}
-	sum->bytes_shared += shared_bytes(users);
+	add_shared(users, sum);
 	(void)pthread_mutex_unlock(&users->lock);
 }

@@ -35,6 +35,7 @@ DEFINE_CLEANUP(struct users *, users_free)
 struct opened_file {
 	uint64_t ino;
 	uint64_t content; /* its id */
+	uint64_t key;     /* of the content's digest: the same in other images that have it */
 	uint64_t size;    /* bytes */
 };
 
@@ -69,11 +70,28 @@ static inline void live_users_release_cleanup(struct live_users *live)
 	live_users_release(live);
 }
 
+/* A set of keys; zeroed at first. */
+struct key_set {
+	uint64_t *key; /* owned; 0: free */
+	size_t n, cap; /* a power of two */
+};
+
 struct sharing {
 	uint64_t users;            /* that opened something */
 	uint64_t bytes_if_private; /* sum over users of the bytes that each has opened */
-	uint64_t bytes_shared;     /* sum over contents that some user has opened */
+	uint64_t bytes_shared;     /* sum over contents that some user has opened, of any image */
+	struct key_set contents;   /* these */
 };
 
-/* Forget the users that are not in @live, and add what the others use to *@sum. */
+void sharing_release(struct sharing *sum);
+
+static inline void sharing_release_cleanup(struct sharing *sum)
+{
+	sharing_release(sum);
+}
+
+/*
+ * Forget the users that are not in @live, and add what the others use to *@sum, zeroed at
+ * first, which the caller releases. A content that there is no memory for is counted for each image.
+ */
 void users_sum(struct users *users, struct live_users *live, struct sharing *sum);

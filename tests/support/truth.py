@@ -131,6 +131,8 @@ class Model:
         want[("region", "objects")] = len(self.placed)
         private = sum(i.size[i.files[path]] for i in images for path in i.opened)
         want[("sharing", "bytes_if_private")] = private
+        shared = {i.files[path]: i.size[i.files[path]] for i in images for path in i.opened}
+        want[("sharing", "bytes_shared")] = sum(shared.values())
         for i, image in enumerate(images):
             want[("images", i, "opens_total")] = image.opens
             want[("images", i, "files")] = len(image.files)

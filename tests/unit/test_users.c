@@ -45,13 +45,14 @@ static struct sharing sum_of(struct users *users)
 
 	cr_assert_eq(live_users_load(&live), 0);
 	users_sum(users, &live, &sum);
+	sharing_release(&sum);
 	return sum;
 }
 
-/* File @id has content @id; see also the test of equal files. */
+/* File @id has content @id, and that key; see also the tests of equal files. */
 static void note(struct users *users, int pid, uint64_t id, uint64_t size)
 {
-	const struct opened_file file = { .ino = id, .content = id, .size = size };
+	const struct opened_file file = { .ino = id, .content = id, .key = id, .size = size };
 
 	users_note(users, pid, &file);
 }
@@ -123,15 +124,42 @@ Test(users, one_user_of_two_images_counts_once)
 	CLEANUP(users_free) struct users *first = users_new(10, 20);
 	CLEANUP(users_free) struct users *second = users_new(10, 20);
 	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
-	struct sharing sum = { 0 };
+	CLEANUP(sharing_release) struct sharing sum = { 0 };
 
 	note(first, getpid(), 1, 10);
-	note(second, getpid(), 1, 20);
+	note(second, getpid(), 2, 20);
 	cr_assert_eq(live_users_load(&live), 0);
 	users_sum(first, &live, &sum);
 	users_sum(second, &live, &sum);
 	cr_assert_eq(sum.users, 1);
 	cr_assert_eq(sum.bytes_if_private, 30);
+	cr_assert_eq(sum.bytes_shared, 30);
+}
+
+Test(users, a_content_of_two_images_is_shared_once)
+{
+	enum { N = 3000 };
+	CLEANUP(users_free) struct users *first = users_new(N, N);
+	CLEANUP(users_free) struct users *second = users_new(N, N);
+	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
+	CLEANUP(sharing_release) struct sharing sum = { 0 };
+
+	/* Keys of different contents may lie at one place of the table. */
+	for (uint64_t i = 1; i <= N; i++) {
+		struct opened_file file = { .ino = i, .content = i, .key = i << 20, .size = i };
+
+		users_note(first, getpid(), &file);
+		file.content = file.ino = N + 1 - i;
+		if (i % 3 == 0)
+			file.key++;
+		users_note(second, getpid(), &file);
+	}
+	cr_assert_eq(live_users_load(&live), 0);
+	users_sum(first, &live, &sum);
+	users_sum(second, &live, &sum);
+	cr_assert_eq(sum.bytes_if_private, (uint64_t)N * (N + 1));
+	cr_assert_eq(sum.bytes_shared,
+	             (uint64_t)N * (N + 1) / 2 + (uint64_t)3 * (N / 3) * (N / 3 + 1) / 2);
 }
 
 Test(users, a_process_that_is_gone_is_no_user)
