@@ -61,8 +61,8 @@ for image in arena:v1 rally:v5 arena:v1 arena:v2 rally:v5; do
 done
 alive() {
 	screen
-	# Bytes, three for each column.
-	grep -qE '^opens +[1-9].*[▁-█]{120}' "$T/screen" && [[ $(grep -cE ' +[1-9][0-9.]* +0  /srv/images' "$T/screen") == 3 ]]
+	# Bytes, three for each column of a history that has no gaps.
+	grep -q '^opens  *[1-9]' "$T/screen" && grep -qE '^fill .*[▁-█]{120}' "$T/screen" && [[ $(grep -cE ' +[1-9][0-9.]* +0  /srv/images' "$T/screen") == 3 ]]
 }
 wait_for alive || fail "not shown: $(cat "$T/screen")"
 touch "$T/stop"
