@@ -82,21 +82,22 @@ Test(order, what_is_no_trace_is_refused)
 	order_release(&order);
 }
 
+static int event = -1; /* of this process's jobs */
+
 static void ended(void *arg)
 {
-	(void)eventfd_write(*(int *)arg, 1);
+	(void)arg;
+	(void)eventfd_write(event, 1);
 }
 
-/* Run one job to its end. The caller frees the result. @event outlives it. */
-static struct prefetch *begin(struct fill_fixture *f, int *event, enum prefetch_source source,
-                              const char *text)
+/* Run one job to its end. The caller frees the result. */
+static struct prefetch *begin(struct fill_fixture *f, enum prefetch_source source, const char *text)
 {
 	const struct prefetch_config config = {
 		.region = f->region,
 		.fill = f->fill,
 		.n_threads = 2,
 		.ended = ended,
-		.arg = event,
 	};
 	struct prefetch_order order = {
 		.img = f->img,
@@ -110,10 +111,12 @@ static struct prefetch *begin(struct fill_fixture *f, int *event, enum prefetch_
 	struct err err = ERR_INIT;
 	eventfd_t n;
 
+	if (event < 0)
+		event = eventfd(0, EFD_CLOEXEC);
 	cr_assert_eq(prefetch_new(&config, &p, &err), 0, "%s", err.msg);
 	cr_assert_not(prefetch_find(p, &image_manifest(f->img)->self.digest, &report));
 	cr_assert_eq(prefetch_start(p, &order, &err), 0, "%s", err.msg);
-	cr_assert_eq(eventfd_read(*event, &n), 0);
+	cr_assert_eq(eventfd_read(event, &n), 0);
 	cr_assert_not(prefetch_busy(p));
 	return p;
 }
@@ -121,8 +124,7 @@ static struct prefetch *begin(struct fill_fixture *f, int *event, enum prefetch_
 static struct prefetch_report run(struct fill_fixture *f, enum prefetch_source source,
                                   const char *text)
 {
-	CLEANUP(close) int event = eventfd(0, EFD_CLOEXEC);
-	CLEANUP(prefetch_free) struct prefetch *p = begin(f, &event, source, text);
+	CLEANUP(prefetch_free) struct prefetch *p = begin(f, source, text);
 	struct prefetch_report report;
 
 	cr_assert(prefetch_find(p, &image_manifest(f->img)->self.digest, &report));
@@ -176,13 +178,12 @@ Test(prefetch, tells_what_has_left_the_region)
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 	CLEANUP(prefetch_free) struct prefetch *p = NULL;
 	CLEANUP(object_unref) struct object *other = NULL;
-	CLEANUP(close) int event = eventfd(0, EFD_CLOEXEC);
 	const struct digest *image;
 	struct prefetch_report report;
 	struct digest digest = { { 1 } };
 
 	set_up(&f, 2 * (FIXTURE_BIG / 4096 + 1) * 4096 + FIXTURE_SMALLS * 4096);
-	p = begin(&f, &event, PREFETCH_ALL, NULL);
+	p = begin(&f, PREFETCH_ALL, NULL);
 	image = &image_manifest(f.img)->self.digest;
 	cr_assert(prefetch_find(p, image, &report));
 	cr_expect_eq(report.state, PREFETCH_DONE, "%s", report.error);
