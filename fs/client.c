@@ -56,7 +56,7 @@ static int start_daemon(const char *store, struct err *err)
 	CLEANUP(free) char *log_path = NULL;
 	CLEANUP(close) int log_fd = -1;
 	char program[] = "assetfs";
-	char command[] = "serve";
+	char command[] = "keeper";
 	char store_option[] = "--store";
 	char auto_exit[] = "--auto-exit";
 	int r = io_make_dirs(store, err);

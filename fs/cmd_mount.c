@@ -102,6 +102,15 @@ static int parse(int argc, char *argv[], const char *help, int n, struct mount_a
 	return -1;
 }
 
+/* Whether the mount at @dir asks for a daemon that is no more. */
+static bool is_dead(const char *dir)
+{
+	struct statfs fs;
+
+	/* Unlike stat(2), statfs(2) always asks the daemon. */
+	return statfs(dir, &fs) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 /* Make sure that @dir can be mounted on, and detach the mounts of a dead daemon from it. */
 static int clear_directory(const char *dir, struct err *err)
 {
@@ -109,15 +118,13 @@ static int clear_directory(const char *dir, struct err *err)
 
 	for (;;) {
 		CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
-		struct statfs fs;
 		int r = mount_points_load(&points, err);
 
 		if (r < 0)
 			return r;
 		if (!mount_points_at(&points, dir))
 			break;
-		/* Unlike stat(2), statfs(2) always asks the daemon. */
-		if (statfs(dir, &fs) == 0 || (errno != ENOTCONN && errno != ECONNABORTED))
+		if (!is_dead(dir))
 			return err_set(err, -EBUSY,
 			               "'%s' has an assetfs mount already; unmount it first", dir);
 		if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
@@ -244,6 +251,18 @@ static int unmount(const char *dir, bool lazy)
 	return r;
 }
 
+/* Detach dead mounts that a mount at @dir has covered. */
+static void clear_below(const char *dir)
+{
+	for (;;) {
+		CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+
+		if (mount_points_load(&points, NULL) < 0 || !mount_points_at(&points, dir) ||
+		    !is_dead(dir) || umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			return;
+	}
+}
+
 static int do_umount(const struct mount_args *args, struct err *err)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
@@ -260,6 +279,7 @@ static int do_umount(const struct mount_args *args, struct err *err)
 		return err_set(err, -EINVAL, "'%s' is no mount point of assetfs", dir);
 	if (unmount(dir, args->lazy) < 0)
 		return err_set_errno(err, "'%s'", dir);
+	clear_below(dir);
 	if (!args->lazy)
 		settle(args->store, point->device);
 	return 0;

@@ -146,7 +146,8 @@ static int apply_option(int option, struct daemon_config *config)
 int cmd_serve(int argc, char *argv[])
 {
 	struct daemon_config config = { .store = default_store(),
-		                        .region_size = region_default_size() };
+		                        .region_size = region_default_size(),
+		                        .options = argv + 1 };
 	struct err err = ERR_INIT;
 	int option;
 

@@ -11,6 +11,7 @@
 /* Print "assetfs COMMAND: <message>" as one line on standard error. Returns the exit status. */
 int fail(const char *command, const struct err *err);
 
+int cmd_keeper(int argc, char *argv[]);
 int cmd_serve(int argc, char *argv[]);
 int cmd_mount(int argc, char *argv[]);
 int cmd_umount(int argc, char *argv[]);
@@ -20,6 +21,7 @@ int cmd_pin(int argc, char *argv[]);
 int cmd_unpin(int argc, char *argv[]);
 int cmd_doctor(int argc, char *argv[]);
 int cmd_trace(int argc, char *argv[]);
+int cmd_upgrade(int argc, char *argv[]);
 
 /* What is waited for. */
 struct resident_wait {

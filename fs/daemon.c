@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "control.h"
+#include "keeper.h"
 #include "metrics.h"
 #include "mountinfo.h"
 #include "notify.h"
@@ -76,6 +77,8 @@ static void serve_client(struct daemon *d, int fd)
 		(void)close(request.answer_fd);
 	if (request.received_fd >= 0)
 		(void)close(request.received_fd);
+	if (request.leave)
+		__atomic_store_n(&d->leave, true, __ATOMIC_RELEASE);
 }
 
 struct client {
@@ -151,8 +154,8 @@ static void free_ended(struct daemon *d)
 
 	while ((s = take_ended(d)) != NULL) {
 		log_info("the session of %s has ended", session_name(s));
+		daemon_forget_session(d, s);
 		session_free(s);
-		limits_trim();
 		limits_trim();
 	}
 	join_clients(d);
@@ -191,6 +194,27 @@ static void trim(struct daemon *d, uint64_t *work)
 	limits_trim();
 }
 
+/*
+ * Leave all mounts to the next daemon. What is under way is not waited for: the kernel sends it
+ * to the next one again, as after a kill.
+ */
+static _Noreturn void leave(void)
+{
+	log_info("leaves its mounts to the next daemon");
+	_exit(KEEPER_NEXT);
+}
+
+/* SIGUSR1 leaves the mounts; other signals end them. */
+static int heed_signal(const struct daemon *d)
+{
+	struct signalfd_siginfo info;
+
+	if (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) &&
+	    info.ssi_signo == SIGUSR1 && notify_has_keeper())
+		leave();
+	return 0;
+}
+
 /* Returns 0 after a signal that ends the daemon or when it is idle and should end. */
 static int event_loop(struct daemon *d, struct err *err)
 {
@@ -198,27 +222,35 @@ static int event_loop(struct daemon *d, struct err *err)
 		{ .fd = d->signal_fd, .events = POLLIN },
 		{ .fd = d->event_fd, .events = POLLIN },
 		{ .fd = d->listen_fd, .events = POLLIN },
+		{ .fd = d->keeper_fd, .events = POLLIN },
 	};
 	uint64_t trimmed = 0; /* requests for chunks when memory was last given back */
 	eventfd_t events;
 
 	for (;;) {
-		int n = poll(fds, 3, TRIM_INTERVAL_MS);
+		int n = poll(fds, 4, TRIM_INTERVAL_MS);
 
 		if (n < 0 && errno != EINTR)
 			return err_set_errno(err, "poll");
 		if (n == 0)
 			trim(d, &trimmed);
 		if (fds[0].revents)
-			return 0;
+			return heed_signal(d);
 		if (fds[1].revents) {
 			(void)eventfd_read(d->event_fd, &events);
 			free_ended(d);
+			if (__atomic_load_n(&d->leave, __ATOMIC_ACQUIRE))
+				leave();
 			if (d->config->auto_exit && is_idle(d))
 				return 0;
 		}
 		if (fds[2].revents)
 			accept_client(d);
+		/* Not at once, if it is the program that does not run. */
+		if (fds[3].revents || (d->own_keeper && d->keeper_fd < 0 && n == 0)) {
+			daemon_renew_keeper(d);
+			fds[3].fd = d->keeper_fd;
+		}
 	}
 }
 
@@ -265,6 +297,7 @@ static int block_signals(struct daemon *d, struct err *err)
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)sigdelset(&set, SIGHUP); /* a terminal that closes is no reason to end */
 	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
@@ -341,24 +374,54 @@ static int start_prefetch(struct daemon *d, unsigned cores, struct err *err)
 	return prefetch_new(&config, &d->engine.prefetch, err);
 }
 
-static int start(struct daemon *d, struct err *err)
+/* The region of an earlier daemon, or a new one. */
+static int start_region(struct daemon *d, struct kept_list *kept, struct err *err)
 {
-	struct region_config region = { .size = d->config->region_size,
-		                        .directory = d->config->region_directory };
+	const struct region_config config = { .size = d->config->region_size,
+		                              .directory = d->config->region_directory,
+		                              .stats = d->engine.stats };
+	CLEANUP(close) int root = kept_take(kept, KEPT_REGION);
+	int r;
+
+	if (root >= 0) {
+		r = region_adopt(&config, root, &d->engine.region, err);
+		if (r == 0)
+			(void)TAKE_FD(root);
+		return r;
+	}
+	r = region_open(&config, &d->engine.region, err);
+	if (r == 0)
+		notify_keep(KEPT_REGION, region_root(d->engine.region));
+	return r;
+}
+
+/* The socket of an earlier daemon, with those who wait at it, or a new one. */
+static int start_control(struct daemon *d, struct kept_list *kept, struct err *err)
+{
+	d->listen_fd = kept_take(kept, KEPT_CONTROL);
+	if (d->listen_fd >= 0)
+		return 0;
+	d->listen_fd = control_listen(store_dir(d->store), err);
+	if (d->listen_fd < 0)
+		return d->listen_fd;
+	notify_keep(KEPT_CONTROL, d->listen_fd);
+	return 0;
+}
+
+static int start(struct daemon *d, struct kept_list *kept, struct err *err)
+{
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned n_cores = cores > 0 ? (unsigned)cores : 1;
 	int r = block_signals(d, err);
 
 	limits_apply(SESSION_THREADS);
-	limits_apply(SESSION_THREADS);
 	if (r == 0)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)
 		r = open_stats(d, err);
-	region.stats = d->engine.stats;
 	d->engine.xattrs = d->config->xattrs;
 	if (r == 0)
-		r = region_open(&region, &d->engine.region, err);
+		r = start_region(d, kept, err);
 	if (r == 0) {
 		d->pins = pins_new(d->engine.region);
 		r = d->pins ? 0 : err_set(err, -ENOMEM, "out of memory");
@@ -369,12 +432,14 @@ static int start(struct daemon *d, struct err *err)
 		             &d->engine.fill, err);
 	if (r == 0)
 		r = start_prefetch(d, n_cores, err);
-	if (r == 0) {
-		d->listen_fd = control_listen(store_dir(d->store), err);
-		r = d->listen_fd < 0 ? d->listen_fd : 0;
-	}
+	if (r == 0)
+		r = start_control(d, kept, err);
 	if (r == 0)
 		r = start_metrics(d, err);
+	if (r == 0) {
+		daemon_resume(d, kept);
+		daemon_heal(d);
+	}
 	return r;
 }
 
@@ -401,12 +466,16 @@ static void stop(struct daemon *d)
 int daemon_run(const struct daemon_config *config, struct err *err)
 {
 	struct daemon d = { .config = config, .listen_fd = -1, .signal_fd = -1, .event_fd = -1 };
+	struct kept_list kept;
 	char size[TEXT_SIZE_MAX];
-	int r;
+	int r = notify_inherit(&kept);
+
+	daemon_watch_keeper(&d);
 
 	(void)pthread_mutex_init(&d.sessions_lock, NULL);
 	(void)clock_gettime(CLOCK_MONOTONIC, &d.started);
-	r = start(&d, err);
+	r = r < 0 ? err_set(err, r, "out of memory") : start(&d, &kept, err);
+	kept_list_release(&kept);
 	if (r == 0) {
 		log_info("serving the store '%s', region of %s %s", config->store,
 		         text_size(config->region_size, size),
@@ -418,6 +487,7 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	} else {
 		notify_failed(r);
 	}
+	notify_stopping();
 	prefetch_cancel(d.engine.prefetch, NULL);
 	if (d.store)
 		detach_mounts(&d);

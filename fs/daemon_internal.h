@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "daemon.h"
+#include "notify.h"
 #include "pins.h"
 #include "session.h"
 #include "store.h"
@@ -21,11 +22,15 @@ struct daemon {
 	int listen_fd;           /* owned */
 	int signal_fd;           /* owned */
 	int event_fd;            /* owned; written to when a session or a client has ended */
+	bool own_keeper;         /* `assetfs keeper`, not a service manager */
 	struct timespec started;
 
 	bool ready; /* atomic; mounts can be asked for */
 
+	bool leave; /* atomic; what a client asked for: the next daemon goes on */
+
 	/* the main thread's */
+	int keeper_fd; /* owned; of the keeper's process, or -1 */
 	struct client *clients; /* owned; those that are served */
 	bool had_client;
 
@@ -54,6 +59,43 @@ MUST_CHECK int daemon_open_image(struct daemon *d, const struct mount_request *r
 MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *request,
                             dev_t *ret_device, struct err *err);
 
+/* Add @s, which is then the daemon's, to the list. Returns 0 or -ENOMEM. */
+MUST_CHECK int daemon_add_session(struct daemon *d, struct session *s);
+
+/* Open the image @digest where @request says that it is, whatever tag names it by now. As above. */
+MUST_CHECK int daemon_open_digest(struct daemon *d, const struct mount_request *request,
+                                  const struct digest *digest, struct image **ret,
+                                  struct err *err);
+
+/* As daemon_mount(), of the image @digest, and always by a new session. */
+MUST_CHECK int daemon_mount_digest(struct daemon *d, const struct mount_request *request,
+                                   const struct digest *digest, struct err *err);
+
+/*
+ * Leave a note of @s in the store, and take it away when @s has ended: for daemon_heal().
+ */
+void daemon_note_session(struct daemon *d, const struct session *s);
+void daemon_forget_session(struct daemon *d, const struct session *s);
+
+/*
+ * Mount again what daemons before have left notes of, over the mounts that have died with them.
+ * After daemon_resume().
+ */
+void daemon_heal(struct daemon *d);
+
+/* Go on with the sessions of an earlier daemon that the keeper had; what fails is logged and ends. */
+void daemon_resume(struct daemon *d, struct kept_list *kept);
+
+/* What the keeper has besides sessions. */
+#define KEPT_REGION  "region"
+#define KEPT_CONTROL "control"
+
+/* Learn which process the keeper is, if it is ours. Before any other thread starts. */
+void daemon_watch_keeper(struct daemon *d);
+
+/* The keeper has died: start another one, and give it everything. On the main thread. */
+void daemon_renew_keeper(struct daemon *d);
+
 /* What `fsstat` shows of all images: report_stats(). NULL when memory runs out. Any thread. */
 json_t *daemon_stats(struct daemon *d, struct err *err);
 /*
@@ -78,6 +120,7 @@ struct request {
 	const json_t *message; /* borrowed */
 	int received_fd;       /* owned; came with the message. -1: none */
 	int answer_fd;         /* owned; goes with the answer. -1: none */
+	bool leave;            /* once it is answered, the daemon leaves its mounts to the next one */
 };
 
 /* Answers are the caller's; NULL with @err filled when the request is refused. */
@@ -85,6 +128,7 @@ json_t *answer_prefetch(struct daemon *d, struct request *request, struct err *e
 json_t *answer_resident(struct daemon *d, struct request *request, struct err *err);
 json_t *answer_trace_record(struct daemon *d, struct request *request, struct err *err);
 json_t *answer_trace_stop(struct daemon *d, struct request *request, struct err *err);
+json_t *answer_upgrade(struct daemon *d, struct request *request, struct err *err);
 
 /*
  * Begin the prefetch that a mount request asks for, if it does, for the session of @device. Returns

@@ -2,6 +2,7 @@
 /* From the name of an image to a session that serves it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -99,7 +100,7 @@ struct session *daemon_session_of(const struct daemon *d, const struct digest *d
 }
 
 /* With sessions_lock held. */
-static int add_session(struct daemon *d, struct session *s)
+static int append(struct daemon *d, struct session *s)
 {
 	if (d->n_sessions == d->cap_sessions) {
 		size_t cap = d->cap_sessions > 0 ? d->cap_sessions * 2 : 16;
@@ -112,6 +113,18 @@ static int add_session(struct daemon *d, struct session *s)
 	}
 	d->sessions[d->n_sessions++] = s;
 	return 0;
+}
+
+int daemon_add_session(struct daemon *d, struct session *s)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	r = append(d, s);
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	if (r == 0)
+		daemon_note_session(d, s);
+	return r;
 }
 
 /* Serve @img by a new session. Takes @img. Returns the descriptor of its mount, or -errno. */
@@ -135,9 +148,7 @@ static int start_session(struct daemon *d, struct image *img, const struct mount
 		return r;
 	}
 	*ret_device = session_device(s);
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	r = add_session(d, s);
-	(void)pthread_mutex_unlock(&d->sessions_lock);
+	r = daemon_add_session(d, s);
 	if (r < 0) {
 		(void)close(TAKE_FD(mount)); /* ends the session */
 		session_free(s);
@@ -178,6 +189,35 @@ int daemon_open_image(struct daemon *d, const struct mount_request *request, str
 	int r = daemon_find_image(request, &layout, &set, &manifest, err);
 
 	return r < 0 ? r : store_open_image(d->store, layout, manifest, ret, err);
+}
+
+int daemon_open_digest(struct daemon *d, const struct mount_request *request,
+                       const struct digest *digest, struct image **ret, struct err *err)
+{
+	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
+	CLEANUP(layout_close) struct layout *layout = NULL;
+	CLEANUP(manifest_release) struct manifest manifest = MANIFEST_INIT;
+	int r = image_ref_parse(request->image, &ref, err);
+
+	if (r == 0)
+		r = layout_open(ref.layout, &layout, err);
+	if (r == 0)
+		r = layout_manifest(layout, digest, &manifest, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(manifest.platform.name, sizeof(manifest.platform.name), "%s",
+	               request->platform);
+	return store_open_image(d->store, layout, &manifest, ret, err);
+}
+
+int daemon_mount_digest(struct daemon *d, const struct mount_request *request,
+                        const struct digest *digest, struct err *err)
+{
+	struct image *img;
+	dev_t device;
+	int r = daemon_open_digest(d, request, digest, &img, err);
+
+	return r < 0 ? r : start_session(d, img, request, &device, err);
 }
 
 static int check_small_files(const char *word, struct err *err)

@@ -2,6 +2,7 @@
 #include "fuse_io.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,29 +19,85 @@ enum { MAX_PAGES = 256 };
  */
 enum { STACK_DEPTH = 1 };
 
-#if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
+/* As the kernel has numbered the request that this thread has read. */
+static _Thread_local uint64_t last_unique;
 
-/* Id to put into the OPEN reply that this thread is sending; 0 for none. */
-static _Thread_local int32_t reply_backing_id;
+static void note_init(struct fuse_io *io, const struct wire_in_header *head, const void *buf,
+                      size_t len)
+{
+	struct wire_init_in init;
+
+	io->init_unique = head->unique;
+	io->init_len = len < sizeof(io->init) ? len : sizeof(io->init);
+	memcpy(io->init, buf, io->init_len);
+	if (len < sizeof(*head) + sizeof(init))
+		return;
+	memcpy(&init, (const char *)buf + sizeof(*head), sizeof(init));
+	io->kernel_flags2 = init.flags & WIRE_INIT_EXT ? init.flags2 : 0;
+}
+
+/*
+ * Have the pages that a request lies in. The kernel could not make them once this process is
+ * being killed, and would fail the request that it has taken off its queue.
+ */
+static void touch(void *buf, size_t len)
+{
+	enum { LAST = 4095 };
+	volatile char *bytes = buf;
+
+	bytes[0] = 0;
+	if (len > LAST)
+		bytes[LAST] = 0;
+}
 
 static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 {
 	struct fuse_io *io = userdata;
-	ssize_t n = read(fd, buf, len);
 	struct wire_in_header head;
-	struct wire_init_in init;
+	ssize_t n;
 
-	(void)__atomic_fetch_add(&io->requests, n > 0, __ATOMIC_RELAXED);
+	if (io->replay && io->init_len <= len) {
+		io->replay = false;
+		n = (ssize_t)io->init_len;
+		memcpy(buf, io->init, io->init_len);
+	} else {
+		touch(buf, len);
+		n = read(fd, buf, len);
+		(void)__atomic_fetch_add(io->requests, n > 0, __ATOMIC_RELAXED);
+	}
 	if (n < (ssize_t)sizeof(head))
 		return n;
 	memcpy(&head, buf, sizeof(head));
-	if (head.opcode == WIRE_OP_INIT && (size_t)n >= sizeof(head) + sizeof(init)) {
-		memcpy(&init, (const char *)buf + sizeof(head), sizeof(init));
-		io->init_unique = head.unique;
-		io->kernel_flags2 = init.flags & WIRE_INIT_EXT ? init.flags2 : 0;
-	}
+	last_unique = head.unique;
+	if (head.opcode == WIRE_OP_INIT)
+		note_init(io, &head, buf, (size_t)n);
 	return n;
 }
+
+/* An answer to INIT that an earlier process has given is good as well. */
+static ssize_t write_init(struct fuse_io *io, int fd, struct iovec *iov, int count)
+{
+	ssize_t n = writev(fd, iov, count);
+
+	io->init_unique = 0;
+	if (n >= 0 || errno != ENOENT)
+		return n;
+	n = 0;
+	for (int i = 0; i < count; i++)
+		n += (ssize_t)iov[i].iov_len;
+	return n;
+}
+
+uint64_t fuse_io_unique(bool *ret_again)
+{
+	*ret_again = last_unique & WIRE_UNIQUE_RESEND;
+	return last_unique & ~WIRE_UNIQUE_RESEND;
+}
+
+#if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
+
+/* Id to put into the OPEN reply that this thread is sending; 0 for none. */
+static _Thread_local int32_t reply_backing_id;
 
 /* Add to the INIT reply what this libfuse cannot say. */
 static void complete_init(struct fuse_io *io, struct wire_init_out *out)
@@ -54,7 +111,6 @@ static void complete_init(struct fuse_io *io, struct wire_init_out *out)
 		out->max_stack_depth = STACK_DEPTH;
 	}
 	__atomic_store_n(&io->passthrough, out->max_stack_depth > 0, __ATOMIC_RELEASE);
-	io->init_unique = 0;
 }
 
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
@@ -72,6 +128,7 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 		memcpy(&init, iov[1].iov_base, sizeof(init));
 		complete_init(io, &init);
 		iov[1].iov_base = &init;
+		return write_init(io, fd, iov, count);
 	} else if (reply_backing_id > 0 && iov[1].iov_len == sizeof(open)) {
 		memcpy(&open, iov[1].iov_base, sizeof(open));
 		open.open_flags = (open.open_flags & ~WIRE_OPEN_KEEP_CACHE) | WIRE_OPEN_PASSTHROUGH;
@@ -99,18 +156,14 @@ int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id
 
 #else
 
-static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
-{
-	struct fuse_io *io = userdata;
-	ssize_t n = read(fd, buf, len);
-
-	(void)__atomic_fetch_add(&io->requests, n > 0, __ATOMIC_RELAXED);
-	return n;
-}
-
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
-	(void)userdata;
+	struct fuse_io *io = userdata;
+	struct wire_out_header head;
+
+	memcpy(&head, iov[0].iov_base, sizeof(head));
+	if (io->init_unique != 0 && head.unique == io->init_unique)
+		return write_init(io, fd, iov, count);
 	return writev(fd, iov, count);
 }
 
@@ -141,6 +194,38 @@ int fuse_io_attach(struct fuse_io *io, struct fuse_session *se, int dev_fd, stru
 
 	io->dev_fd = dev_fd;
 	return r < 0 ? err_set(err, r, "libfuse refused the session: %s", strerrordesc_np(-r)) : 0;
+}
+
+int fuse_io_init(struct fuse_io *io, struct fuse_session *se,
+                 void (*before)(void *arg, const void *init, size_t len), void *arg)
+{
+	struct fuse_buf buf = { .mem = NULL };
+	int n;
+
+	do {
+		n = fuse_session_receive_buf(se, &buf);
+	} while (n == -EINTR);
+	if (n > 0) {
+		if (before)
+			before(arg, io->init, io->init_len);
+		fuse_session_process_buf(se, &buf);
+	}
+	free(buf.mem);
+	return n > 0 ? 0 : n < 0 ? n : -ENODEV;
+}
+
+void fuse_io_replay(struct fuse_io *io, const void *init, size_t len)
+{
+	io->init_len = len < sizeof(io->init) ? len : sizeof(io->init);
+	memcpy(io->init, init, io->init_len);
+	io->replay = true;
+}
+
+int fuse_io_resend(const struct fuse_io *io)
+{
+	const struct wire_out_header head = { .len = sizeof(head), .error = WIRE_NOTIFY_RESEND };
+
+	return write(io->dev_fd, &head, sizeof(head)) < 0 ? -errno : 0;
 }
 
 bool fuse_io_passthrough(const struct fuse_io *io)

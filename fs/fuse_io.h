@@ -19,19 +19,50 @@
 
 #include "base/err.h"
 
+enum { FUSE_IO_INIT_MAX = 256 };
+
 /* One of these is the first member of the session's user data. */
 struct fuse_io {
 	int dev_fd;           /* borrowed; of /dev/fuse */
 	uint64_t init_unique; /* of the INIT request while it is being answered; one thread then */
+	unsigned char init[FUSE_IO_INIT_MAX]; /* that request */
+	size_t init_len;
+	bool replay; /* init is what the kernel sent to an earlier daemon: to be read once more */
 	uint32_t kernel_flags2; /* what the kernel offered in INIT */
 	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
 	bool cached_only;       /* set before fuse_io_attach(): do not ask for passthrough */
-	uint64_t requests;      /* atomic: that the kernel has sent */
+	uint64_t *requests;     /* atomic, borrowed: that the kernel has sent */
 };
 
 /* Make @se, whose user data begins with @io, serve the descriptor @dev_fd of /dev/fuse. */
 MUST_CHECK int fuse_io_attach(struct fuse_io *io, struct fuse_session *se, int dev_fd,
                               struct err *err);
+
+/*
+ * Read and answer the first request, INIT, in a thread that is alone with @se; fuse_session_loop()
+ * follows. @before, unless NULL, is called when it has been read. Returns 0, or -errno when the
+ * connection has ended.
+ */
+MUST_CHECK int fuse_io_init(struct fuse_io *io, struct fuse_session *se,
+                            void (*before)(void *arg, const void *init, size_t len), void *arg);
+
+/*
+ * Go on where another process has stopped, whose INIT request was @init. Before fuse_io_init(),
+ * whose answer the kernel ignores if it has one.
+ */
+void fuse_io_replay(struct fuse_io *io, const void *init, size_t len);
+
+/*
+ * Ask the kernel to send again what that process has read and not answered (Linux 6.9). Returns
+ * 0, -EINVAL when the kernel cannot, or -errno.
+ */
+MUST_CHECK int fuse_io_resend(const struct fuse_io *io);
+
+/*
+ * How the kernel numbers the request that this thread has read last. Sets *@ret_again when it
+ * was sent before.
+ */
+uint64_t fuse_io_unique(bool *ret_again);
 
 /* In the init operation: ask for passthrough and for large reads. */
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn);

@@ -19,6 +19,10 @@
 #define WIRE_INIT_EXT          (1u << 30)
 #define WIRE_INIT2_PASSTHROUGH (1u << (37 - 32))
 
+/* In the number of a request that is sent again; and the notice that asks for that (Linux 6.9). */
+#define WIRE_UNIQUE_RESEND (UINT64_C(1) << 63)
+#define WIRE_NOTIFY_RESEND 7
+
 #define WIRE_OPEN_KEEP_CACHE  (1u << 1)
 #define WIRE_OPEN_PASSTHROUGH (1u << 7)
 

@@ -34,6 +34,7 @@ struct inodes {
 	uint64_t n_backings; /* inodes that have one */
 	struct link idle; /* those that nobody has open: first the one that was closed longest ago */
 	uint64_t backings_max;
+	struct saved *saved; /* borrowed; or NULL: nothing outlives this daemon */
 };
 
 struct inode {
@@ -100,6 +101,27 @@ static void remove_idle(struct inode *inode)
 	link->next = NULL;
 }
 
+void inodes_save(struct inodes *inodes, struct saved *saved)
+{
+	inodes->saved = saved;
+}
+
+/*
+ * Let what has changed outlive the daemon, and with it that the request @unique was carried out;
+ * 0: none. With inodes->lock held.
+ */
+static void save(const struct inode *inode, uint64_t unique, enum open_mode mode)
+{
+	const struct saved_request request = { .unique = unique, .mode = mode };
+	const struct saved_inode now = { .backing_id = inode->backing_id,
+		                         .n_cached = inode->n_cached,
+		                         .n_passthrough = inode->n_passthrough };
+	struct saved *saved = inode->inodes->saved;
+
+	if (saved && saved_has(saved, inode->node.hash))
+		saved_change(saved, &request, inode->node.hash, &now);
+}
+
 /* Returns the backing id of @inode, which has none from now on, or 0. With inodes->lock held. */
 static int take_backing(struct inode *inode)
 {
@@ -107,8 +129,22 @@ static int take_backing(struct inode *inode)
 
 	inode->inodes->n_backings -= id > 0;
 	inode->backing_id = 0;
+	save(inode, 0, OPEN_EMPTY);
 	remove_idle(inode);
 	return id;
+}
+
+bool inodes_carried_out(struct inodes *inodes, uint64_t unique, enum open_mode *ret_mode)
+{
+	uint32_t mode;
+	bool found;
+
+	(void)pthread_mutex_lock(&inodes->lock);
+	found = inodes->saved && saved_find(inodes->saved, unique, &mode);
+	(void)pthread_mutex_unlock(&inodes->lock);
+	if (found)
+		*ret_mode = (enum open_mode)mode;
+	return found;
 }
 
 /* Some inode of the table as a reference; NULL when it is empty. */
@@ -312,14 +348,14 @@ struct object *inode_object(struct inode *inode)
 	return obj;
 }
 
-bool inode_has_backing(struct inode *inode)
+int inode_backing(struct inode *inode)
 {
-	bool has;
+	int id;
 
 	(void)pthread_mutex_lock(&inode->inodes->lock);
-	has = inode->backing_id > 0;
+	id = inode->backing_id;
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
-	return has;
+	return id;
 }
 
 bool inode_set_backing(struct inode *inode, int id)
@@ -331,6 +367,7 @@ bool inode_set_backing(struct inode *inode, int id)
 	if (first) {
 		inode->backing_id = id;
 		inode->inodes->n_backings++;
+		save(inode, 0, OPEN_EMPTY);
 	}
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
 	return first;
@@ -356,10 +393,15 @@ void inodes_limit_backings(struct inodes *inodes, uint64_t n)
 	(void)pthread_mutex_unlock(&inodes->lock);
 }
 
-enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, int *ret_backing)
+enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, uint64_t unique,
+                           int *ret_backing)
 {
+	const struct saved *saved = inode->inodes->saved;
 	enum open_mode mode = OPEN_PASSTHROUGH;
 
+	/* Another daemon, that would not know of it, must not come to another mode. */
+	if (saved && !saved_has(saved, inode->node.hash))
+		seen = true;
 	(void)pthread_mutex_lock(&inode->inodes->lock);
 	if (inode->n_passthrough == 0 && (seen || inode->n_cached > 0 || inode->backing_id == 0))
 		mode = OPEN_CACHED;
@@ -373,11 +415,12 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, i
 	*ret_backing = mode == OPEN_PASSTHROUGH ? inode->backing_id : 0;
 	inode->inodes->n_open++;
 	inode->opens++;
+	save(inode, unique, mode);
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
 	return mode;
 }
 
-bool inode_leave(struct inode *inode, enum open_mode mode)
+bool inode_leave(struct inode *inode, enum open_mode mode, uint64_t unique)
 {
 	struct inodes *inodes = inode->inodes;
 	struct object *obj = NULL;
@@ -397,6 +440,7 @@ bool inode_leave(struct inode *inode, enum open_mode mode)
 			add_idle(inodes, inode);
 	}
 	inodes->n_open--;
+	save(inode, unique, mode);
 	(void)pthread_mutex_unlock(&inodes->lock);
 	object_unref(obj);
 	return last_cached;
@@ -422,4 +466,82 @@ bool inode_fill_end(struct inode *inode, const struct object *obj)
 	unused = inode->n_cached == 0 && obj && object_complete(obj);
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
 	return unused;
+}
+
+/* A backing id that is in use, and those that an earlier daemon opened and did not get to note. */
+enum { UNNOTED_MAX = 64, LOOKED_FOR = 65536 };
+
+struct restoring {
+	struct inodes *inodes;
+	struct err *err;
+	bool *known; /* owned; by backing id, from first on */
+	int32_t first, end;
+};
+
+static int restore_inode(void *arg, uint64_t ino, const struct saved_inode *was)
+{
+	struct restoring *restoring = arg;
+	struct inodes *inodes = restoring->inodes;
+	CLEANUP(inode_put) struct inode *inode = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	int r = inodes_get(inodes, ino, &inode, restoring->err);
+
+	if (r <= 0)
+		return r;
+	/* A complete object is there still; for what was incomplete there is a new one. */
+	obj = inode_object(inode);
+	(void)pthread_mutex_lock(&inodes->lock);
+	inode->n_cached = was->n_cached;
+	inode->n_passthrough = was->n_passthrough;
+	inode->backing_id = was->backing_id;
+	if (was->n_cached + was->n_passthrough > 0 && obj)
+		inode->open_obj = object_ref(obj);
+	inodes->n_open += was->n_cached + was->n_passthrough;
+	inodes->n_backings += was->backing_id > 0;
+	if (was->backing_id > 0 && was->n_cached + was->n_passthrough == 0)
+		add_idle(inodes, inode);
+	(void)pthread_mutex_unlock(&inodes->lock);
+	if (was->backing_id >= restoring->first && was->backing_id < restoring->end)
+		restoring->known[was->backing_id - restoring->first] = true;
+	return 0;
+}
+
+int inodes_restore(struct inodes *inodes, struct err *err)
+{
+	struct restoring restoring = { .inodes = inodes, .err = err };
+	int32_t highest = saved_highest_backing(inodes->saved);
+	int r;
+
+	restoring.end = highest < INT32_MAX - UNNOTED_MAX ? highest + UNNOTED_MAX : INT32_MAX;
+	restoring.first = restoring.end > LOOKED_FOR ? restoring.end - LOOKED_FOR : 1;
+	restoring.known = calloc((size_t)(restoring.end - restoring.first), sizeof(bool));
+	if (!restoring.known)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = saved_each(inodes->saved, restore_inode, &restoring);
+	for (int32_t id = restoring.first; r == 0 && id < restoring.end; id++) {
+		if (!restoring.known[id - restoring.first])
+			inodes->close_backing(inodes->close_arg, id);
+	}
+	free(restoring.known);
+	return r;
+}
+
+int inodes_each_cached(struct inodes *inodes, inodes_open_fn fn, void *arg)
+{
+	CLEANUP(free) uint64_t *list = NULL;
+	size_t n = 0;
+
+	(void)pthread_mutex_lock(&inodes->lock);
+	list = calloc(inodes->table.n + 1, sizeof(*list));
+	for (struct table_node *node = NULL;
+	     list && (node = table_walk(&inodes->table, node)) != NULL;) {
+		if (inode_of(node)->n_cached > 0)
+			list[n++] = node->hash;
+	}
+	(void)pthread_mutex_unlock(&inodes->lock);
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		fn(arg, list[i]);
+	return 0;
 }

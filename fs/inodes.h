@@ -26,6 +26,7 @@
 
 #include "image.h"
 #include "region.h"
+#include "saved.h"
 
 /* Travels as the file handle, so that another process could take over. */
 enum open_mode {
@@ -43,6 +44,27 @@ typedef void (*backing_close_fn)(void *arg, int id);
 /* An empty table for @img and @region (both borrowed). Returns NULL when memory runs out. */
 struct inodes *inodes_new(struct image *img, struct region *region, backing_close_fn close,
                           void *arg);
+
+/* Let opens and backing ids outlive the daemon in @saved (borrowed). Before the first inode. */
+void inodes_save(struct inodes *inodes, struct saved *saved);
+
+/*
+ * Go on with what the file of inodes_save() has of an earlier daemon, and take back the
+ * backing ids that this one had no time to note. Before any other thread uses the table. Returns
+ * 0, -ENOMEM or an error of the index.
+ */
+MUST_CHECK int inodes_restore(struct inodes *inodes, struct err *err);
+
+/*
+ * Whether the open or release that the kernel numbers @unique was counted by an earlier daemon,
+ * whose reply did not come: in what mode, goes to *@ret_mode.
+ */
+MUST_CHECK bool inodes_carried_out(struct inodes *inodes, uint64_t unique,
+                                   enum open_mode *ret_mode);
+
+/* Call @fn, with nothing locked, for each file that is open in cached mode. Returns 0 or -ENOMEM. */
+typedef void (*inodes_open_fn)(void *arg, uint64_t ino);
+MUST_CHECK int inodes_each_cached(struct inodes *inodes, inodes_open_fn fn, void *arg);
 
 /* Accepts NULL. The connection must be gone: its backing ids went with it. */
 void inodes_free(struct inodes *inodes);
@@ -78,8 +100,8 @@ const struct content *inode_content(const struct inode *inode);
 /* The object of the content as a reference; NULL while the region has no room for it. */
 struct object *inode_object(struct inode *inode);
 
-/* Whether the inode has a backing id, of the object that is referenced by the caller. */
-bool inode_has_backing(struct inode *inode);
+/* The backing id, of the object that is referenced by the caller; 0: none. */
+int inode_backing(struct inode *inode);
 
 /* Give the inode backing id @id. Returns false when it has one already: @id is the caller's to close. */
 MUST_CHECK bool inode_set_backing(struct inode *inode, int id);
@@ -87,12 +109,14 @@ MUST_CHECK bool inode_set_backing(struct inode *inode, int id);
 /*
  * Decide the mode of a new open and count it. @obj is what inode_object() gave; while
  * the file is open, it stays. With @seen it is cached mode, unless the inode is open in
- * passthrough mode. Sets *@ret_backing to the backing id, or to 0.
+ * passthrough mode. @unique: as the kernel numbers the request; 0: there is none. Sets
+ * *@ret_backing to the backing id, or to 0.
  */
-enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, int *ret_backing);
+enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, uint64_t unique,
+                           int *ret_backing);
 
-/* Uncount an open. Returns true when it was the last one in cached mode and the object is complete. */
-bool inode_leave(struct inode *inode, enum open_mode mode);
+/* Uncount an open; @unique as above. Returns true when it was the last one in cached mode and the object is complete. */
+bool inode_leave(struct inode *inode, enum open_mode mode, uint64_t unique);
 
 /*
  * After inode_leave(): when more files have backing ids than may, that which was closed longest ago gives

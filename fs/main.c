@@ -9,6 +9,8 @@
 
 static const struct cli_command commands[] = {
 	{ "serve", "[OPTION]...", "run the node daemon", cmd_serve },
+	{ "keeper", "[OPTION]...", "run the node daemon, and another one when it dies",
+	  cmd_keeper },
 	{ "mount", "IMAGE DIR", "mount an image", cmd_mount },
 	{ "umount", "DIR", "unmount it", cmd_umount },
 	{ "pin", "[OPTION]... IMAGE", "keep what the region has of an image", cmd_pin },
@@ -16,6 +18,7 @@ static const struct cli_command commands[] = {
 	{ "doctor", "[DIR]", "check this machine, and say what to do", cmd_doctor },
 	{ "prefetch", "TARGET", "fill what is going to be read", cmd_prefetch },
 	{ "trace", "record|stop TARGET", "record what is read", cmd_trace },
+	{ "upgrade", "[--binary PATH]", "let another daemon go on with all mounts", cmd_upgrade },
 	{ "status", "[--json]", "show the daemon and its mounts, or wait", cmd_status },
 };
 

@@ -16,8 +16,10 @@ enum { MOUNTINFO_MAX = 64 << 20 }; /* 100,000 mounts of 600 bytes */
 
 void mount_points_release(struct mount_points *points)
 {
-	for (size_t i = 0; i < points->n; i++)
+	for (size_t i = 0; i < points->n; i++) {
 		free(points->point[i].path);
+		free(points->point[i].root);
+	}
 	free(points->point);
 	*points = MOUNT_POINTS_INIT;
 }
@@ -42,9 +44,10 @@ void mount_text_unescape(char *text)
 	*out = '\0';
 }
 
-static int add(struct mount_points *points, const char *path, dev_t device)
+static int add(struct mount_points *points, const char *path, const char *root, dev_t device)
 {
-	CLEANUP(free) char *copy = strdup(path);
+	CLEANUP(free) char *path_copy = strdup(path);
+	CLEANUP(free) char *root_copy = strdup(root);
 
 	if (points->n == points->cap) {
 		size_t cap = points->cap > 0 ? points->cap * 2 : 8;
@@ -55,10 +58,11 @@ static int add(struct mount_points *points, const char *path, dev_t device)
 		points->point = grown;
 		points->cap = cap;
 	}
-	if (!copy)
+	if (!path_copy || !root_copy)
 		return -ENOMEM;
-	points->point[points->n++] =
-		(struct mount_point){ .path = TAKE_PTR(copy), .device = device };
+	points->point[points->n++] = (struct mount_point){ .path = TAKE_PTR(path_copy),
+		                                           .root = TAKE_PTR(root_copy),
+		                                           .device = device };
 	return 0;
 }
 
@@ -82,8 +86,9 @@ static int parse_line(char *line, struct mount_points *points)
 	}
 	maj = (unsigned)strtoul(field[2], &end, 10);
 	min = *end == ':' ? (unsigned)strtoul(end + 1, NULL, 10) : 0;
+	mount_text_unescape(field[3]);
 	mount_text_unescape(field[4]);
-	return add(points, field[4], makedev(maj, min));
+	return add(points, field[4], field[3], makedev(maj, min));
 }
 
 int mount_points_parse(char *text, struct mount_points *ret)

@@ -8,6 +8,7 @@
 
 struct mount_point {
 	char *path; /* owned */
+	char *root; /* owned; what of the file system is mounted there, from "/" */
 	dev_t device;
 };
 

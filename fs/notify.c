@@ -3,18 +3,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 
 /* Address of @name, a path or, after '@', a name in the abstract space. Returns its length. */
 static socklen_t notify_address(const char *name, struct sockaddr_un *ret)
@@ -30,22 +34,169 @@ static socklen_t notify_address(const char *name, struct sockaddr_un *ret)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-static void notify(const char *message)
+/* A variable of the environment, which changes only before there are threads. */
+static const char *environment(const char *name)
 {
-	/* Nothing in this program changes the environment. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	const char *name = getenv("NOTIFY_SOCKET");
+	return getenv(name); /* NOLINT(concurrency-mt-unsafe) */
+}
+
+/* Send @message, and with it @with, unless that is -1. */
+static int notify_with(const char *message, int with)
+{
+	const char *name = environment("NOTIFY_SOCKET");
 	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	/* sendmsg(2) does not write to it. */
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)message, .iov_len = strlen(message) };
 	struct sockaddr_un addr;
 	socklen_t len = name ? notify_address(name, &addr) : 0;
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct msghdr msg = { .msg_name = &addr,
+		              .msg_namelen = len,
+		              .msg_iov = &iov,
+		              .msg_iovlen = 1 };
 
-	if (fd >= 0 && len > 0)
-		(void)sendto(fd, message, strlen(message), MSG_NOSIGNAL,
-		             (const struct sockaddr *)&addr, len);
+	if (fd < 0 || len == 0)
+		return -ENOTCONN;
+	if (with >= 0) {
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+			                         .cmsg_type = SCM_RIGHTS,
+			                         .cmsg_len = CMSG_LEN(sizeof(int)) };
+		memcpy(CMSG_DATA(&control.head), &with, sizeof(int));
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static void notify(const char *message)
+{
+	(void)notify_with(message, -1);
+}
+
+bool notify_has_keeper(void)
+{
+	const char *store = environment("FDSTORE");
+
+	return store && store[0] != '\0' && strcmp(store, "0") != 0 &&
+	       environment("NOTIFY_SOCKET") != NULL;
+}
+
+void notify_keep(const char *name, int fd)
+{
+	char message[KEPT_NAME_MAX + 32];
+	int r;
+
+	if (!notify_has_keeper())
+		return;
+	(void)snprintf(message, sizeof(message), "FDSTORE=1\nFDNAME=%s", name);
+	r = notify_with(message, fd);
+	if (r < 0)
+		log_warn("the keeper could not be given '%s': %s", name, strerrordesc_np(-r));
+}
+
+void notify_drop(const char *name)
+{
+	char message[KEPT_NAME_MAX + 32];
+
+	if (!notify_has_keeper())
+		return;
+	(void)snprintf(message, sizeof(message), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	notify(message);
+}
+
+static long number_in_environment(const char *name)
+{
+	const char *text = environment(name);
+
+	return text ? strtol(text, NULL, 10) : 0;
+}
+
+int notify_inherit(struct kept_list *ret)
+{
+	enum { FIRST = 3 }; /* as sd_listen_fds(3) says */
+	const char *names = environment("LISTEN_FDNAMES");
+	long n = number_in_environment("LISTEN_PID") == (long)getpid()
+	                 ? number_in_environment("LISTEN_FDS")
+	                 : 0;
+
+	*ret = (struct kept_list){ .n = n > 0 ? (size_t)n : 0 };
+	if (ret->n == 0)
+		return 0;
+	ret->kept = calloc(ret->n, sizeof(*ret->kept));
+	if (!ret->kept)
+		return -ENOMEM;
+	for (size_t i = 0; i < ret->n; i++) {
+		size_t len = names ? strcspn(names, ":") : 0;
+
+		ret->kept[i].fd = FIRST + (int)i;
+		(void)fcntl(ret->kept[i].fd, F_SETFD, FD_CLOEXEC);
+		(void)snprintf(ret->kept[i].name, KEPT_NAME_MAX, "%.*s", (int)len,
+		               names ? names : "");
+		if (names)
+			names += names[len] == ':' ? len + 1 : len;
+	}
+	/* For programs that this one starts. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	(void)unsetenv("LISTEN_PID");
+	return 0;
+}
+
+int kept_take(struct kept_list *list, const char *name)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->kept[i].fd >= 0 && strcmp(list->kept[i].name, name) == 0)
+			return TAKE_FD(list->kept[i].fd);
+	}
+	return -1;
+}
+
+void kept_list_release(struct kept_list *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->kept[i].fd >= 0)
+			(void)close(list->kept[i].fd);
+	}
+	free(list->kept);
+	*list = (struct kept_list){ .n = 0 };
 }
 
 void notify_ready(void)
 {
 	notify("READY=1");
+}
+
+void notify_stopping(void)
+{
+	notify("STOPPING=1");
+}
+
+int notify_program(const char *path, struct err *err)
+{
+	char message[PATH_MAX + 32];
+	int r;
+
+	(void)snprintf(message, sizeof(message), "X_ASSETFS_PROGRAM=%s", path);
+	r = notify_with(message, -1);
+	return r < 0 ? err_set(err, r, "the keeper: %s", strerrordesc_np(-r)) : 0;
+}
+
+int notify_listen_again(struct err *err)
+{
+	const char *name = environment("NOTIFY_SOCKET");
+	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un addr;
+	socklen_t len = name ? notify_address(name, &addr) : 0;
+	const int on = 1;
+
+	if (len == 0 || name[0] != '@')
+		return err_set(err, -EINVAL, "NOTIFY_SOCKET is no abstract name");
+	/* What comes before the keeper listens must say from whom it is, too. */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ||
+	    bind(fd, (const struct sockaddr *)&addr, len) < 0)
+		return err_set_errno(err, "socket '%s'", name);
+	return TAKE_FD(fd);
 }
 
 void notify_failed(int code)

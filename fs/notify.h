@@ -1,13 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The part of sd_notify(3)'s protocol that the daemon speaks, both sides. */
+/*
+ * The parts of sd_notify(3) and sd_listen_fds(3) that the daemon speaks.
+ *
+ * Whoever listens on $NOTIFY_SOCKET is told when the daemon is ready. If it sets $FDSTORE, too,
+ * as systemd 254 and `assetfs keeper` do, it is a keeper: it holds descriptors by name, and gives
+ * them to the next daemon when this one has died. Names have no ':'.
+ */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "base/err.h"
 
+enum { KEPT_NAME_MAX = 64 };
+
+/* A descriptor that the keeper had. */
+struct kept {
+	char name[KEPT_NAME_MAX];
+	int fd; /* owned; -1 once it was taken */
+};
+
+struct kept_list {
+	struct kept *kept; /* owned */
+	size_t n;
+};
+
+/*
+ * Take what the keeper gave to this process, and forget it in the environment. Call once, before
+ * any thread starts. Returns 0 or -ENOMEM.
+ */
+MUST_CHECK int notify_inherit(struct kept_list *ret);
+
+/* The descriptor @name of @list, now the caller's; -1 when there is none. */
+int kept_take(struct kept_list *list, const char *name);
+
+/* Close what nobody took. */
+void kept_list_release(struct kept_list *list);
+
+/* Whether there is a keeper. */
+bool notify_has_keeper(void);
+
+/* Let the keeper have a copy of @fd as @name, and drop those of that name. Without a keeper: nothing. */
+void notify_keep(const char *name, int fd);
+void notify_drop(const char *name);
+
 /* Tell the process that listens on $NOTIFY_SOCKET, if there is one, that the daemon is ready. */
 void notify_ready(void);
+
+/* Tell it that the daemon ends because it was asked to, or has nothing to do: none is to follow. */
+void notify_stopping(void);
+
+/* Let the next daemon be the program @path. For `assetfs keeper` only. Returns 0 or -errno. */
+MUST_CHECK int notify_program(const char *path, struct err *err);
+
+/* A socket at $NOTIFY_SOCKET, an abstract name that nobody has any more. Returns it or -errno. */
+MUST_CHECK int notify_listen_again(struct err *err);
 
 /* Tell it that the daemon is about to end, because of @code, a -errno. */
 void notify_failed(int code);

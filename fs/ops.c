@@ -29,7 +29,7 @@ void reply_failure(fuse_req_t req, const char *op, fuse_ino_t ino, const struct 
 	struct session *s = session_of(req);
 	char path[256];
 
-	(void)__atomic_fetch_add(&s->errors, 1, __ATOMIC_RELAXED);
+	(void)__atomic_fetch_add(&s->tally->errors, 1, __ATOMIC_RELAXED);
 	stats_add(s->engine->stats, STAT_ERRORS, 1);
 	if (log_allowed(&limit)) {
 		index_path(s->idx, ino, path, sizeof(path));

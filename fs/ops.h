@@ -56,3 +56,6 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+/* Go on completing the large files that are open in cached mode, after another daemon. */
+void ops_resume_fills(struct session *s);

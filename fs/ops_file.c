@@ -95,7 +95,7 @@ static void prepare_passthrough(struct fuse_io *io, struct inode *inode, struct 
 	CLEANUP(close) int fd = -1;
 	int id;
 
-	if (!fuse_io_passthrough(io) || inode_has_backing(inode))
+	if (!fuse_io_passthrough(io) || inode_backing(inode) > 0)
 		return;
 	fd = object_open(obj);
 	if (fd < 0)
@@ -124,8 +124,10 @@ static void enter(const struct opening *open, struct object *obj)
 {
 	struct session *s = session_of(open->req);
 	bool seen = recorder_on(s->recorder);
+	bool again;
+	uint64_t unique = fuse_io_unique(&again);
 	int backing_id;
-	enum open_mode mode = inode_enter(open->inode, obj, seen, &backing_id);
+	enum open_mode mode = inode_enter(open->inode, obj, seen, unique, &backing_id);
 
 	open->fi->fh = mode;
 	open->fi->keep_cache = !seen;
@@ -133,10 +135,22 @@ static void enter(const struct opening *open, struct object *obj)
 	recorder_open(s->recorder, pid_of(open), open->ino, mode == OPEN_PASSTHROUGH);
 	stats_add(s->engine->stats, STAT_OPENS, 1);
 	stats_took(s->engine->stats, LATENCY_OPEN, open->start);
-	(void)__atomic_fetch_add(&s->opens, 1, __ATOMIC_RELAXED);
+	(void)__atomic_fetch_add(&s->tally->opens, 1, __ATOMIC_RELAXED);
 	/* The opener was killed meanwhile: no release will come. */
 	if (fuse_io_reply_open(open->req, open->fi, backing_id) == -ENOENT)
-		(void)inode_leave(open->inode, mode);
+		(void)inode_leave(open->inode, mode, 0);
+}
+
+/* An earlier daemon has opened the file, as @mode, and its answer was lost. */
+static void enter_again(const struct opening *open, enum open_mode mode)
+{
+	open->fi->fh = mode;
+	open->fi->keep_cache = 1;
+	open->fi->noflush = 1;
+	if (fuse_io_reply_open(open->req, open->fi,
+	                       mode == OPEN_PASSTHROUGH ? inode_backing(open->inode) : 0) ==
+	    -ENOENT)
+		(void)inode_leave(open->inode, mode, 0);
 }
 
 static void open_inode(const struct opening *open)
@@ -162,16 +176,29 @@ static void open_inode(const struct opening *open)
 	enter(open, obj);
 }
 
+/* Whether an earlier daemon has done what the kernel now asks again; its mode goes to *@ret. */
+static bool was_carried_out(const struct session *s, enum open_mode *ret)
+{
+	bool again;
+	uint64_t unique = fuse_io_unique(&again);
+
+	return again && inodes_carried_out(s->inodes, unique, ret);
+}
+
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct opening open = { .req = req, .ino = ino, .fi = fi, .start = stats_clock() };
 	struct err err = ERR_INIT;
+	enum open_mode mode;
 	int r = inodes_get(session_of(req)->inodes, ino, &open.inode, &err);
 
 	if (r < 0) {
 		reply_failure(req, "open", ino, &err);
 	} else if (r > 0) {
-		open_inode(&open);
+		if (was_carried_out(session_of(req), &mode))
+			enter_again(&open, mode);
+		else
+			open_inode(&open);
 		inode_put(open.inode);
 	} else {
 		fi->fh = OPEN_EMPTY;
@@ -246,12 +273,15 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
 	enum open_mode mode = (enum open_mode)fi->fh;
+	enum open_mode before;
 	CLEANUP(inode_put) struct inode *inode = NULL;
 	bool drop = false;
+	bool again;
 	int surplus = 0;
 
-	if (mode != OPEN_EMPTY && inodes_get(s->inodes, ino, &inode, NULL) > 0) {
-		drop = inode_leave(inode, mode);
+	if (mode != OPEN_EMPTY && !was_carried_out(s, &before) &&
+	    inodes_get(s->inodes, ino, &inode, NULL) > 0) {
+		drop = inode_leave(inode, mode, fuse_io_unique(&again));
 		surplus = inodes_take_surplus_backing(s->inodes);
 	}
 	if (surplus > 0)
@@ -259,4 +289,22 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)fuse_reply_err(req, 0);
 	if (drop)
 		drop_pages(s, ino);
+}
+
+static void resume_fill(void *arg, uint64_t ino)
+{
+	struct session *s = arg;
+	CLEANUP(inode_put) struct inode *inode = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+
+	if (inodes_get(s->inodes, ino, &inode, NULL) <= 0)
+		return;
+	obj = inode_object(inode);
+	if (obj && object_size(obj) > SYNC_FILL_MAX && !object_complete(obj))
+		begin_fill(s, inode, ino, obj);
+}
+
+void ops_resume_fills(struct session *s)
+{
+	(void)!inodes_each_cached(s->inodes, resume_fill, s);
 }

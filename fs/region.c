@@ -13,16 +13,14 @@
 #include "base/io.h"
 #include "region_internal.h"
 
-int region_open(const struct region_config *config, struct region **ret, struct err *err)
+/* A region without objects onto @root, which is taken on success. */
+static struct region *region_new(const struct region_config *config, int root)
 {
-	CLEANUP(free) struct region *region = calloc(1, sizeof(*region));
+	struct region *region = calloc(1, sizeof(*region));
 
 	if (!region)
-		return err_set(err, -ENOMEM, "out of memory");
-	region->root = config->directory ? region_root_on_disk(config->directory, err)
-	                                 : region_root_in_memory(config->size, err);
-	if (region->root < 0)
-		return region->root;
+		return NULL;
+	region->root = root;
 	region->in_memory = !config->directory;
 	region->size = config->size;
 	region->stats = config->stats;
@@ -30,8 +28,27 @@ int region_open(const struct region_config *config, struct region **ret, struct 
 	(void)pthread_mutex_init(&region->evict_lock, NULL);
 	(void)pthread_mutex_init(&region->lock, NULL);
 	(void)pthread_cond_init(&region->settled, NULL);
-	*ret = TAKE_PTR(region);
+	return region;
+}
+
+int region_open(const struct region_config *config, struct region **ret, struct err *err)
+{
+	CLEANUP(close)
+	int root = config->directory ? region_root_on_disk(config->directory, err)
+	                             : region_root_in_memory(config->size, err);
+
+	if (root < 0)
+		return root;
+	*ret = region_new(config, root);
+	if (!*ret)
+		return err_set(err, -ENOMEM, "out of memory");
+	(void)TAKE_FD(root);
 	return 0;
+}
+
+int region_root(const struct region *region)
+{
+	return region->root;
 }
 
 void region_set_guard(struct region *region, region_guard_fn fn, void *arg)
@@ -76,7 +93,8 @@ void region_close(struct region *region)
 	(void)pthread_cond_destroy(&region->settled);
 	(void)pthread_mutex_destroy(&region->lock);
 	(void)pthread_mutex_destroy(&region->evict_lock);
-	(void)close(region->root);
+	if (region->root >= 0)
+		(void)close(region->root);
 	free(region);
 }
 
@@ -128,6 +146,50 @@ static int insert_locked(struct region *region, struct object *fresh, uint64_t l
 	ring_add(region, fresh);
 	region->n_filled += has_bytes(fresh);
 	region->reserved += room_of(fresh->size);
+	return 0;
+}
+
+/* Enter an object that an earlier daemon has completed. */
+static int adopt_object(void *arg, const struct digest *digest, uint64_t size)
+{
+	struct region *region = arg;
+	CLEANUP(free) struct object *obj = calloc(1, sizeof(*obj));
+	int r;
+
+	if (!obj)
+		return -ENOMEM;
+	obj->region = region;
+	obj->digest = *digest;
+	obj->size = size;
+	obj->sized = obj->complete = true;
+	(void)pthread_mutex_lock(&region->lock);
+	r = insert_locked(region, obj, UINT64_MAX);
+	(void)pthread_mutex_unlock(&region->lock);
+	if (r == 0)
+		obj = NULL;
+	return r;
+}
+
+int region_adopt(const struct region_config *config, int root, struct region **ret, struct err *err)
+{
+	CLEANUP(region_close) struct region *region = region_new(config, root);
+	uint64_t size;
+	uint64_t used;
+	int r;
+
+	if (!region)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (region->in_memory && region_root_resize(root, config->size) < 0) {
+		/* More is in it than it may have now. */
+		region_root_usage(root, &size, &used);
+		region->size = size;
+	}
+	r = region_root_objects(root, adopt_object, region, err);
+	if (r < 0) {
+		region->root = -1; /* the caller's */
+		return r;
+	}
+	*ret = TAKE_PTR(region);
 	return 0;
 }
 
@@ -370,6 +432,7 @@ int object_mark_placed(struct object *obj, uint64_t off, uint64_t len)
 
 		r = ranges_add(&obj->placed, off, off + len);
 		if (ranges_cover(&obj->placed, 0, obj->size)) {
+			region_root_set_complete(obj->region->root, &obj->digest);
 			ranges_release(&obj->placed);
 			__atomic_store_n(&obj->complete, true, __ATOMIC_RELEASE);
 		}

@@ -49,6 +49,17 @@ struct region_config {
 MUST_CHECK int region_open(const struct region_config *config, struct region **ret,
                            struct err *err);
 
+/*
+ * Go on with the region of an earlier daemon by the directory @root of its files, taken on success:
+ * complete objects are there, what was not complete is removed. Of @config, directory only says
+ * whether it is on disk. Returns 0 or -errno.
+ */
+MUST_CHECK int region_adopt(const struct region_config *config, int root, struct region **ret,
+                            struct err *err);
+
+/* The directory of the objects' files, borrowed. */
+int region_root(const struct region *region);
+
 /* Accepts NULL. No object may be referenced or held any more. */
 void region_close(struct region *region);
 DEFINE_CLEANUP(struct region *, region_close)

@@ -92,6 +92,64 @@ int region_root_on_disk(const char *directory, struct err *err)
 	return TAKE_FD(root);
 }
 
+int region_root_resize(int root, uint64_t size)
+{
+	CLEANUP(close) int fs = fspick(root, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", text, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Modes of objects' files: the mark is one that every file system keeps. */
+enum { MODE_WHOLE = 0700 };
+
+void region_root_set_complete(int root, const struct digest *digest)
+{
+	char name[DIGEST_HEX_SIZE];
+
+	(void)!fchmodat(root, digest_hex(digest, name), MODE_WHOLE, 0);
+}
+
+/* One file of an earlier daemon's region. */
+static int adopt_file(int dirfd, const char *name, region_file_fn fn, void *arg)
+{
+	struct digest digest;
+	struct stat st;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (digest_parse(name, strlen(name), &digest) == 0 && S_ISREG(st.st_mode) &&
+	    (st.st_mode & 07777) == MODE_WHOLE && st.st_size > 0)
+		return fn(arg, &digest, (uint64_t)st.st_size);
+	return unlinkat(dirfd, name, 0) < 0 ? -errno : 0;
+}
+
+int region_root_objects(int root, region_file_fn fn, void *arg, struct err *err)
+{
+	int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int r = 0;
+
+	if (!dir) {
+		r = err_set_errno(err, "the region that was kept");
+		if (fd >= 0)
+			(void)close(fd);
+		return r;
+	}
+	/* This DIR is this thread's alone. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while (r == 0 && (e = readdir(dir)) != NULL) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = adopt_file(fd, e->d_name, fn, arg);
+	}
+	(void)closedir(dir);
+	return r < 0 ? err_set(err, r, "the region that was kept: %s", strerrordesc_np(-r)) : 0;
+}
+
 void region_root_usage(int root, uint64_t *ret_size, uint64_t *ret_used)
 {
 	struct statfs st = { 0 };

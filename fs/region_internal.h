@@ -82,6 +82,19 @@ uint64_t placed_bytes(const struct object *obj);
 MUST_CHECK int region_root_in_memory(uint64_t size, struct err *err);
 MUST_CHECK int region_root_on_disk(const char *directory, struct err *err);
 
+/* Let the tmpfs at @root have @size bytes. Returns 0, -EINVAL when more are in it, or -errno. */
+MUST_CHECK int region_root_resize(int root, uint64_t size);
+
+/* Mark the file of @digest as whole, for region_root_objects(). Without success it is not whole. */
+void region_root_set_complete(int root, const struct digest *digest);
+
+/*
+ * Call @fn for each file at @root that is marked as whole, and remove all others. Returns 0, what
+ * @fn returns below 0, or -errno.
+ */
+typedef int (*region_file_fn)(void *arg, const struct digest *digest, uint64_t size);
+MUST_CHECK int region_root_objects(int root, region_file_fn fn, void *arg, struct err *err);
+
 /* Bytes that the file system under the region allows in all, and those in use. */
 void region_root_usage(int root, uint64_t *ret_size, uint64_t *ret_used);
 

@@ -169,6 +169,7 @@ static const struct {
 	{ "trace-record", answer_trace_record },
 	{ "trace-stop", answer_trace_stop },
 	{ "unpin", answer_unpin },
+	{ "upgrade", answer_upgrade },
 };
 
 json_t *request_answer(struct daemon *d, struct request *request, struct err *err)

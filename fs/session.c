@@ -18,6 +18,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "notify.h"
 #include "ops.h"
 #include "ops_small.h"
 #include "session_internal.h"
@@ -79,9 +80,44 @@ static void set_read_ahead(dev_t device, int kib)
 		          path);
 }
 
-static void *serve(void *arg)
+static void note_init(void *arg, const void *init, size_t len)
 {
-	struct session *s = arg;
+	const struct session *s = arg;
+
+	if (s->saved)
+		saved_set_init(s->saved, init, len);
+}
+
+/* Ask for what an earlier daemon has read and not answered. */
+static void resend(const struct session *s)
+{
+	int r = fuse_io_resend(&s->io);
+
+	if (r < 0 && r != -ENODEV)
+		log_warn("%s: requests that were under way are lost (%s): their callers hang; the "
+		         "kernel must be Linux 6.9 or later",
+		         s->name, strerrordesc_np(-r));
+}
+
+/* Agree with the kernel, which may have agreed with an earlier daemon. Returns whether there is one. */
+static bool begin(struct session *s)
+{
+	bool replayed = s->io.replay;
+
+	/* Its answer must come before the request for it is sent again under another number. */
+	if (s->resumed && !replayed)
+		resend(s);
+	if (fuse_io_init(&s->io, s->se, note_init, s) < 0)
+		return false;
+	if (replayed)
+		resend(s);
+	if (s->resumed && !s->pusher)
+		ops_resume_fills(s);
+	return true;
+}
+
+static void loop(struct session *s)
+{
 	struct fuse_loop_config *loop = fuse_loop_cfg_create();
 
 	if (loop) {
@@ -94,6 +130,14 @@ static void *serve(void *arg)
 	} else {
 		(void)fuse_session_loop(s->se);
 	}
+}
+
+static void *serve(void *arg)
+{
+	struct session *s = arg;
+
+	if (begin(s))
+		loop(s);
 	__atomic_store_n(&s->ended, true, __ATOMIC_RELEASE);
 	s->ended_fn(s->ended_arg);
 	return NULL;
@@ -115,6 +159,8 @@ static struct session *session_new(const struct session_config *config, struct i
 		return NULL;
 	s->engine = config->engine;
 	s->idx = image_index(img);
+	s->tally = &s->own_tally;
+	s->io.requests = &s->tally->requests;
 	s->ended_fn = config->ended;
 	s->ended_arg = config->arg;
 	s->name = strdup(config->name);
@@ -154,6 +200,114 @@ static int attach_libfuse(struct session *s, int *dev_fd, struct err *err)
 	return s->pusher ? pusher_start(s->pusher, s->se, err) : 0;
 }
 
+static void kept_name(const struct session *s, const char *kind, char ret[static KEPT_NAME_MAX])
+{
+	(void)snprintf(ret, KEPT_NAME_MAX, "%s%u", kind, minor(s->device));
+}
+
+void session_keep(const struct session *s)
+{
+	char name[KEPT_NAME_MAX];
+
+	if (!s->saved)
+		return;
+	/* First what is of no use alone. */
+	kept_name(s, SESSION_KEPT_STATE, name);
+	notify_keep(name, saved_fd(s->saved));
+	kept_name(s, SESSION_KEPT_FUSE, name);
+	notify_keep(name, s->io.dev_fd);
+}
+
+static void drop_kept(const struct session *s)
+{
+	char name[KEPT_NAME_MAX];
+
+	if (!s->saved)
+		return;
+	kept_name(s, SESSION_KEPT_FUSE, name);
+	notify_drop(name);
+	kept_name(s, SESSION_KEPT_STATE, name);
+	notify_drop(name);
+}
+
+/* @saved is borrowed. */
+static void save_to(struct session *s, struct saved *saved)
+{
+	inodes_save(s->inodes, saved);
+	s->tally = saved_tally(saved);
+	s->io.requests = &s->tally->requests;
+}
+
+/* Let the session outlive this daemon, if there is a keeper. */
+static int save(struct session *s, const struct image *img, struct err *err)
+{
+	const struct manifest *m = image_manifest(img);
+	struct saved_facts facts = { .manifest = m->self.digest,
+		                     .device = s->device,
+		                     .small_files = s->pusher != NULL };
+	int r;
+
+	if (!notify_has_keeper())
+		return 0;
+	if (strlen(s->name) >= sizeof(facts.name))
+		return err_set(err, -ENAMETOOLONG, "the name of image '%s' is too long", s->name);
+	(void)snprintf(facts.name, sizeof(facts.name), "%s", s->name);
+	(void)snprintf(facts.platform, sizeof(facts.platform), "%s", m->platform.name);
+	r = saved_new(&facts, s->pusher ? 0 : index_info(s->idx)->n_nodes, &s->saved, err);
+	if (r == 0)
+		save_to(s, s->saved);
+	return r;
+}
+
+static int start_thread(struct session *s, struct err *err)
+{
+	return pthread_create(&s->thread, NULL, serve, s) == 0
+	               ? 0
+	               : err_set(err, -EAGAIN, "no thread for the session");
+}
+
+int session_resume(const struct session_config *config, struct image *img, struct saved *saved,
+                   int dev_fd, struct session **ret, struct err *err)
+{
+	const struct saved_facts *facts = saved_facts(saved);
+	const struct session_config as_before = { .engine = config->engine,
+		                                  .name = facts->name,
+		                                  .small_files = facts->small_files,
+		                                  .ended = config->ended,
+		                                  .arg = config->arg };
+	CLEANUP(session_free) struct session *s = session_new(&as_before, img);
+	CLEANUP(close) int fd = fcntl(dev_fd, F_DUPFD_CLOEXEC, 0); /* libfuse closes its own */
+	const void *init;
+	size_t len;
+	int r;
+
+	if (!s || fd < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	s->resumed = true;
+	s->device = facts->device;
+	r = attach_libfuse(s, &fd, err);
+	if (r < 0)
+		return r;
+	init = saved_init(saved, &len);
+	if (len > 0)
+		fuse_io_replay(&s->io, init, len);
+	save_to(s, saved);
+	r = inodes_restore(s->inodes, err);
+	if (r < 0)
+		return r;
+	s->img = img;
+	s->saved = saved;
+	r = start_thread(s, err);
+	if (r < 0) {
+		s->img = NULL;
+		s->saved = NULL;
+		return r;
+	}
+	(void)close(dev_fd);
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
 int session_open(const struct session_config *config, struct image *img, struct session **ret,
                  int *ret_mount, struct err *err)
 {
@@ -170,14 +324,16 @@ int session_open(const struct session_config *config, struct image *img, struct 
 	s->img = img;
 	mount = detached_mount(s->name, dev_fd, &s->device, err);
 	r = mount < 0 ? mount : attach_libfuse(s, &dev_fd, err);
+	if (r == 0)
+		r = save(s, img, err);
+	if (r == 0) {
+		session_keep(s);
+		session_read_ahead(s, /* recorded= */ false);
+		r = start_thread(s, err);
+	}
 	if (r < 0) {
 		s->img = NULL;
 		return r;
-	}
-	session_read_ahead(s, /* recorded= */ false);
-	if (pthread_create(&s->thread, NULL, serve, s) != 0) {
-		s->img = NULL;
-		return err_set(err, -EAGAIN, "no thread for the session");
 	}
 	if (s->pusher)
 		prefetch_passed_on(s->engine->prefetch, &image_manifest(img)->self.digest);
@@ -197,6 +353,7 @@ void session_free(struct session *s)
 		fill_cancel(s->engine->fill, s->img);
 	}
 	/* Before the descriptor is closed, through which backing ids are taken back. */
+	drop_kept(s);
 	inodes_free(s->inodes);
 	pusher_free(s->pusher);
 	if (s->se)
@@ -206,6 +363,7 @@ void session_free(struct session *s)
 		log_warn("%s: what was recorded is lost: its mount is gone", s->name);
 	recorder_free(s->recorder);
 	content_keys_release(&s->keys);
+	saved_free(s->saved);
 	image_close(s->img);
 	free(s->name);
 	free(s);
@@ -281,9 +439,9 @@ void session_counts(struct session *s, struct session_counts *ret)
 {
 	*ret = (struct session_counts){
 		.open_files = inodes_open_files(s->inodes),
-		.opens = __atomic_load_n(&s->opens, __ATOMIC_RELAXED),
-		.requests = __atomic_load_n(&s->io.requests, __ATOMIC_RELAXED),
-		.errors = __atomic_load_n(&s->errors, __ATOMIC_RELAXED),
+		.opens = __atomic_load_n(&s->tally->opens, __ATOMIC_RELAXED),
+		.requests = __atomic_load_n(&s->tally->requests, __ATOMIC_RELAXED),
+		.errors = __atomic_load_n(&s->tally->errors, __ATOMIC_RELAXED),
 		.passthrough = fuse_io_passthrough(&s->io),
 	};
 }

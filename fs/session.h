@@ -15,6 +15,7 @@
 #include "recorder.h"
 #include "region.h"
 #include "resident.h"
+#include "saved.h"
 #include "stats.h"
 #include "users.h"
 
@@ -53,6 +54,21 @@ struct session_config {
  */
 MUST_CHECK int session_open(const struct session_config *config, struct image *img,
                             struct session **ret, int *ret_mount, struct err *err);
+
+/*
+ * Go on with a session of an earlier daemon: @img, @saved and the descriptor @dev_fd of /dev/fuse are
+ * taken on success. Of @config, name and small_files are not used. Returns 0 or -errno.
+ */
+MUST_CHECK int session_resume(const struct session_config *config, struct image *img,
+                              struct saved *saved, int dev_fd, struct session **ret,
+                              struct err *err);
+
+/* Names by which the keeper has the descriptors of sessions; what follows is the device's minor number. */
+#define SESSION_KEPT_FUSE  "fuse-"
+#define SESSION_KEPT_STATE "state-"
+
+/* Let the keeper have them once more, if it is another one than before. */
+void session_keep(const struct session *session);
 
 /* Wait until the session's threads are done and free it. Accepts NULL. */
 void session_free(struct session *session);

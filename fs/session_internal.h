@@ -25,6 +25,8 @@ struct session {
 	struct image *img;         /* owned */
 	struct index *idx;         /* the image's */
 	struct inodes *inodes;     /* owned */
+	struct saved *saved;       /* owned; NULL without a keeper */
+	bool resumed;              /* an earlier daemon began it */
 	struct users *users;       /* owned */
 	struct recorder *recorder; /* owned */
 	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
@@ -39,8 +41,8 @@ struct session {
 	uint32_t n_holds;
 	struct content_keys keys; /* owned */
 
-	/* atomic */
-	uint64_t opens;
-	uint64_t errors;
-	bool ended;
+	struct saved_tally *tally; /* of saved, or own_tally */
+	struct saved_tally own_tally;
+
+	bool ended; /* atomic */
 };

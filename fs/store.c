@@ -21,6 +21,7 @@ struct store {
 	char *path;  /* owned */
 	int dir;     /* owned */
 	int indexes; /* owned */
+	int mounts;  /* owned */
 	int lock;    /* owned */
 
 	pthread_mutex_t mutex;
@@ -48,6 +49,16 @@ static int take_lock(struct store *store, struct err *err)
 	return r < 0 ? err_set(err, r, "'%s/lock': %s", store->path, strerrordesc_np(-r)) : 0;
 }
 
+static int open_directory(const struct store *store, const char *name, struct err *err)
+{
+	int fd;
+
+	if (mkdirat(store->dir, name, 0755) < 0 && errno != EEXIST)
+		return err_set_errno(err, "'%s/%s'", store->path, name);
+	fd = openat(store->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_set_errno(err, "'%s/%s'", store->path, name) : fd;
+}
+
 int store_open(const char *path, struct store **ret, struct err *err)
 {
 	CLEANUP(store_close) struct store *store = calloc(1, sizeof(*store));
@@ -55,7 +66,7 @@ int store_open(const char *path, struct store **ret, struct err *err)
 
 	if (!store)
 		return err_set(err, -ENOMEM, "out of memory");
-	store->dir = store->indexes = store->lock = -1;
+	store->dir = store->indexes = store->mounts = store->lock = -1;
 	(void)pthread_mutex_init(&store->mutex, NULL);
 	(void)pthread_cond_init(&store->all_kept, NULL);
 	store->path = strdup(path);
@@ -70,11 +81,12 @@ int store_open(const char *path, struct store **ret, struct err *err)
 	r = take_lock(store, err);
 	if (r < 0)
 		return r;
-	if (mkdirat(store->dir, "indexes", 0755) < 0 && errno != EEXIST)
-		return err_set_errno(err, "'%s/indexes'", path);
-	store->indexes = openat(store->dir, "indexes", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	store->indexes = open_directory(store, "indexes", err);
 	if (store->indexes < 0)
-		return err_set_errno(err, "'%s/indexes'", path);
+		return store->indexes;
+	store->mounts = open_directory(store, "mounts", err);
+	if (store->mounts < 0)
+		return store->mounts;
 	r = io_sweep(store->indexes, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s/indexes'", path);
@@ -92,6 +104,8 @@ void store_close(struct store *store)
 	(void)pthread_mutex_unlock(&store->mutex);
 	if (store->indexes >= 0)
 		(void)close(store->indexes);
+	if (store->mounts >= 0)
+		(void)close(store->mounts);
 	if (store->lock >= 0)
 		(void)close(store->lock);
 	if (store->dir >= 0)
@@ -105,6 +119,11 @@ void store_close(struct store *store)
 int store_dir(const struct store *store)
 {
 	return store->dir;
+}
+
+int store_mounts(const struct store *store)
+{
+	return store->mounts;
 }
 
 const char *store_path(const struct store *store)

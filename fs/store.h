@@ -7,6 +7,7 @@
  *	STORE/control.sock       fs/control.h
  *	STORE/stats              fs/stats.h
  *	STORE/assetfs.log        of a daemon that `assetfs mount` has started
+ *	STORE/mounts/MAJ:MIN     a note of a session, by its device (daemon_heal.c)
  *	STORE/indexes/HEX.sqlite index databases, by the digest of their layer
  */
 #pragma once
@@ -32,6 +33,7 @@ DEFINE_CLEANUP(struct store *, store_close)
 
 /* The store's directory; borrowed. */
 int store_dir(const struct store *store);
+int store_mounts(const struct store *store);
 const char *store_path(const struct store *store);
 
 /*

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# kill -9 of the daemon while files are open and being read: nobody hangs, the next
+# kill -9 of a daemon without a keeper while files are open and being read: nobody hangs, the next
 # mount works, and in the end nothing is left.
 . "$(dirname "$0")/../support/mount_lib.sh"
 
@@ -20,6 +20,7 @@ for i in {1..300}; do
 done
 "$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 shmem=$(shmem_mib)
+start_daemon --region-size 1G
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
 connection=$(own_connections)
 [[ -e /sys/fs/fuse/connections/$connection ]] || fail "no connection $connection"
@@ -38,8 +39,7 @@ under_load() {
 	(($(counter opens_total) > 100))
 }
 wait_for under_load || fail "the readers open nothing"
-kill -KILL "$(daemon_pid)"
-wait_for no_daemon || fail "the daemon survives SIGKILL"
+kill_daemons
 # The readers meet errors and end by themselves.
 for pid in "${readers[@]}"; do
 	gone() {
@@ -56,27 +56,57 @@ if timeout "$PATIENCE" cat "$MNT/small-1" >/dev/null 2>"$T/stderr"; then
 fi
 grep -q 'Transport endpoint' "$T/stderr" || fail "$(cat "$T/stderr")"
 
-note "mount again in the same place, while a file of the dead mount is open"
+note "the next daemon mounts again over the dead mount, also in a container that has it by propagation"
+expect_log 'mounted again over the dead mount'
+"$ASSETFS" umount --lazy "$MNT"
+mount --bind "$T" "$T"
+mount --make-shared "$T"
+start_daemon --region-size 1G
+mkdir "$T/part"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
-check_eq "mounts in one place" "$(own_mounts | wc -l)" 1
+mount --bind "$MNT" "$T/part"
+mkfifo "$T/ask"
+# A container, as mountPropagation: HostToContainer has it.
+unshare --mount --propagation slave bash -c 'while read -r line <"$1/ask"; do
+	cat "$1/mnt/small-$line" >"$1/answer.new" 2>&1; mv "$1/answer.new" "$1/answer"; done' - "$T" &
+container=$!
+# asked N: whether the container reads the file
+asked() {
+	rm -f "$T/answer"
+	echo "$1" >"$T/ask"
+	wait_for test -e "$T/answer" || fail "the container does not answer"
+	cmp -s "$T/answer" "$src/small-$1"
+}
+asked 8 || fail "the container cannot read before the crash"
+kill_daemons
+! asked 9 || fail "the container reads without a daemon"
+# Another release has the name by now; what was mounted is what is mounted again.
+mv "$src/small-7" "$T/moved"
+"$ASSETPACK" build "$src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
+mv "$T/moved" "$src/small-7"
+start_daemon --region-size 1G
+asked 10 || fail "the container reads $(<"$T/answer")"
+cmp "$src/small-11" "$T/part/small-11"
 "$READER" "$MNT" "$src" >"$T/reader" || fail "after the crash: $(cat "$T/reader")"
 check_eq "chunks decompressed again" "$(counter chunks_decompressed_again_total)" 0
 exec {held}<&-
 
 note "five crashes in a row"
 for _ in {1..5}; do
-	cat "$MNT/small-5" >/dev/null
-	kill -KILL "$(daemon_pid)"
-	wait_for no_daemon || fail "the daemon survives SIGKILL"
-	"$ASSETFS" mount "$T/layout:v1" "$MNT"
+	kill_daemons
+	start_daemon --region-size 1G
 	cmp "$src/small-5" "$MNT/small-5"
 done
+kill $container
+"$ASSETFS" umount "$T/part"
+wait_for test ! -e "$T/part/small-1" || fail "a dead mount was below"
 
 note "nothing is left"
 last=$(own_connections)
 "$ASSETFS" umount "$MNT"
 check_eq "mounts" "$(own_mounts)" ""
-wait_for no_daemon || fail "the daemon stays without mounts"
+kill "$daemon"
+wait "$daemon" || fail "the daemon ends with status $?"
 connections_gone() {
 	[[ ! -e /sys/fs/fuse/connections/$connection && ! -e /sys/fs/fuse/connections/$last ]]
 }

@@ -97,8 +97,7 @@ check_eq "passthrough" "$(level passthrough)" warn
 check_eq "huge pages" "$(level "huge pages")" warn
 
 note "a mount whose daemon was killed"
-kill -KILL "$(daemon_pid)"
-wait_for no_daemon || fail "the daemon lives"
+kill_daemons
 doctor
 check_eq "daemon" "$(level daemon)" ok
 check_eq "mounts" "$(level mounts)" fail

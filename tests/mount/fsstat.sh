@@ -175,8 +175,7 @@ check_eq "source" "$(field .source)" daemon
 
 note "a daemon that is killed, and the next one: counters go on"
 expect_log "detached|dead"
-kill -KILL "$pid"
-wait_for no_daemon || fail "the daemon does not end"
+kill_daemons
 status=0
 "$FSSTAT" --json >"$T/stdout" 2>"$T/stderr" || status=$?
 check_eq "status without a daemon" "$status" 1

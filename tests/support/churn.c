@@ -7,10 +7,13 @@
  * usage: churn [--processes N] [--seconds N] [--actions N] [--held N] [--seed N] [--progress N]
  *              {SOURCE TREE}...
  *
- * Ends when both SECONDS have passed and all processes together have done ACTIONS. Each process
+ * Ends when both SECONDS have passed and all processes together have done ACTIONS, or on SIGTERM. Each process
  * keeps some files open or mapped at a time, three unless --held says how many. Every so many seconds
- * of --progress it prints a line; in the end "done files=N actions=N bytes=N wrong=N seed=N".
+ * of --progress it prints a line; in the end "done files=N actions=N bytes=N wrong=N seed=N
+ * p99_ms=N worst_ms=N", the last two being of how long actions took: each opens a file, looks at two in
+ * eight places each, and at a name and a directory.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -36,6 +39,7 @@ enum {
 	RUN_MAX = 64,  /* blocks of one look */
 	LOOKS = 8,     /* at a file */
 	PROCESSES_MAX = 256,
+	TOOK_MAX = 160,
 };
 
 struct file {
@@ -55,6 +59,7 @@ struct table {
 /* Shared by all processes; atomic. */
 struct counts {
 	uint64_t actions, bytes, wrong;
+	uint64_t took[TOOK_MAX]; /* actions by how many quarters of a power of 2 of us they took */
 	bool stop;
 };
 
@@ -219,9 +224,81 @@ static void take(struct process *p, struct held *held, const struct file *f)
 	look(p, held);
 }
 
+/* Ask for the attributes of @f, for a name that is not there, and for all names beside it. */
+static void survey(struct process *p, const struct file *f)
+{
+	CLEANUP(free) char *dir_path = strdup(f->path);
+	CLEANUP(free) char *no_path = NULL;
+	struct stat st;
+	struct dirent *e;
+	bool found = false;
+	DIR *dir;
+
+	if (!dir_path || asprintf(&no_path, "%s.not-there", f->path) < 0)
+		abort();
+	if (stat(f->path, &st) < 0 || (uint64_t)st.st_size != f->size)
+		report(p, f, "stat", 0, errno);
+	if (access(no_path, F_OK) == 0 || errno != ENOENT)
+		report(p, f, "a name that is not there", 0, errno);
+	*strrchr(dir_path, '/') = '\0';
+	dir = opendir(dir_path);
+	if (!dir) {
+		report(p, f, "opendir", 0, errno);
+		return;
+	}
+	errno = 0;
+	/* One thread here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((e = readdir(dir)) != NULL)
+		found = found || strcmp(e->d_name, strrchr(f->path, '/') + 1) == 0;
+	if (!found)
+		report(p, f, "readdir", 0, errno);
+	(void)closedir(dir);
+}
+
+static double bucket_ms(size_t bucket)
+{
+	return (double)((uint64_t)1 << bucket / 4) * (1 + (double)(bucket % 4) / 4) / 1000;
+}
+
+/* Count that an action has taken @us. */
+static void note_time(struct counts *counts, uint64_t us)
+{
+	size_t bucket = 0;
+
+	while (bucket < TOOK_MAX - 1 && bucket_ms(bucket + 1) * 1000 <= (double)us)
+		bucket++;
+	(void)__atomic_fetch_add(&counts->took[bucket], 1, __ATOMIC_RELAXED);
+}
+
+/* The time below which @share of all actions were, in ms. */
+static double quantile_ms(const struct counts *counts, double share)
+{
+	uint64_t left = (uint64_t)((double)counts->actions * share);
+	size_t last = 0;
+
+	for (size_t i = 0; i < TOOK_MAX; i++) {
+		if (counts->took[i] == 0)
+			continue;
+		last = i;
+		if (counts->took[i] > left)
+			break;
+		left -= counts->took[i];
+	}
+	return bucket_ms(last + 1);
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 /* Look at one file again and let go of it, then take another. */
 static void act(struct process *p)
 {
+	uint64_t start = now_us();
 	struct held *held = &p->held[rng_next(&p->rng) % p->n_held];
 	const struct file *f = &p->table->file[rng_next(&p->rng) % p->table->n];
 
@@ -229,6 +306,8 @@ static void act(struct process *p)
 		look(p, held);
 	release(held);
 	take(p, held, f);
+	survey(p, f);
+	note_time(p->counts, now_us() - start);
 	(void)__atomic_fetch_add(&p->counts->actions, 1, __ATOMIC_RELAXED);
 }
 
@@ -345,6 +424,14 @@ static int parse_options(int argc, char *argv[], struct options *o)
 	return 0;
 }
 
+static volatile sig_atomic_t asked_to_end;
+
+static void ask_to_end(int signo)
+{
+	(void)signo;
+	asked_to_end = 1;
+}
+
 /* Wait until enough is done, or something is wrong, or a process has ended before its time. */
 static void supervise(const struct options *o, struct counts *counts)
 {
@@ -353,7 +440,7 @@ static void supervise(const struct options *o, struct counts *counts)
 	time_t next = start + (time_t)o->progress;
 	siginfo_t info = { 0 };
 
-	while (__atomic_load_n(&counts->wrong, __ATOMIC_RELAXED) == 0 &&
+	while (__atomic_load_n(&counts->wrong, __ATOMIC_RELAXED) == 0 && !asked_to_end &&
 	       ((uint64_t)(time(NULL) - start) < o->seconds ||
 	        __atomic_load_n(&counts->actions, __ATOMIC_RELAXED) < o->actions) &&
 	       (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0)) {
@@ -413,10 +500,12 @@ int main(int argc, char *argv[])
 		if (pid < 0)
 			counts->wrong++;
 	}
+	(void)signal(SIGTERM, ask_to_end);
 	supervise(&o, counts);
 	reap(counts);
 	printf("done files=%zu actions=%" PRIu64 " bytes=%" PRIu64 " wrong=%" PRIu64
-	       " seed=%" PRIu64 "\n",
-	       table.n, counts->actions, counts->bytes, counts->wrong, o.seed);
+	       " seed=%" PRIu64 " p99_ms=%.1f worst_ms=%.1f\n",
+	       table.n, counts->actions, counts->bytes, counts->wrong, o.seed,
+	       quantile_ms(counts, 0.99), quantile_ms(counts, 1));
 	return counts->wrong == 0 && table.n > 0 ? 0 : 1;
 }

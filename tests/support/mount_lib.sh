@@ -139,6 +139,19 @@ no_daemon() {
 	[[ -z $(daemons) ]]
 }
 
+# SIGKILL to daemons and keepers.
+kill_daemons() {
+	all_killed() {
+		local pids
+		pids=$(daemons)
+		[[ -n $pids ]] || return 0
+		# shellcheck disable=SC2086
+		kill -KILL $pids 2>/dev/null
+		return 1
+	}
+	wait_for all_killed || fail "the daemon survives SIGKILL"
+}
+
 # Wait for the end of a daemon whose last mount is gone. The next one counts from zero.
 end_of_daemon() {
 	wait_for no_daemon || fail "the daemon does not end"

@@ -64,7 +64,7 @@ static void expect_open(enum open_mode mode, int backing)
 {
 	int got;
 
-	cr_assert_eq(inode_enter(inode, obj, /* seen= */ false, &got), mode);
+	cr_assert_eq(inode_enter(inode, obj, /* seen= */ false, 0, &got), mode);
 	cr_assert_eq(got, backing);
 }
 
@@ -99,8 +99,8 @@ Test(inodes, with_backing_id_opens_pass_through)
 	cr_assert(inode_set_backing(inode, 7));
 	expect_open(OPEN_PASSTHROUGH, 7);
 	expect_open(OPEN_PASSTHROUGH, 7);
-	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
-	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
 	cr_assert_eq(inodes_open_files(inodes), 0);
 }
 
@@ -110,8 +110,8 @@ Test(inodes, stay_cached_while_a_cached_open_is_left)
 	complete_object();
 	cr_assert(inode_set_backing(inode, 7));
 	expect_open(OPEN_CACHED, 0);
-	cr_assert_not(inode_leave(inode, OPEN_CACHED));
-	cr_assert(inode_leave(inode, OPEN_CACHED), "the last one may drop the pages");
+	cr_assert_not(inode_leave(inode, OPEN_CACHED, 0));
+	cr_assert(inode_leave(inode, OPEN_CACHED, 0), "the last one may drop the pages");
 	expect_open(OPEN_PASSTHROUGH, 7);
 }
 
@@ -120,18 +120,18 @@ Test(inodes, give_up_backing_ids_beyond_the_limit_once_closed)
 	complete_object();
 	cr_assert(inode_set_backing(inode, 7));
 	expect_open(OPEN_PASSTHROUGH, 7);
-	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 0, "one is far below the limit");
 	inodes_limit_backings(inodes, 0);
 	expect_open(OPEN_PASSTHROUGH, 7);
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 0, "it is open");
-	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 7);
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 0, "it is given up once");
-	cr_assert_not(inode_has_backing(inode));
+	cr_assert_not(inode_backing(inode));
 	cr_assert(inode_set_backing(inode, 8));
 	expect_open(OPEN_PASSTHROUGH, 8);
-	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
 }
 
 /* Open file @ino with backing id @id and close it. */
@@ -144,11 +144,11 @@ static void use(uint64_t ino, int id)
 	cr_assert_eq(inodes_get(inodes, ino, &other, NULL), 1);
 	other_obj = inode_object(other);
 	cr_assert_not_null(other_obj);
-	if (!inode_has_backing(other))
+	if (!inode_backing(other))
 		cr_assert(inode_set_backing(other, id));
-	cr_assert_eq(inode_enter(other, other_obj, /* seen= */ false, &got), OPEN_PASSTHROUGH);
+	cr_assert_eq(inode_enter(other, other_obj, /* seen= */ false, 0, &got), OPEN_PASSTHROUGH);
 	cr_assert_eq(got, id);
-	(void)inode_leave(other, OPEN_PASSTHROUGH);
+	(void)inode_leave(other, OPEN_PASSTHROUGH, 0);
 }
 
 Test(inodes, keep_the_backing_ids_of_files_that_were_used_last)
@@ -160,13 +160,13 @@ Test(inodes, keep_the_backing_ids_of_files_that_were_used_last)
 	inodes_limit_backings(inodes, 1);
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 8);
 	/* What is open keeps its own. */
-	cr_assert(inode_has_backing(inode));
+	cr_assert(inode_backing(inode));
 	expect_open(OPEN_PASSTHROUGH, 7);
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 9);
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 0);
 	use(BIG_INO + 1, 10);
 	cr_assert_eq(inodes_take_surplus_backing(inodes), 10);
-	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
 }
 
 Test(inodes, keep_their_first_backing_id)
@@ -179,7 +179,7 @@ Test(inodes, keep_their_first_backing_id)
 Test(inodes, pages_stay_while_the_object_is_incomplete)
 {
 	expect_open(OPEN_CACHED, 0);
-	cr_assert_not(inode_leave(inode, OPEN_CACHED));
+	cr_assert_not(inode_leave(inode, OPEN_CACHED, 0));
 }
 
 Test(inodes, background_fill_runs_once_at_a_time)
@@ -196,7 +196,7 @@ Test(inodes, end_of_background_fill_tells_whether_pages_are_in_use)
 	cr_assert(inode_fill_begin(inode));
 	complete_object();
 	cr_assert_not(inode_fill_end(inode, obj));
-	cr_assert(inode_leave(inode, OPEN_CACHED));
+	cr_assert(inode_leave(inode, OPEN_CACHED, 0));
 	cr_assert(inode_fill_begin(inode));
 	cr_assert(inode_fill_end(inode, obj));
 }
@@ -206,12 +206,12 @@ Test(inodes, what_is_to_be_seen_is_cached_unless_it_is_passed_through_already)
 	int got;
 
 	cr_assert(inode_set_backing(inode, 7));
-	cr_assert_eq(inode_enter(inode, obj, /* seen= */ true, &got), OPEN_CACHED);
+	cr_assert_eq(inode_enter(inode, obj, /* seen= */ true, 0, &got), OPEN_CACHED);
 	cr_assert_eq(got, 0);
 	expect_open(OPEN_CACHED, 0);
-	(void)inode_leave(inode, OPEN_CACHED);
-	(void)inode_leave(inode, OPEN_CACHED);
+	(void)inode_leave(inode, OPEN_CACHED, 0);
+	(void)inode_leave(inode, OPEN_CACHED, 0);
 	expect_open(OPEN_PASSTHROUGH, 7);
-	cr_assert_eq(inode_enter(inode, obj, /* seen= */ true, &got), OPEN_PASSTHROUGH);
+	cr_assert_eq(inode_enter(inode, obj, /* seen= */ true, 0, &got), OPEN_PASSTHROUGH);
 	cr_assert_eq(got, 7);
 }

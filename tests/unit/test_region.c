@@ -337,6 +337,73 @@ Test(region, object_larger_than_the_region_lets_nothing_go)
 	expect_evicted(0);
 }
 
+/* Close the region but for its files, and go on with those as the next daemon does. */
+static void adopt_region(const char *directory, uint64_t size)
+{
+	const struct region_config config = { .size = size,
+		                              .directory = directory,
+		                              .stats = &stats };
+	int root = dup(region_root(region));
+	struct err err = ERR_INIT;
+
+	region_close(region);
+	cr_assert_eq(region_adopt(&config, root, &region, &err), 0, "%s", err.msg);
+}
+
+static void check_adopted(const char *directory)
+{
+	static unsigned char bytes[OBJECT], got[OBJECT];
+	struct digest whole = { { 1 } };
+	struct digest half = { { 2 } };
+	struct region_usage usage;
+	struct object *obj;
+
+	memset(bytes, 7, sizeof(bytes));
+	cr_assert_eq(region_get(region, &whole, OBJECT, &obj), 0);
+	cr_assert_eq(object_place(obj, bytes, OBJECT, 0), 0);
+	object_unref(obj);
+	cr_assert_eq(region_get(region, &half, OBJECT, &obj), 0);
+	cr_assert_eq(object_place(obj, bytes, OBJECT / 2, 0), 0);
+	object_unref(obj);
+	adopt_region(directory, (uint64_t)OBJECT * ROOM);
+	region_usage(region, &usage);
+	cr_assert_eq(usage.objects, 1);
+	cr_assert_null(region_find(region, &half), "half-filled objects are not trusted");
+	obj = region_find(region, &whole);
+	cr_assert_not_null(obj);
+	cr_assert(object_complete(obj));
+	cr_assert_eq(object_read(obj, got, OBJECT, 0), 0);
+	cr_assert_eq(memcmp(got, bytes, OBJECT), 0);
+	object_unref(obj);
+	/* What was there counts against the region's size. */
+	for (int i = 0; i < ROOM; i++) {
+		cr_assert_eq(region_get(region, &(struct digest){ { (unsigned char)(10 + i) } },
+		                        OBJECT, &obj),
+		             0);
+		object_unref(obj);
+	}
+	cr_assert_null(region_find(region, &whole), "it is as old as any");
+}
+
+Test(region, complete_objects_outlive_a_daemon)
+{
+	check_adopted(NULL);
+}
+
+Test(region, another_size_holds_after_a_takeover)
+{
+	struct region_usage usage;
+
+	adopt_region(NULL, (uint64_t)OBJECT * ROOM * 2);
+	region_usage(region, &usage);
+	cr_assert_eq(usage.size, (uint64_t)OBJECT * ROOM * 2);
+}
+
+Test(region_on_disk, complete_objects_outlive_a_daemon)
+{
+	check_adopted(dir);
+}
+
 Test(region_on_disk, another_region_is_refused)
 {
 	const struct region_config config = { .size = OBJECT, .directory = dir, .stats = &stats };

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where another daemon has died: its sessions, by what the keeper has of them. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "daemon_internal.h"
+
+static int resume(struct daemon *d, struct saved *saved, int dev_fd, struct err *err)
+{
+	const struct session_config config = { .engine = &d->engine,
+		                               .ended = daemon_wake,
+		                               .arg = d };
+	struct image *img;
+	struct session *s;
+	const struct mount_request request = { .image = saved_facts(saved)->name,
+		                               .platform = saved_facts(saved)->platform };
+	int r = daemon_open_digest(d, &request, &saved_facts(saved)->manifest, &img, err);
+
+	if (r < 0)
+		return r;
+	r = session_resume(&config, img, saved, dev_fd, &s, err);
+	if (r < 0) {
+		image_close(img);
+		return r;
+	}
+	/* Without memory it serves on, in no list: better than a mount that is cut off. */
+	if (daemon_add_session(d, s) < 0)
+		log_err("the session of %s is in no list: out of memory", session_name(s));
+	log_info("goes on with the mount of %s", session_name(s));
+	return 0;
+}
+
+/* Go on with the session whose names in @kept end in @suffix and whose state is @state_fd. */
+static void resume_kept(struct daemon *d, struct kept_list *kept, const char *suffix, int state_fd)
+{
+	CLEANUP(saved_free) struct saved *saved = NULL;
+	CLEANUP(close) int state = state_fd;
+	CLEANUP(close) int dev_fd = -1;
+	char name[KEPT_NAME_MAX];
+	struct err err = ERR_INIT;
+	int r;
+
+	(void)snprintf(name, sizeof(name), "%s%.20s", SESSION_KEPT_FUSE, suffix);
+	dev_fd = kept_take(kept, name);
+	r = dev_fd < 0 ? err_set(&err, -EBADF, "the keeper has no connection of it")
+	               : saved_adopt(state, &saved, &err);
+	if (r == 0) {
+		(void)TAKE_FD(state);
+		r = resume(d, saved, dev_fd, &err);
+	}
+	if (r == 0) {
+		(void)TAKE_PTR(saved);
+		(void)TAKE_FD(dev_fd);
+		return;
+	}
+	log_err("the mount of %s is lost: %s", saved ? saved_facts(saved)->name : "an image",
+	        err.msg);
+	notify_drop(name);
+	(void)snprintf(name, sizeof(name), "%s%.20s", SESSION_KEPT_STATE, suffix);
+	notify_drop(name);
+}
+
+void daemon_resume(struct daemon *d, struct kept_list *kept)
+{
+	size_t len = strlen(SESSION_KEPT_STATE);
+
+	for (size_t i = 0; i < kept->n; i++) {
+		struct kept *state = &kept->kept[i];
+
+		if (state->fd >= 0 && strncmp(state->name, SESSION_KEPT_STATE, len) == 0)
+			resume_kept(d, kept, state->name + len, TAKE_FD(state->fd));
+	}
+}
