@@ -30,6 +30,7 @@
 #include "base/text.h"
 #include "control.h"
 #include "keeper.h"
+#include "memory_limit.h"
 #include "metrics.h"
 #include "mountinfo.h"
 #include "notify.h"
@@ -44,6 +45,9 @@ enum {
 	HEALTH_TIMEOUT_SECONDS = 5,
 	PREFETCH_THREADS_MAX = 4, /* more would only wait for the disk */
 };
+
+/* Bytes of memory that the daemon may take besides the region. */
+#define BESIDES_REGION ((uint64_t)128 << 20)
 
 void daemon_wake(void *arg)
 {
@@ -215,6 +219,23 @@ static int heed_signal(const struct daemon *d)
 	return 0;
 }
 
+/* Sessions or clients have ended. Returns whether there is anything left to do. */
+static bool heed_ends(struct daemon *d)
+{
+	eventfd_t events;
+
+	(void)eventfd_read(d->event_fd, &events);
+	free_ended(d);
+	if (__atomic_load_n(&d->leave, __ATOMIC_ACQUIRE))
+		leave();
+	return !d->config->auto_exit || !is_idle(d);
+}
+
+static bool lacks_keeper(const struct daemon *d)
+{
+	return d->own_keeper && d->keeper_fd < 0;
+}
+
 /* Returns 0 after a signal that ends the daemon or when it is idle and should end. */
 static int event_loop(struct daemon *d, struct err *err)
 {
@@ -225,7 +246,6 @@ static int event_loop(struct daemon *d, struct err *err)
 		{ .fd = d->keeper_fd, .events = POLLIN },
 	};
 	uint64_t trimmed = 0; /* requests for chunks when memory was last given back */
-	eventfd_t events;
 
 	for (;;) {
 		int n = poll(fds, 4, TRIM_INTERVAL_MS);
@@ -236,18 +256,12 @@ static int event_loop(struct daemon *d, struct err *err)
 			trim(d, &trimmed);
 		if (fds[0].revents)
 			return heed_signal(d);
-		if (fds[1].revents) {
-			(void)eventfd_read(d->event_fd, &events);
-			free_ended(d);
-			if (__atomic_load_n(&d->leave, __ATOMIC_ACQUIRE))
-				leave();
-			if (d->config->auto_exit && is_idle(d))
-				return 0;
-		}
+		if (fds[1].revents && !heed_ends(d))
+			return 0;
 		if (fds[2].revents)
 			accept_client(d);
-		/* Not at once, if it is the program that does not run. */
-		if (fds[3].revents || (d->own_keeper && d->keeper_fd < 0 && n == 0)) {
+		/* Again only after a while, if it is the program that does not run. */
+		if (fds[3].revents || (n == 0 && lacks_keeper(d))) {
 			daemon_renew_keeper(d);
 			fds[3].fd = d->keeper_fd;
 		}
@@ -374,10 +388,28 @@ static int start_prefetch(struct daemon *d, unsigned cores, struct err *err)
 	return prefetch_new(&config, &d->engine.prefetch, err);
 }
 
+/*
+ * The size that the region is to have. The region counts as the daemon's memory: one that the limit
+ * does not leave room for would have the kernel kill the daemon again and again.
+ */
+static uint64_t region_size(const struct daemon_config *config)
+{
+	uint64_t limit = memory_limit_of(0);
+	uint64_t room = limit > 2 * BESIDES_REGION ? limit - BESIDES_REGION : limit / 2;
+	char wanted[TEXT_SIZE_MAX];
+	char had[TEXT_SIZE_MAX];
+
+	if (config->region_directory || config->region_size <= room)
+		return config->region_size;
+	log_warn("a region of %s does not fit into the memory limit: it has %s",
+	         text_size(config->region_size, wanted), text_size(room, had));
+	return room;
+}
+
 /* The region of an earlier daemon, or a new one. */
 static int start_region(struct daemon *d, struct kept_list *kept, struct err *err)
 {
-	const struct region_config config = { .size = d->config->region_size,
+	const struct region_config config = { .size = d->region_size,
 		                              .directory = d->config->region_directory,
 		                              .stats = d->engine.stats };
 	CLEANUP(close) int root = kept_take(kept, KEPT_REGION);
@@ -385,8 +417,10 @@ static int start_region(struct daemon *d, struct kept_list *kept, struct err *er
 
 	if (root >= 0) {
 		r = region_adopt(&config, root, &d->engine.region, err);
-		if (r == 0)
+		if (r == 0) {
 			(void)TAKE_FD(root);
+			d->took_over = true;
+		}
 		return r;
 	}
 	r = region_open(&config, &d->engine.region, err);
@@ -414,6 +448,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	unsigned n_cores = cores > 0 ? (unsigned)cores : 1;
 	int r = block_signals(d, err);
 
+	d->region_size = region_size(d->config);
 	limits_apply(SESSION_THREADS);
 	if (r == 0)
 		r = store_open(d->config->store, &d->store, err);
@@ -439,6 +474,10 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	if (r == 0) {
 		daemon_resume(d, kept);
 		daemon_heal(d);
+	}
+	if (r == 0 && d->took_over) {
+		stats_add(d->engine.stats, STAT_TAKEOVERS, 1);
+		region_resize(d->engine.region, d->region_size);
 	}
 	return r;
 }
@@ -478,7 +517,7 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	kept_list_release(&kept);
 	if (r == 0) {
 		log_info("serving the store '%s', region of %s %s", config->store,
-		         text_size(config->region_size, size),
+		         text_size(d.region_size, size),
 		         config->region_directory ? config->region_directory : "in memory");
 		__atomic_store_n(&d.ready, true, __ATOMIC_RELAXED);
 		notify_ready();

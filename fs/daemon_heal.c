@@ -209,19 +209,29 @@ static bool has_dead_mount(dev_t device)
 	return point && is_dead(point->path);
 }
 
+/* The device that a note is named by. Returns false when @name is no such name. */
+static bool parse_note_name(const char *name, dev_t *ret)
+{
+	char again[NAME_MAX_NOTE];
+	char *colon;
+	unsigned long maj = strtoul(name, &colon, 10);
+
+	*ret = makedev((unsigned)maj, *colon == ':' ? (unsigned)strtoul(colon + 1, NULL, 10) : 0);
+	note_name(*ret, again);
+	return strcmp(name, again) == 0;
+}
+
 /* Do what the note @name, of an earlier daemon, asks for. */
 static void heal(struct daemon *d, const char *name)
 {
 	CLEANUP(note_release) struct note note = { .json = NULL };
 	struct err err = ERR_INIT;
-	unsigned maj;
-	unsigned min;
+	dev_t device;
 
-	if (sscanf(name, "%u:%u", &maj, &min) != 2 ||
-	    read_note(store_mounts(d->store), name, &note) < 0 ||
-	    !has_dead_mount(makedev(maj, min)))
+	if (!parse_note_name(name, &device) || read_note(store_mounts(d->store), name, &note) < 0 ||
+	    !has_dead_mount(device))
 		return;
-	if (mount_again(d, &note, makedev(maj, min), &err) < 0)
+	if (mount_again(d, &note, device, &err) < 0)
 		log_err("the dead mounts of %s stay: %s", note.image, err.msg);
 }
 

@@ -17,6 +17,8 @@ struct daemon {
 	const struct daemon_config *config;
 	struct store *store; /* owned */
 	struct engine engine;
+	uint64_t region_size;    /* bytes */
+	bool took_over;          /* from an earlier daemon */
 	struct pins *pins;       /* owned */
 	struct metrics *metrics; /* owned, or NULL */
 	int listen_fd;           /* owned */
@@ -30,7 +32,7 @@ struct daemon {
 	bool leave; /* atomic; what a client asked for: the next daemon goes on */
 
 	/* the main thread's */
-	int keeper_fd; /* owned; of the keeper's process, or -1 */
+	int keeper_fd;          /* owned; of the keeper's process, or -1 */
 	struct client *clients; /* owned; those that are served */
 	bool had_client;
 
@@ -64,8 +66,7 @@ MUST_CHECK int daemon_add_session(struct daemon *d, struct session *s);
 
 /* Open the image @digest where @request says that it is, whatever tag names it by now. As above. */
 MUST_CHECK int daemon_open_digest(struct daemon *d, const struct mount_request *request,
-                                  const struct digest *digest, struct image **ret,
-                                  struct err *err);
+                                  const struct digest *digest, struct image **ret, struct err *err);
 
 /* As daemon_mount(), of the image @digest, and always by a new session. */
 MUST_CHECK int daemon_mount_digest(struct daemon *d, const struct mount_request *request,
@@ -120,7 +121,7 @@ struct request {
 	const json_t *message; /* borrowed */
 	int received_fd;       /* owned; came with the message. -1: none */
 	int answer_fd;         /* owned; goes with the answer. -1: none */
-	bool leave;            /* once it is answered, the daemon leaves its mounts to the next one */
+	bool leave; /* once it is answered, the daemon leaves its mounts to the next one */
 };
 
 /* Answers are the caller's; NULL with @err filled when the request is refused. */

@@ -113,7 +113,8 @@ static int check_program(const char *path, struct err *err)
 	pid = spawn(path, argv, -1);
 	if (pid < 0)
 		return err_set(err, pid, "'%s': %s", path, strerrordesc_np(-pid));
-	pidfd = end.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	end.fd = pidfd;
 	if (poll(&end, 1, CHECK_TIMEOUT_MS) == 0)
 		(void)kill(pid, SIGKILL);
 	if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)

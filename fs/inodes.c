@@ -486,7 +486,7 @@ static int restore_inode(void *arg, uint64_t ino, const struct saved_inode *was)
 	CLEANUP(object_unref) struct object *obj = NULL;
 	int r = inodes_get(inodes, ino, &inode, restoring->err);
 
-	if (r <= 0)
+	if (r < 0 || !inode)
 		return r;
 	/* A complete object is there still; for what was incomplete there is a new one. */
 	obj = inode_object(inode);

@@ -86,7 +86,7 @@ static int open_signals(struct keeper *k, struct err *err)
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	k->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return k->signal_fd < 0 ? err_set_errno(err, "signals") : 0;
 }
@@ -163,7 +163,7 @@ static void become_daemon(struct keeper *k)
 	if (oom >= 0)
 		(void)!io_write(oom, k->oom_score, strlen(k->oom_score));
 	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	set_number("FDSTORE", KEEPER_FDS_MAX);
 	set_number(KEEPER_PID_VARIABLE, (long)getppid());
 	set_number("LISTEN_PID", (long)getpid());

@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,8 +44,8 @@ static int notify_with(const char *message, int with)
 {
 	const char *name = environment("NOTIFY_SOCKET");
 	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	/* sendmsg(2) does not write to it. */
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)message, .iov_len = strlen(message) };
+	char text[PATH_MAX + 64];
+	struct iovec iov = { .iov_base = text, .iov_len = strnlen(message, sizeof(text)) };
 	struct sockaddr_un addr;
 	socklen_t len = name ? notify_address(name, &addr) : 0;
 	union {
@@ -60,6 +59,7 @@ static int notify_with(const char *message, int with)
 
 	if (fd < 0 || len == 0)
 		return -ENOTCONN;
+	memcpy(text, message, iov.iov_len);
 	if (with >= 0) {
 		msg.msg_control = control.bytes;
 		msg.msg_controllen = sizeof(control.bytes);

@@ -173,17 +173,13 @@ static int adopt_object(void *arg, const struct digest *digest, uint64_t size)
 int region_adopt(const struct region_config *config, int root, struct region **ret, struct err *err)
 {
 	CLEANUP(region_close) struct region *region = region_new(config, root);
-	uint64_t size;
 	uint64_t used;
 	int r;
 
 	if (!region)
 		return err_set(err, -ENOMEM, "out of memory");
-	if (region->in_memory && region_root_resize(root, config->size) < 0) {
-		/* More is in it than it may have now. */
-		region_root_usage(root, &size, &used);
-		region->size = size;
-	}
+	if (region->in_memory)
+		region_root_usage(root, &region->size, &used);
 	r = region_root_objects(root, adopt_object, region, err);
 	if (r < 0) {
 		region->root = -1; /* the caller's */

@@ -52,10 +52,16 @@ MUST_CHECK int region_open(const struct region_config *config, struct region **r
 /*
  * Go on with the region of an earlier daemon by the directory @root of its files, taken on success:
  * complete objects are there, what was not complete is removed. Of @config, directory only says
- * whether it is on disk. Returns 0 or -errno.
+ * whether it is on disk; the size of a region in memory is as before. Returns 0 or -errno.
  */
 MUST_CHECK int region_adopt(const struct region_config *config, int root, struct region **ret,
                             struct err *err);
+
+/*
+ * Let the region have @size bytes. Objects go that are too many; when those in use are, it stays
+ * larger. Takes as long as that takes.
+ */
+void region_resize(struct region *region, uint64_t size);
 
 /* The directory of the objects' files, borrowed. */
 int region_root(const struct region *region);

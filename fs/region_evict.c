@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "region_internal.h"
 
 /* Objects that one call may look at: some milliseconds, which an open may take. */
@@ -314,4 +315,22 @@ int region_give_up(struct region *region, uint64_t bytes)
 		r = evict_down_to(region, used - bytes, &region->sweep);
 	(void)pthread_mutex_unlock(&region->evict_lock);
 	return r;
+}
+
+void region_resize(struct region *region, uint64_t size)
+{
+	size_t n;
+	uint64_t used;
+
+	(void)pthread_mutex_lock(&region->evict_lock);
+	while (evict_down_to(region, size, &region->sweep) == -EAGAIN)
+		;
+	used = reserved(region, &n);
+	size = used > size ? used : size;
+	(void)pthread_mutex_lock(&region->lock);
+	region->size = size;
+	(void)pthread_mutex_unlock(&region->lock);
+	if (region->in_memory && region_root_resize(region->root, size) < 0)
+		log_warn("the region's tmpfs keeps its size");
+	(void)pthread_mutex_unlock(&region->evict_lock);
 }

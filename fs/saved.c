@@ -58,17 +58,18 @@ struct saved {
 	size_t size;               /* of the mapping */
 };
 
-static int map(struct saved *saved, uint64_t n_inodes, struct err *err)
+/* Returns false with errno set. */
+static bool map(struct saved *saved, uint64_t n_inodes)
 {
 	void *p;
 
 	saved->size = HEADER + (size_t)(n_inodes + 1) * sizeof(struct saved_inode);
 	p = mmap(NULL, saved->size, PROT_READ | PROT_WRITE, MAP_SHARED, saved->fd, 0);
 	if (p == MAP_FAILED)
-		return err_set_errno(err, "state of a session");
+		return false;
 	saved->file = p;
 	saved->inode = (void *)((char *)p + HEADER);
-	return 0;
+	return true;
 }
 
 static struct saved *make(int fd)
@@ -85,7 +86,6 @@ int saved_new(const struct saved_facts *facts, uint64_t n_inodes, struct saved *
 {
 	CLEANUP(close) int fd = memfd_create("assetfs-session", MFD_CLOEXEC);
 	CLEANUP(saved_free) struct saved *saved = NULL;
-	int r;
 
 	if (fd < 0 || n_inodes > (SIZE_MAX - HEADER) / sizeof(struct saved_inode) - 1 ||
 	    ftruncate(fd, (off_t)(HEADER + (n_inodes + 1) * sizeof(struct saved_inode))) < 0)
@@ -94,9 +94,8 @@ int saved_new(const struct saved_facts *facts, uint64_t n_inodes, struct saved *
 	if (!saved)
 		return err_set(err, -ENOMEM, "out of memory");
 	(void)TAKE_FD(fd);
-	r = map(saved, n_inodes, err);
-	if (r < 0)
-		return r;
+	if (!map(saved, n_inodes))
+		return err_set_errno(err, "no memory for the state of a session");
 	saved->file->version = SAVED_VERSION;
 	saved->file->header = HEADER;
 	saved->file->n_inodes = n_inodes;
@@ -157,10 +156,9 @@ int saved_adopt(int fd, struct saved **ret, struct err *err)
 	saved = make(fd);
 	if (!saved)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = map(saved, n_inodes, err);
-	if (r < 0) {
-		saved->fd = -1;
-		return r;
+	if (!map(saved, n_inodes)) {
+		saved->fd = -1; /* the caller's */
+		return err_set_errno(err, "the state of a session");
 	}
 	if (saved->file->change.valid && saved->file->change.ino <= n_inodes)
 		carry_out(saved);

@@ -50,6 +50,8 @@
 	  "Bytes of files that left the region to make room for others.") \
 	X(STAT_REGION_FULL, "region", "full_total", "assetfs_region_full_total", \
 	  "Times that the region was full and nothing more could leave it.") \
+	X(STAT_TAKEOVERS, "cache", "takeovers_total", "assetfs_takeovers_total", \
+	  "Daemons that went on where another one had died or left.") \
 	X(STAT_ERRORS, "cache", "errors_total", "assetfs_errors_total", \
 	  "Requests that failed because of damage, a missing pack, lack of memory or a fault of the daemon.")
 

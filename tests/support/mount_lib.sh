@@ -139,15 +139,18 @@ no_daemon() {
 	[[ -z $(daemons) ]]
 }
 
-# SIGKILL to daemons and keepers.
+# kill_daemons: SIGKILL to daemons and keepers, until their files are closed
 kill_daemons() {
+	local killed='' pids
 	all_killed() {
-		local pids
 		pids=$(daemons)
-		[[ -n $pids ]] || return 0
 		# shellcheck disable=SC2086
-		kill -KILL $pids 2>/dev/null
-		return 1
+		[[ -z $pids ]] || kill -KILL $pids 2>/dev/null
+		killed+=" $pids"
+		for pid in $killed; do
+			[[ ! -e /proc/$pid || $(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) == [ZX] ]] || return 1
+		done
+		[[ -z $pids ]]
 	}
 	wait_for all_killed || fail "the daemon survives SIGKILL"
 }
@@ -274,6 +277,8 @@ finish() {
 		done
 	}
 	((status)) || check_log || status=1
+	# What the test made outside of its namespaces.
+	! declare -F clean_up >/dev/null || clean_up
 	exit "$status"
 }
 trap finish EXIT

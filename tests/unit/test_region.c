@@ -390,13 +390,31 @@ Test(region, complete_objects_outlive_a_daemon)
 	check_adopted(NULL);
 }
 
-Test(region, another_size_holds_after_a_takeover)
+Test(region, another_size_holds_once_what_is_in_use_has_left)
 {
+	struct object *obj[ROOM];
 	struct region_usage usage;
 
-	adopt_region(NULL, (uint64_t)OBJECT * ROOM * 2);
+	for (int i = 0; i < ROOM; i++) {
+		cr_assert_eq(region_get(region, &(struct digest){ { (unsigned char)(10 + i) } },
+		                        OBJECT, &obj[i]),
+		             0);
+	}
+	region_resize(region, (uint64_t)OBJECT * ROOM * 2);
 	region_usage(region, &usage);
 	cr_assert_eq(usage.size, (uint64_t)OBJECT * ROOM * 2);
+	/* Of four, two are in use. */
+	object_unref(obj[1]);
+	object_unref(obj[2]);
+	region_resize(region, OBJECT);
+	region_usage(region, &usage);
+	cr_assert_eq(usage.size, (uint64_t)OBJECT * 2);
+	cr_assert_null(region_find(region, &(struct digest){ { 11 } }));
+	object_unref(obj[0]);
+	object_unref(obj[3]);
+	region_resize(region, OBJECT);
+	region_usage(region, &usage);
+	cr_assert_eq(usage.size, OBJECT);
 }
 
 Test(region_on_disk, complete_objects_outlive_a_daemon)
