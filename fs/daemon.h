@@ -18,7 +18,7 @@ struct daemon_config {
 	const char *metrics;          /* HOST:PORT to serve them at; NULL: nowhere */
 	bool xattrs;                  /* mounts have user.assetfs.* */
 	bool auto_exit;               /* end once the last mount is gone */
-	char *const *options;         /* that say all this: of the next daemon, too; NULL ends them */
+	char *const *options; /* that say all this: of the next daemon, too; NULL ends them */
 };
 
 /*

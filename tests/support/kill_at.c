@@ -71,7 +71,10 @@ static bool next_step(char step[static 64], unsigned *ret_n)
 			at += *at == ',';
 		}
 	}
-	return sscanf(at, "%63[^:]:%u", step, ret_n) == 2;
+	n = (ssize_t)strcspn(at, ":");
+	(void)snprintf(step, 64, "%.*s", (int)n, at);
+	*ret_n = at[n] == ':' ? (unsigned)strtoul(at + n + 1, NULL, 10) : 0;
+	return *ret_n > 0;
 }
 
 /* Called beside each call of a window. */
@@ -115,38 +118,45 @@ static bool is_object(const char *name)
 	return n == HEX && name[n] == '\0';
 }
 
-EXPORT ssize_t read(int fd, void *buf, size_t len)
+EXPORT ssize_t read(int fd, void *buf, size_t nbytes)
 {
-	ssize_t n = REAL(read)(fd, buf, len);
+	ssize_t n = REAL(read)(fd, buf, nbytes);
 
-	if (n > 0 && len > 4096 && is_fuse(fd))
+	if (n > 0 && nbytes > 4096 && is_fuse(fd))
 		beside("after-request");
 	return n;
 }
 
-EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
+EXPORT ssize_t writev(int fd, const struct iovec *iovec, int count)
 {
 	size_t len = 0;
 	bool is_open;
 	ssize_t n;
 
 	for (int i = 0; i < count; i++)
-		len += iov[i].iov_len;
+		len += iovec[i].iov_len;
 	is_open = len == OPEN_REPLY && is_fuse(fd);
 	if (is_open)
 		beside("before-reply");
-	n = REAL(writev)(fd, iov, count);
+	n = REAL(writev)(fd, iovec, count);
 	if (is_open)
 		beside("after-reply");
 	return n;
 }
 
+/* What a call to /dev/fuse is for; NULL: none of the windows. */
+static const char *backing_call(unsigned long request)
+{
+	enum { FUSE = 229, OPEN = 1, CLOSE = 2 };
+
+	if (_IOC_TYPE(request) != FUSE)
+		return NULL;
+	return _IOC_NR(request) == OPEN ? "backing" : _IOC_NR(request) == CLOSE ? "unback" : NULL;
+}
+
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
-	const char *call = _IOC_TYPE(request) != 229 ? NULL
-	                   : _IOC_NR(request) == 1   ? "backing"
-	                   : _IOC_NR(request) == 2   ? "unback"
-	                                             : NULL;
+	const char *call = backing_call(request);
 	char window[32];
 	va_list ap;
 	void *arg;
@@ -165,79 +175,79 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	return r;
 }
 
-static int open_object(__typeof__(&openat) real, int dirfd, const char *name, int flags,
-                       mode_t mode)
+static int open_object(__typeof__(&openat) real, int fd, const char *file, int oflag, mode_t mode)
 {
-	int fd = real(dirfd, name, flags, mode);
+	int opened = real(fd, file, oflag, mode);
 
-	if ((flags & O_CREAT) && is_object(name))
+	if ((oflag & O_CREAT) && is_object(file))
 		beside("after-object");
-	return fd;
+	return opened;
 }
 
-EXPORT int openat(int dirfd, const char *name, int flags, ...)
+EXPORT int openat(int fd, const char *file, int oflag, ...)
 {
 	va_list ap;
 	mode_t mode;
 
-	va_start(ap, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+	va_start(ap, oflag);
+	mode = oflag & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
 	va_end(ap);
-	return open_object(REAL(openat), dirfd, name, flags, mode);
+	return open_object(REAL(openat), fd, file, oflag, mode);
 }
 
 /* As programs call it that are built for large files. */
-EXPORT int openat64(int dirfd, const char *name, int flags, ...)
+EXPORT int openat64(int fd, const char *file, int oflag, ...)
 {
 	va_list ap;
 	mode_t mode;
 
-	va_start(ap, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+	va_start(ap, oflag);
+	mode = oflag & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
 	va_end(ap);
-	return open_object(REAL(openat64), dirfd, name, flags, mode);
+	return open_object(REAL(openat64), fd, file, oflag, mode);
 }
 
-EXPORT int fchmodat(int dirfd, const char *name, mode_t mode, int flags)
+EXPORT int fchmodat(int fd, const char *file, mode_t mode, int flag)
 {
 	int r;
 
-	if (is_object(name))
+	if (is_object(file))
 		beside("before-whole");
-	r = REAL(fchmodat)(dirfd, name, mode, flags);
-	if (is_object(name))
+	r = REAL(fchmodat)(fd, file, mode, flag);
+	if (is_object(file))
 		beside("after-whole");
 	return r;
 }
 
-EXPORT int unlinkat(int dirfd, const char *name, int flags)
+EXPORT int unlinkat(int fd, const char *name, int flag)
 {
 	int r;
 
 	if (is_object(name))
 		beside("before-evict");
-	r = REAL(unlinkat)(dirfd, name, flags);
+	r = REAL(unlinkat)(fd, name, flag);
 	if (is_object(name))
 		beside("after-evict");
 	return r;
 }
 
-EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	bool keeps = msg->msg_iovlen == 1 && strncmp(msg->msg_iov[0].iov_base, "FDSTORE=1", 9) == 0;
+	bool keeps = message->msg_iovlen == 1 &&
+	             strncmp(message->msg_iov[0].iov_base, "FDSTORE=1", 9) == 0;
 	ssize_t n;
 
 	if (keeps)
 		beside("before-keep");
-	n = REAL(sendmsg)(fd, msg, flags);
+	n = REAL(sendmsg)(fd, message, flags);
 	if (keeps)
 		beside("after-keep");
 	return n;
 }
 
-EXPORT int fspick(int dirfd, const char *path, unsigned flags)
+EXPORT int fspick(int dfd, const char *path, unsigned flags)
 {
-	int fd = REAL(fspick)(dirfd, path, flags);
+	int fd = REAL(fspick)(dfd, path, flags);
 
 	beside("after-adopt");
 	return fd;
