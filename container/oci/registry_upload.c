@@ -142,16 +142,14 @@ static int ask(struct upload *up, struct err *err)
 	return res.location ? set_url(up, url, &res, err) : 0;
 }
 
-/* Send @len bytes with PATCH; sets *@res. Returns as registry_exchange(). */
-static int patch(struct upload *up, uint64_t len, struct http_response *res, struct err *err)
+/* A request that sends the next @len bytes of the blob. */
+static struct http_request send_next(struct upload *up, const char *method, const char *url,
+                                     uint64_t len)
 {
-	CLEANUP(free) char *url = strdup(up->url);
-	char range[64];
-	const struct http_request rq = {
-		.method = "PATCH",
+	return (struct http_request){
+		.method = method,
 		.url = url,
 		.type = octets,
-		.content_range = range,
 		.has_body = true,
 		.body_fd = up->blob->fd,
 		.body_off = up->off,
@@ -160,12 +158,21 @@ static int patch(struct upload *up, uint64_t len, struct http_response *res, str
 		.sent_arg = up,
 		.max = ANSWER_MAX,
 	};
+}
+
+/* Send @len bytes with PATCH; sets *@res. Returns as registry_exchange(). */
+static int patch(struct upload *up, uint64_t len, struct http_response *res, struct err *err)
+{
+	CLEANUP(free) char *url = strdup(up->url);
+	struct http_request rq = send_next(up, "PATCH", url, len);
+	char range[64];
 	int r;
 
 	(void)snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)up->off,
 	               (unsigned long long)(up->off + len - 1));
 	if (!url)
 		return err_set(err, -ENOMEM, "out of memory");
+	rq.content_range = range;
 	r = registry_exchange(up->reg, &rq, res, err);
 	if (r < 0 || res->status != 202)
 		return r;
@@ -177,18 +184,7 @@ static int patch(struct upload *up, uint64_t len, struct http_response *res, str
 static int finish(struct upload *up, uint64_t len, struct http_response *res, struct err *err)
 {
 	CLEANUP(free) char *url = url_with_query(up->url, "digest", up->digest);
-	const struct http_request rq = {
-		.method = "PUT",
-		.url = url,
-		.type = octets,
-		.has_body = true,
-		.body_fd = up->blob->fd,
-		.body_off = up->off,
-		.body_len = len,
-		.sent = on_sent,
-		.sent_arg = up,
-		.max = ANSWER_MAX,
-	};
+	const struct http_request rq = send_next(up, "PUT", url, len);
 
 	return url ? registry_exchange(up->reg, &rq, res, err)
 	           : err_set(err, -ENOMEM, "out of memory");
