@@ -21,7 +21,7 @@ static const char help[] =
 	"                           repeated (default: all)\n"
 	"      --deltas             copy all delta layers, not only those of use here\n"
 	"      --progress KIND      auto (default), tty, plain, json or none\n" REGISTRY_ARGS_HELP
-	"  -h, --help               show this help\n";
+		REGISTRY_MIRROR_HELP "  -h, --help               show this help\n";
 
 enum {
 	OPT_PLATFORM = 256,
@@ -35,6 +35,7 @@ static const struct option options[] = {
 	{ "progress", required_argument, NULL, OPT_PROGRESS },
 	{ "help", no_argument, NULL, 'h' },
 	REGISTRY_ARGS_TABLE,
+	REGISTRY_MIRROR_TABLE,
 	{ NULL, 0, NULL, 0 },
 };
 

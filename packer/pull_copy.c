@@ -50,13 +50,15 @@ static int copy_whole(struct pull *p, const char *what, const struct descriptor 
 {
 	CLEANUP(incoming_release) struct incoming in = { .p = p, .writer = BLOB_WRITER_INIT };
 	const struct pull_sink sink = { .take = take_bytes, .arg = &in };
+	struct registry_sources from = REGISTRY_SOURCES_INIT;
+	const struct pull_run run = { .blob = d, .len = d->size, .from = &from };
 	const struct pull_source *source = p->o->source;
 	const char *path = p->o->image->layout;
 	int r = blob_writer_open(&in.writer, layout_writer_blobs(p->writer), what, err);
 
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", path);
-	r = source->read(source, d, 0, d->size, &sink, err);
+	r = source->read(source, &run, &sink, err);
 	if (r < 0)
 		return r;
 	r = blob_writer_publish_as(&in.writer, &d->digest, err);
@@ -87,11 +89,27 @@ static int take_part(void *arg, const void *data, size_t len, struct err *err)
 	return 0;
 }
 
-/* Copy what is missing of @d. Returns 1 when what was there before may be to blame for damage. */
-static int copy_rest(struct pull *p, const struct descriptor *d, struct err *err)
+/*
+ * Whether damage may have come from elsewhere than from all who have the blob: from what was there before, with
+ * which @from has nothing to do then, or from a mirror.
+ */
+static bool may_be_better(const struct pull *p, const struct blob_part *part,
+                          struct registry_sources *from)
+{
+	const struct pull_source *source = p->o->source;
+
+	if (part->found > 0)
+		*from = REGISTRY_SOURCES_INIT;
+	return part->found > 0 || (source->has_other && source->has_other(source, from));
+}
+
+/* Copy what is missing of @d. Returns 1 when it is damaged, and another try may go better. */
+static int copy_rest(struct pull *p, const struct descriptor *d, struct registry_sources *from,
+                     struct err *err)
 {
 	CLEANUP(coming_release) struct coming in = { .p = p, .part = BLOB_PART_INIT };
 	const struct pull_sink sink = { .take = take_part, .arg = &in };
+	struct pull_run run = { .blob = d, .from = from };
 	const struct pull_source *source = p->o->source;
 	const char *path = p->o->image->layout;
 	int r = blob_part_open(&in.part, layout_writer_blobs(p->writer), d, err);
@@ -99,11 +117,13 @@ static int copy_rest(struct pull *p, const struct descriptor *d, struct err *err
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", path);
 	pull_progress(p, in.part.found);
-	r = source->read(source, d, in.part.found, d->size - in.part.found, &sink, err);
+	run.off = in.part.found;
+	run.len = d->size - in.part.found;
+	r = source->read(source, &run, &sink, err);
 	if (r < 0)
 		return r;
 	r = blob_part_publish(&in.part, err);
-	if (r == -EBADMSG && in.part.found > 0) {
+	if (r == -EBADMSG && may_be_better(p, &in.part, from)) {
 		(void)__atomic_sub_fetch(&p->done, d->size, __ATOMIC_RELAXED);
 		return 1;
 	}
@@ -114,12 +134,15 @@ static int copy_rest(struct pull *p, const struct descriptor *d, struct err *err
 
 int pull_copy(struct pull *p, const char *what, const struct descriptor *d, struct err *err)
 {
+	struct registry_sources from = REGISTRY_SOURCES_INIT;
 	int r;
 
 	if (!p->o->source->is_far)
 		return copy_whole(p, what, d, err);
-	r = copy_rest(p, d, err);
-	return r == 1 ? copy_rest(p, d, err) : r;
+	do
+		r = copy_rest(p, d, &from, err);
+	while (r == 1);
+	return r;
 }
 
 /* Blobs to be copied by several threads. */

@@ -100,22 +100,36 @@ static int take_run(void *arg, const void *data, size_t len, struct err *err)
 	return 0;
 }
 
+/* Who gives a table. */
+struct givers {
+	struct registry_sources wrong; /* who gave another one */
+	uint32_t used;                 /* who gives this one, and those */
+};
+
 /* The last @size bytes of the delta @d. */
-static int read_end(struct pull *p, const struct descriptor *d, void *buf, size_t size,
-                    struct err *err)
+static int read_end(struct pull *p, const struct descriptor *d, struct givers *givers, void *buf,
+                    size_t size, struct err *err)
 {
+	struct registry_sources from = givers->wrong;
+	const struct pull_run end = {
+		.blob = d,
+		.off = d->size - size,
+		.len = size,
+		.from = &from,
+	};
 	const struct pull_source *source = p->o->source;
 	struct run run = { .at = buf };
 	const struct pull_sink sink = { .take = take_run, .arg = &run };
-	int r = source->read(source, d, d->size - size, size, &sink, err);
+	int r = source->read(source, &end, &sink, err);
 
 	p->result.read_bytes += r == 0 ? size : 0;
+	givers->wrong.told = from.told;
+	givers->used |= from.used;
 	return r;
 }
 
-/* The table of a delta says what it is good for, before all of it is read. */
-static int load_table(struct pull *p, const struct descriptor *d, struct delta_table **ret,
-                      struct err *err)
+static int load_table_from(struct pull *p, const struct descriptor *d, struct givers *givers,
+                           struct delta_table **ret, struct err *err)
 {
 	CLEANUP(free) uint8_t *tail = NULL;
 	uint8_t end[DELTA_END];
@@ -127,18 +141,35 @@ static int load_table(struct pull *p, const struct descriptor *d, struct delta_t
 	if (d->size < sizeof(end))
 		return err_set(err, -EBADMSG, "'%s': delta '%.12s' is too short",
 		               p->o->source->name, hex);
-	r = read_end(p, d, end, sizeof(end), err);
+	r = read_end(p, d, givers, end, sizeof(end), err);
 	if (r < 0)
 		return r;
 	r = delta_tail_needed(end, d->size, &size, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s': delta '%.12s'", p->o->source->name, hex);
 	tail = malloc(size);
-	r = tail ? read_end(p, d, tail, size, err) : err_set(err, -ENOMEM, "out of memory");
+	r = tail ? read_end(p, d, givers, tail, size, err) : err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
 	r = delta_table_parse(tail, size, d->size, ret, err);
 	return r < 0 ? err_wrap(err, r, "'%s': delta '%.12s'", p->o->source->name, hex) : 0;
+}
+
+/* The table of a delta says what it is good for, before all of it is read. */
+static int load_table(struct pull *p, const struct descriptor *d, struct delta_table **ret,
+                      struct err *err)
+{
+	const struct pull_source *source = p->o->source;
+	struct givers givers = { .wrong = REGISTRY_SOURCES_INIT };
+
+	for (;;) {
+		int r = load_table_from(p, d, &givers, ret, err);
+
+		givers.wrong.used = givers.used;
+		if (r != -EBADMSG || !source->has_other ||
+		    !source->has_other(source, &givers.wrong))
+			return r;
+	}
 }
 
 /* How the image's packs were compressed. Returns 1 when this program does it in the same way. */

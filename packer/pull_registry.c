@@ -91,23 +91,14 @@ static int fetch_blob(const struct registry_source *from, const struct descripto
                       struct err *err)
 {
 	CLEANUP(free) char *bytes = malloc(d->size + 1);
-	const struct registry_range whole = { .digest = d->digest,
-		                              .size = d->size,
-		                              .len = d->size };
-	char hex[DIGEST_HEX_SIZE];
-	struct digest digest;
 	int r;
 
 	if (!bytes)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = registry_pread(from->reg, &whole, bytes, err);
+	r = registry_get_blob(from->reg, &d->digest, d->size, bytes, err);
 	if (r < 0)
 		return r;
 	bytes[d->size] = '\0';
-	sha256(bytes, d->size, &digest);
-	if (!digest_equal(&digest, &d->digest))
-		return err_set(err, -EBADMSG, "'%s': blob %.12s is damaged: its digest is another",
-		               registry_name(from->reg), digest_hex(&d->digest, hex));
 	*ret = TAKE_PTR(bytes);
 	return 0;
 }
@@ -192,22 +183,30 @@ static int registry_source_images(const struct pull_source *source, struct image
 	return image_set_load(&json, &self, ret, err);
 }
 
-static int registry_source_read(const struct pull_source *source, const struct descriptor *d,
-                                uint64_t off, uint64_t len, const struct pull_sink *sink,
-                                struct err *err)
+static int registry_source_read(const struct pull_source *source, const struct pull_run *run,
+                                const struct pull_sink *sink, struct err *err)
 {
 	const struct registry_source *from = source->arg;
+	const struct descriptor *d = run->blob;
 	const struct document *known = find_document(from, d);
 	const struct registry_range range = {
 		.digest = d->digest,
 		.size = d->size,
-		.off = off,
-		.len = len,
+		.off = run->off,
+		.len = run->len,
 	};
 
-	if (known && off <= known->d.size && len <= known->d.size - off)
-		return sink->take(sink->arg, known->bytes + off, len, err);
-	return registry_read(from->reg, &range, sink->take, sink->arg, err);
+	if (known && run->off <= known->d.size && run->len <= known->d.size - run->off)
+		return sink->take(sink->arg, known->bytes + run->off, run->len, err);
+	return registry_read_from(from->reg, &range, run->from, sink->take, sink->arg, err);
+}
+
+static bool registry_source_has_other(const struct pull_source *source,
+                                      const struct registry_sources *sources)
+{
+	const struct registry_source *from = source->arg;
+
+	return sources->used != 0 && registry_has_other(from->reg, sources);
 }
 
 static void registry_source_release(struct pull_source *source)
@@ -257,6 +256,7 @@ int pull_source_open_registry(const struct reference *ref, const struct registry
 		.is_far = true,
 		.images = registry_source_images,
 		.read = registry_source_read,
+		.has_other = registry_source_has_other,
 		.release = registry_source_release,
 	};
 	r = open_source(ref, args, ret, err);

@@ -43,11 +43,12 @@ static int open_blob(const struct layout_source *from, const struct descriptor *
 	return 0;
 }
 
-static int layout_source_read(const struct pull_source *source, const struct descriptor *d,
-                              uint64_t off, uint64_t len, const struct pull_sink *sink,
-                              struct err *err)
+static int layout_source_read(const struct pull_source *source, const struct pull_run *run,
+                              const struct pull_sink *sink, struct err *err)
 {
 	const struct layout_source *from = source->arg;
+	const struct descriptor *d = run->blob;
+	uint64_t off = run->off, len = run->len;
 	CLEANUP(free) void *buf = malloc(READ_STEP);
 	CLEANUP(close) int fd = -1;
 	char hex[DIGEST_HEX_SIZE];

@@ -3,12 +3,20 @@
 #pragma once
 
 #include "layout.h"
+#include "oci/registry.h"
 
 /* Where bytes of a blob go. */
 struct pull_sink {
 	/* Take the next @len bytes. Returns 0, or -errno with a message to stop reading. */
 	int (*take)(void *arg, const void *data, size_t len, struct err *err);
 	void *arg;
+};
+
+/* What is read of a blob: a run within its size. */
+struct pull_run {
+	const struct descriptor *blob;
+	uint64_t off, len;
+	struct registry_sources *from; /* whose bytes were wrong, and, then, who gave these */
 };
 
 struct pull_source {
@@ -22,12 +30,15 @@ struct pull_source {
 	int (*images)(const struct pull_source *source, struct image_set *ret, struct err *err);
 
 	/*
-	 * Give the @len bytes at @off of blob @d, a run within its size, to @sink, in order. Their
-	 * digest is the caller's to check. Returns 0; -ENOENT when there is no such blob;
-	 * -EBADMSG when it has another size; what @sink returned; -errno.
+	 * Give the bytes of @run to @sink, in order. Their digest is the caller's to check. Returns 0;
+	 * -ENOENT when there is no such blob; -EBADMSG when it has another size; what @sink
+	 * returned; -errno.
 	 */
-	int (*read)(const struct pull_source *source, const struct descriptor *d, uint64_t off,
-	            uint64_t len, const struct pull_sink *sink, struct err *err);
+	int (*read)(const struct pull_source *source, const struct pull_run *run,
+	            const struct pull_sink *sink, struct err *err);
+
+	/* Whether there is somewhere else to read what has come from @from; NULL: there never is. */
+	bool (*has_other)(const struct pull_source *source, const struct registry_sources *from);
 
 	void (*release)(struct pull_source *source);
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "notes.h"
 
 enum {
 	JOBS_MAX = 64,
@@ -30,6 +31,17 @@ static int parse_number(const char *name, const char *text, uint64_t min, uint64
 	return 0;
 }
 
+static int add_mirror(struct registry_args *args, const char *text, struct err *err)
+{
+	const unsigned max = sizeof(args->mirrors) / sizeof(args->mirrors[0]);
+	unsigned *n = &args->options.n_mirrors;
+
+	if (*n == max)
+		return err_set(err, -EINVAL, "more than %u mirrors", max);
+	args->mirrors[(*n)++] = text;
+	return registry_check_mirror(text, err);
+}
+
 int registry_args_apply(struct registry_args *args, int option, const char *value, struct err *err)
 {
 	unsigned retries = 0;
@@ -44,6 +56,8 @@ int registry_args_apply(struct registry_args *args, int option, const char *valu
 	case OPT_CA_FILE:
 		args->options.ca_file = value;
 		return 0;
+	case OPT_MIRROR:
+		return add_mirror(args, value, err);
 	case OPT_RETRIES:
 		r = parse_number("retries", value, 0, RETRIES_MAX, &retries, err);
 		args->options.attempts = retries + 1;
@@ -53,10 +67,21 @@ int registry_args_apply(struct registry_args *args, int option, const char *valu
 	}
 }
 
+/* For struct registry_options. */
+static void say(void *arg, const char *line)
+{
+	(void)arg;
+	note("%s", line);
+}
+
 int registry_args_open(const struct registry_args *args, const struct reference *ref,
                        struct registry **ret, struct err *err)
 {
+	struct registry_options options = args->options;
+
 	/* A server that hangs up is an error code. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	return registry_open(ref, &args->options, ret, err);
+	options.mirrors = args->mirrors;
+	options.note = say;
+	return registry_open(ref, &options, ret, err);
 }

@@ -7,6 +7,7 @@
 struct registry_args {
 	struct registry_options options; /* strings are the command line's */
 	unsigned jobs;                   /* connections */
+	const char *mirrors[16];         /* likewise; options.mirrors */
 };
 
 #define REGISTRY_ARGS_INIT ((struct registry_args){ .jobs = 4 })
@@ -16,6 +17,7 @@ enum {
 	OPT_CA_FILE,
 	OPT_RETRIES,
 	OPT_TIMEOUT,
+	OPT_MIRROR,
 };
 
 /* For tables of getopt. */
@@ -36,6 +38,16 @@ enum {
 	"      --retries N          try again so often when nothing comes (default: 5)\n" \
 	"      --timeout SECONDS    give a transfer up after so long without a byte\n"    \
 	"                           (default: 60)\n"
+
+/* Of commands that read. */
+#define REGISTRY_MIRROR_TABLE                                 \
+	{                                                     \
+		"mirror", required_argument, NULL, OPT_MIRROR \
+	}
+
+#define REGISTRY_MIRROR_HELP                                                              \
+	"      --mirror HOST=URL    read from the mirror at URL what the registry HOST\n" \
+	"                           has; may be repeated: in this order\n"
 
 /* Whether @text is a path of a layout, and not a name in a registry. */
 bool registry_args_is_layout(const char *text);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cleanup.h"
 #include "base/err.h"
 
 struct http;
@@ -26,6 +27,7 @@ MUST_CHECK int http_new(const struct http_options *options, struct http **ret, s
 
 /* Nobody is using it any more. Accepts NULL. */
 void http_free(struct http *http);
+DEFINE_CLEANUP(struct http *, http_free)
 
 /* What came back. */
 struct http_response {

@@ -46,11 +46,20 @@ static const char *scheme_of(struct http *http, const char *host, const struct r
 	return speaks_plain(http, host) ? "http" : "https";
 }
 
-static int set_names(struct registry *reg, const struct reference *ref,
+/* All but the connections, which are common. */
+static void free_names(struct registry *reg)
+{
+	auth_free(reg->auth);
+	free(reg->name);
+	free(reg->base);
+	free(reg->query);
+	free(reg->mount_from);
+	free(reg);
+}
+
+static int set_names(struct registry *reg, const struct reference *ref, const char *scheme,
                      const struct registry_options *o, struct err *err)
 {
-	const char *scheme = scheme_of(reg->http, ref->host, o);
-
 	if (asprintf(&reg->name, "%s/%s", ref->host, ref->repository) < 0) {
 		reg->name = NULL;
 		return err_set(err, -ENOMEM, "out of memory");
@@ -65,16 +74,10 @@ static int set_names(struct registry *reg, const struct reference *ref,
 	return reg->mount_from ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-int registry_open(const struct reference *ref, const struct registry_options *options,
-                  struct registry **ret, struct err *err)
+int registry_open_at(struct http *http, const struct reference *ref, const char *scheme,
+                     const struct registry_options *options, struct registry **ret, struct err *err)
 {
-	CLEANUP(registry_close) struct registry *reg = calloc(1, sizeof(*reg));
-	/* Nothing changes the environment while threads run. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	const char *system_ca = getenv("SSL_CERT_FILE");
-	const struct http_options http = {
-		.ca_file = options->ca_file ? options->ca_file : system_ca,
-		.stall_s = options->stall_s,
-	};
+	struct registry *reg = calloc(1, sizeof(*reg));
 	const struct auth_options auth = {
 		.host = ref->host,
 		.repository = ref->repository,
@@ -86,14 +89,44 @@ int registry_open(const struct reference *ref, const struct registry_options *op
 
 	if (!reg)
 		return err_set(err, -ENOMEM, "out of memory");
+	reg->http = http;
 	reg->plain_http = options->plain_http;
 	reg->attempts = options->attempts > 0 ? options->attempts : ATTEMPTS;
 	reg->upload_chunk = options->upload_chunk;
-	r = http_new(&http, &reg->http, err);
+	reg->note = options->note;
+	reg->note_arg = options->note_arg;
+	r = auth_new(http, &auth, &reg->auth, err);
 	if (r == 0)
-		r = auth_new(reg->http, &auth, &reg->auth, err);
+		r = set_names(reg, ref, scheme, options, err);
+	if (r < 0) {
+		free_names(reg);
+		return r;
+	}
+	*ret = reg;
+	return 0;
+}
+
+int registry_open(const struct reference *ref, const struct registry_options *options,
+                  struct registry **ret, struct err *err)
+{
+	CLEANUP(registry_close) struct registry *reg = NULL;
+	CLEANUP(http_free) struct http *http = NULL;
+	/* Nothing changes the environment while threads run. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	const char *system_ca = getenv("SSL_CERT_FILE");
+	const struct http_options http_options = {
+		.ca_file = options->ca_file ? options->ca_file : system_ca,
+		.stall_s = options->stall_s,
+	};
+	int r = http_new(&http_options, &http, err);
+
 	if (r == 0)
-		r = set_names(reg, ref, options, err);
+		r = registry_open_at(http, ref, scheme_of(http, ref->host, options), options, &reg,
+		                     err);
+	if (r < 0)
+		return r;
+	(void)TAKE_PTR(http);
+	if (!options->push)
+		r = registry_open_mirrors(reg, ref, options, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(reg);
@@ -102,14 +135,15 @@ int registry_open(const struct reference *ref, const struct registry_options *op
 
 void registry_close(struct registry *reg)
 {
+	struct http *http;
+
 	if (!reg)
 		return;
-	auth_free(reg->auth);
-	http_free(reg->http);
-	free(reg->name);
-	free(reg->base);
-	free(reg->mount_from);
-	free(reg);
+	for (unsigned i = 0; i < reg->n_mirrors; i++)
+		free_names(reg->mirrors[i]);
+	http = reg->http;
+	free_names(reg);
+	http_free(http);
 }
 
 const char *registry_name(const struct registry *reg)
@@ -119,14 +153,21 @@ const char *registry_name(const struct registry *reg)
 
 uint64_t registry_ignored_ranges(const struct registry *reg)
 {
-	return __atomic_load_n(&reg->ignored_ranges, __ATOMIC_RELAXED);
+	uint64_t sum = __atomic_load_n(&reg->ignored_ranges, __ATOMIC_RELAXED);
+
+	for (unsigned i = 0; i < reg->n_mirrors; i++)
+		sum += __atomic_load_n(&reg->mirrors[i]->ignored_ranges, __ATOMIC_RELAXED);
+	return sum;
 }
 
 char *registry_url(const struct registry *reg, const char *what, const char *target)
 {
 	char *text;
 
-	return asprintf(&text, "%s%s%s", reg->base, what, target) < 0 ? NULL : text;
+	return asprintf(&text, "%s%s%s%s", reg->base, what, target, reg->query ? reg->query : "") <
+	                       0
+	               ? NULL
+	               : text;
 }
 
 char *registry_digest_url(const struct registry *reg, const char *what, const struct digest *digest)

@@ -31,11 +31,30 @@ struct registry_options {
 	unsigned attempts;      /* in a row without progress; 0: 6 */
 	unsigned stall_s;       /* seconds that a transfer may go on without a byte; 0: 60 */
 	uint64_t upload_chunk;  /* send blobs in requests of at most this many bytes; 0: in one */
+
+	/* Where to read first, HOST=URL each, as registry_check_mirror() has it; $ASSETFS_MIRRORS has more. */
+	const char *const *mirrors;
+	unsigned n_mirrors;
+
+	/* Called with a line about a mirror that is passed over; any thread; or NULL. */
+	void (*note)(void *arg, const char *line);
+	void *note_arg;
 };
 
 /*
+ * Whether @text is a mirror, HOST=URL: of the registry HOST, or of all when that is "*". URL is
+ * http[s]://MIRROR[:PORT][/PREFIX], with no more than that: the mirror has PREFIX/REPOSITORY. Returns 0,
+ * -EINVAL or -ENOMEM.
+ */
+MUST_CHECK int registry_check_mirror(const char *text, struct err *err);
+
+/*
  * Open the repository of @ref. Asks this machine, if that is its host, whether it speaks http or https, else
- * performs no I/O. Returns 0 or an error as above.
+ * performs no I/O. Returns 0 or an error as above; -EINVAL when a mirror is none.
+ *
+ * What is read is asked of the mirrors of its host first, in their order, and of the host itself last. A mirror that has not what is
+ * wanted, fails, or has something else by that digest, is passed over; one that fails is
+ * asked last for a minute. Each is shown credentials of its own. To write, no mirror is asked for anything.
  */
 MUST_CHECK int registry_open(const struct reference *ref, const struct registry_options *options,
                              struct registry **ret, struct err *err);
@@ -101,6 +120,30 @@ MUST_CHECK int registry_read(struct registry *reg, const struct registry_range *
 /* As registry_read(), into @buf, which has room for it. */
 MUST_CHECK int registry_pread(struct registry *reg, const struct registry_range *range, void *buf,
                               struct err *err);
+
+/* Who has given bytes of a blob: mirrors, or the registry itself. */
+struct registry_sources {
+	uint32_t used; /* the module's; a bit for each */
+	uint32_t told; /* likewise; those that were said to be wrong */
+};
+
+#define REGISTRY_SOURCES_INIT ((struct registry_sources){ .used = 0, .told = 0 })
+
+/*
+ * As registry_read(), but not from those in *@from, whose bytes were wrong; those that give bytes now are
+ * added. So who finds that bytes are wrong calls again with the same *@from, as long as
+ * registry_has_other() says that there is somebody else. -EBADMSG when there is not.
+ */
+MUST_CHECK int registry_read_from(struct registry *reg, const struct registry_range *range,
+                                  struct registry_sources *from, registry_take_fn take, void *arg,
+                                  struct err *err);
+
+/* Whether there is somebody who is not in *@from. */
+bool registry_has_other(const struct registry *reg, const struct registry_sources *from);
+
+/* Read the whole blob @digest, of @size bytes, into @buf; its digest is checked. */
+MUST_CHECK int registry_get_blob(struct registry *reg, const struct digest *digest, uint64_t size,
+                                 void *buf, struct err *err);
 
 /* How often a server has ignored a range, and sent a blob from its first byte on. */
 uint64_t registry_ignored_ranges(const struct registry *reg);

@@ -8,17 +8,53 @@
 
 #define DIGEST_PREFIX "sha256:"
 
+enum { MIRRORS_MAX = 16 };
+
 struct registry {
-	struct http *http; /* owned */
+	struct http *http; /* owned, but for mirrors: the registry's */
 	struct auth *auth; /* owned */
 	char *name;        /* owned */
 	char *base;        /* owned; URL up to and with "/v2/REPOSITORY/" */
+	char *query;       /* owned; of all requests of a mirror, "?ns=HOST"; or NULL */
 	char *mount_from;  /* owned; or NULL */
 	bool plain_http;
 	unsigned attempts;
 	uint64_t upload_chunk;
 	uint64_t ignored_ranges; /* atomic */
+
+	struct registry *mirrors[MIRRORS_MAX]; /* owned; mirrors have none */
+	unsigned n_mirrors;
+	int64_t rests_until; /* atomic; of a mirror: monotonic seconds */
+	void (*note)(void *arg, const char *line);
+	void *note_arg;
 };
+
+/* Open what @ref names at @scheme, with nothing but what is common to registries and mirrors. */
+MUST_CHECK int registry_open_at(struct http *http, const struct reference *ref, const char *scheme,
+                                const struct registry_options *options, struct registry **ret,
+                                struct err *err);
+
+/* Open the mirrors of @ref's host for @reg. */
+MUST_CHECK int registry_open_mirrors(struct registry *reg, const struct reference *ref,
+                                     const struct registry_options *options, struct err *err);
+
+/* Something to be asked of mirrors and the registry. */
+struct question {
+	/*
+	 * Ask @at, the @i-th. Returns -ENOENT or -ENOMEDIUM when it has not what is wanted; an error, which may be
+	 * its own, or set @stop; 0 or more: done.
+	 */
+	int (*ask)(struct registry *at, unsigned i, struct question *q, struct err *err);
+	void *arg;
+	uint32_t not ; /* whom not to ask; a bit for each, the registry's behind the mirrors' */
+	bool stop;     /* nobody else is to be asked */
+};
+
+/* Ask until somebody knows. Returns what ask() returned last. */
+MUST_CHECK int registry_ask(struct registry *reg, struct question *q, struct err *err);
+
+/* What mirrors @wrong, a set as question.not, gave of @digest is wrong: say so, and ask them last for a while. */
+void registry_blame(struct registry *reg, uint32_t wrong, const struct digest *digest);
 
 /* Tries of one request, or of one transfer. */
 struct tries {

@@ -57,11 +57,19 @@ static int take_body(const struct registry *reg, struct http_response *res,
 	return 0;
 }
 
-int registry_get_manifest(struct registry *reg, const char *target, const struct digest *digest,
-                          struct registry_manifest *ret, struct err *err)
+/* A manifest that is wanted. */
+struct wanted {
+	const char *target;
+	const struct digest *digest; /* or NULL */
+	struct registry_manifest *ret;
+};
+
+/* For struct question. */
+static int ask_get(struct registry *at, unsigned i, struct question *q, struct err *err)
 {
 	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
-	CLEANUP(free) char *url = registry_url(reg, "manifests/", target);
+	const struct wanted *w = q->arg;
+	CLEANUP(free) char *url = registry_url(at, "manifests/", w->target);
 	const struct http_request rq = {
 		.method = "GET",
 		.url = url,
@@ -69,43 +77,68 @@ int registry_get_manifest(struct registry *reg, const char *target, const struct
 		.max = MANIFEST_MAX,
 	};
 	char what[200];
-	int r = url ? registry_request(reg, &rq, &res, err)
-	            : err_set(err, -ENOMEM, "out of memory");
+	int r = url ? registry_request(at, &rq, &res, err) : err_set(err, -ENOMEM, "out of memory");
 
+	(void)i;
 	if (r < 0)
 		return r;
 	if (res.status == 200)
-		return take_body(reg, &res, digest, ret, err);
-	(void)snprintf(what, sizeof(what), "image '%.100s'", target);
-	return registry_refused(reg, what, &res, err);
+		return take_body(at, &res, w->digest, w->ret, err);
+	(void)snprintf(what, sizeof(what), "image '%.100s'", w->target);
+	return registry_refused(at, what, &res, err);
 }
 
-/* Whether there is what @url names. */
-static int has(struct registry *reg, const char *what, char *url, struct err *err)
+int registry_get_manifest(struct registry *reg, const char *target, const struct digest *digest,
+                          struct registry_manifest *ret, struct err *err)
+{
+	struct wanted w = { .target = target, .digest = digest, .ret = ret };
+	struct question q = { .ask = ask_get, .arg = &w };
+
+	return registry_ask(reg, &q, err);
+}
+
+/* Something that may be there. */
+struct sought {
+	const char *what; /* "blobs/" or "manifests/" */
+	const struct digest *digest;
+};
+
+/* For struct question. */
+static int ask_has(struct registry *at, unsigned i, struct question *q, struct err *err)
 {
 	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
-	CLEANUP(free) char *owned = url;
-	const struct http_request rq = { .method = "HEAD", .url = owned, .accept = accepted };
-	int r = url ? registry_request(reg, &rq, &res, err)
-	            : err_set(err, -ENOMEM, "out of memory");
+	const struct sought *s = q->arg;
+	CLEANUP(free) char *url = registry_digest_url(at, s->what, s->digest);
+	const struct http_request rq = { .method = "HEAD", .url = url, .accept = accepted };
+	int r = url ? registry_request(at, &rq, &res, err) : err_set(err, -ENOMEM, "out of memory");
 
+	(void)i;
 	if (r < 0)
 		return r;
 	if (res.status == 404)
-		return 0;
+		return -ENOENT;
 	if (res.status / 100 == 2 || res.status == 307 || res.status == 302)
 		return 1;
-	return registry_refused(reg, what, &res, err);
+	return registry_refused(at, "reading", &res, err);
+}
+
+static int has(struct registry *reg, const char *what, const struct digest *digest, struct err *err)
+{
+	struct sought s = { .what = what, .digest = digest };
+	struct question q = { .ask = ask_has, .arg = &s };
+	int r = registry_ask(reg, &q, err);
+
+	return r == -ENOENT ? 0 : r;
 }
 
 int registry_has_manifest(struct registry *reg, const struct digest *digest, struct err *err)
 {
-	return has(reg, "reading", registry_digest_url(reg, "manifests/", digest), err);
+	return has(reg, "manifests/", digest, err);
 }
 
 int registry_has_blob(struct registry *reg, const struct digest *digest, struct err *err)
 {
-	return has(reg, "reading", registry_digest_url(reg, "blobs/", digest), err);
+	return has(reg, "blobs/", digest, err);
 }
 
 int registry_put_manifest(struct registry *reg, const char *target,

@@ -15,6 +15,7 @@ struct reading {
 	uint64_t end;  /* behind the last one */
 	registry_take_fn take;
 	void *arg;
+	bool refused; /* by take() */
 
 	bool begun;   /* the answer has been looked at */
 	bool asked;   /* for a range */
@@ -55,8 +56,10 @@ static int take(void *arg, const struct http_response *res, const void *data, si
 	rd->pos += len;
 	if (n > 0) {
 		r = rd->take(rd->arg, (const char *)data + skip, n, err);
-		if (r < 0)
+		if (r < 0) {
+			rd->refused = true;
 			return r;
+		}
 		rd->off += n;
 	}
 	/* A server that ignores ranges goes on for long. */
@@ -122,33 +125,80 @@ static int read_all(struct reading *rd, const char *url, struct http_response *r
 	}
 }
 
-int registry_read(struct registry *reg, const struct registry_range *range,
-                  registry_take_fn take_fn, void *arg, struct err *err)
+/* Read what is missing from @reg itself. */
+static int read_at(struct reading *rd, struct registry *reg, const struct digest *digest,
+                   struct err *err)
 {
 	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
-	CLEANUP(free) char *url = registry_digest_url(reg, "blobs/", &range->digest);
-	struct reading rd = {
-		.reg = reg,
-		.size = range->size,
-		.off = range->off,
-		.end = range->off + range->len,
-		.take = take_fn,
-		.arg = arg,
-	};
+	CLEANUP(free) char *url = registry_digest_url(reg, "blobs/", digest);
 	char what[40], hex[DIGEST_HEX_SIZE];
 	int r;
 
-	if (range->len == 0)
-		return 0;
-	(void)snprintf(what, sizeof(what), "blob '%.12s'", digest_hex(&range->digest, hex));
-	r = url ? read_all(&rd, url, &res, err) : err_set(err, -ENOMEM, "out of memory");
+	rd->reg = reg;
+	(void)snprintf(what, sizeof(what), "blob '%.12s'", digest_hex(digest, hex));
+	r = url ? read_all(rd, url, &res, err) : err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return err_wrap(err, r, "'%s': %s", reg->name, what);
-	if (rd.off == rd.end)
+	if (rd->off == rd->end)
 		return 0;
 	if (res.status == 404)
 		return err_set(err, -ENOENT, "'%s': %s is missing", reg->name, what);
 	return registry_refused(reg, what, &res, err);
+}
+
+/* A reading that goes from one source to the next. */
+struct asked_reading {
+	struct reading rd;
+	const struct registry_range *range;
+	struct registry_sources *from;
+};
+
+/* For struct question. */
+static int ask_read(struct registry *at, unsigned i, struct question *q, struct err *err)
+{
+	struct asked_reading *a = q->arg;
+	uint64_t before = a->rd.off;
+	int r = read_at(&a->rd, at, &a->range->digest, err);
+
+	if (a->rd.off > before)
+		a->from->used |= 1u << i;
+	q->stop = a->rd.refused;
+	return r;
+}
+
+int registry_read_from(struct registry *reg, const struct registry_range *range,
+                       struct registry_sources *from, registry_take_fn take_fn, void *arg,
+                       struct err *err)
+{
+	struct asked_reading a = {
+		.rd = { .size = range->size,
+		        .off = range->off,
+		        .end = range->off + range->len,
+		        .take = take_fn,
+		        .arg = arg },
+		.range = range,
+		.from = from,
+	};
+	struct question q = { .ask = ask_read, .arg = &a, .not = from->used };
+
+	if (range->len == 0)
+		return 0;
+	registry_blame(reg, from->used & ~from->told, &range->digest);
+	from->told = from->used;
+	return registry_ask(reg, &q, err);
+}
+
+bool registry_has_other(const struct registry *reg, const struct registry_sources *from)
+{
+	return from->used != (1u << (reg->n_mirrors + 1)) - 1;
+}
+
+int registry_read(struct registry *reg, const struct registry_range *range,
+                  registry_take_fn take_fn, void *arg, struct err *err)
+{
+	struct registry_sources from = REGISTRY_SOURCES_INIT;
+
+	return registry_read_from(reg, range, &from, take_fn, arg, err);
 }
 
 /* Bytes on their way into memory. */
@@ -168,4 +218,26 @@ int registry_pread(struct registry *reg, const struct registry_range *range, voi
 	char *at = buf;
 
 	return registry_read(reg, range, take_memory, &at, err);
+}
+
+int registry_get_blob(struct registry *reg, const struct digest *digest, uint64_t size, void *buf,
+                      struct err *err)
+{
+	const struct registry_range whole = { .digest = *digest, .size = size, .len = size };
+	struct registry_sources from = REGISTRY_SOURCES_INIT;
+	char hex[DIGEST_HEX_SIZE];
+
+	do {
+		char *at = buf;
+		struct digest found;
+		int r = registry_read_from(reg, &whole, &from, take_memory, &at, err);
+
+		if (r < 0)
+			return r;
+		sha256(buf, size, &found);
+		if (digest_equal(&found, digest))
+			return 0;
+	} while (from.used != 0 && registry_has_other(reg, &from));
+	return err_set(err, -EBADMSG, "'%s': blob %.12s is damaged: its digest is another",
+	               reg->name, digest_hex(digest, hex));
 }
