@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "oci/multipart.h"
 
 enum { RETRY_AFTER_MAX = 24 * 3600 };
 
@@ -52,21 +53,11 @@ static int add_challenge(struct http_response *res, const char *value)
 	return 0;
 }
 
-/* "bytes FIRST-LAST/SIZE" */
 static void set_content_range(struct http_response *res, const char *value)
 {
-	char first[24];
-	size_t len;
+	uint64_t last;
 
-	if (strncasecmp(value, "bytes ", strlen("bytes ")) != 0)
-		return;
-	value += strlen("bytes ");
-	len = strspn(value, "0123456789");
-	if (len == 0 || len >= sizeof(first) || value[len] != '-')
-		return;
-	memcpy(first, value, len);
-	first[len] = '\0';
-	res->has_first = text_parse_uint(first, INT64_MAX, &res->first) == 0;
+	res->has_first = content_range_parse(value, &res->first, &last) == 0;
 }
 
 /* Seconds, or a date. */

@@ -138,8 +138,34 @@ MUST_CHECK int registry_read_from(struct registry *reg, const struct registry_ra
                                   struct registry_sources *from, registry_take_fn take, void *arg,
                                   struct err *err);
 
+/* As registry_read_from(), into @buf, which has room for it. */
+MUST_CHECK int registry_pread_from(struct registry *reg, const struct registry_range *range,
+                                   struct registry_sources *from, void *buf, struct err *err);
+
 /* Whether there is somebody who is not in *@from. */
 bool registry_has_other(const struct registry *reg, const struct registry_sources *from);
+
+/* A blob that is there. */
+struct registry_blob_name {
+	struct digest digest;
+	uint64_t size;
+};
+
+/* A run of a blob, and where its bytes go. */
+struct registry_run {
+	uint64_t off, len; /* within the blob's size; a run is not empty */
+	void *buf;         /* borrowed; room for it */
+};
+
+/*
+ * Read @n runs of @blob, each behind the one before. One request asks for up to 64 of them; a server that does not
+ * understand that is asked for run by run from then on. @from is as for registry_read_from(). Digests
+ * are the caller's to check; after an error, what is in the buffers is of no use. Returns as
+ * registry_read_from().
+ */
+MUST_CHECK int registry_read_runs(struct registry *reg, const struct registry_blob_name *blob,
+                                  const struct registry_run *run, size_t n,
+                                  struct registry_sources *from, struct err *err);
 
 /* Read the whole blob @digest, of @size bytes, into @buf; its digest is checked. */
 MUST_CHECK int registry_get_blob(struct registry *reg, const struct digest *digest, uint64_t size,

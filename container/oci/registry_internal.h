@@ -21,6 +21,7 @@ struct registry {
 	unsigned attempts;
 	uint64_t upload_chunk;
 	uint64_t ignored_ranges; /* atomic */
+	bool one_range;          /* atomic; it does not understand several in a request */
 
 	struct registry *mirrors[MIRRORS_MAX]; /* owned; mirrors have none */
 	unsigned n_mirrors;
@@ -53,8 +54,12 @@ struct question {
 /* Ask until somebody knows. Returns what ask() returned last. */
 MUST_CHECK int registry_ask(struct registry *reg, struct question *q, struct err *err);
 
-/* What mirrors @wrong, a set as question.not, gave of @digest is wrong: say so, and ask them last for a while. */
-void registry_blame(struct registry *reg, uint32_t wrong, const struct digest *digest);
+/* What those in @from gave of @digest is wrong: say so, once, and ask mirrors among them last for a while. */
+void registry_blame(struct registry *reg, struct registry_sources *from,
+                    const struct digest *digest);
+
+/* Who is to be asked first of those who are not in @not: *@ret, or NULL. Returns which one it is. */
+unsigned registry_first(struct registry *reg, uint32_t not, struct registry **ret);
 
 /* Tries of one request, or of one transfer. */
 struct tries {

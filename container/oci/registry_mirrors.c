@@ -192,9 +192,23 @@ static void pass_over(struct registry *mirror, int r, const struct err *why)
 	rest(mirror);
 }
 
-void registry_blame(struct registry *reg, uint32_t wrong, const struct digest *digest)
+unsigned registry_first(struct registry *reg, uint32_t not, struct registry **ret)
 {
+	unsigned i = 0;
+
+	while (i < reg->n_mirrors && ((not >> i & 1) || rests(reg->mirrors[i])))
+		i++;
+	*ret = i < reg->n_mirrors ? reg->mirrors[i] : not >> i & 1 ? NULL : reg;
+	return i;
+}
+
+void registry_blame(struct registry *reg, struct registry_sources *from,
+                    const struct digest *digest)
+{
+	uint32_t wrong = from->used & ~from->told;
 	char hex[DIGEST_HEX_SIZE];
+
+	from->told = from->used;
 
 	(void)digest_hex(digest, hex);
 	for (unsigned i = 0; i < reg->n_mirrors; i++) {

@@ -183,8 +183,7 @@ int registry_read_from(struct registry *reg, const struct registry_range *range,
 
 	if (range->len == 0)
 		return 0;
-	registry_blame(reg, from->used & ~from->told, &range->digest);
-	from->told = from->used;
+	registry_blame(reg, from, &range->digest);
 	return registry_ask(reg, &q, err);
 }
 
@@ -215,9 +214,17 @@ static int take_memory(void *arg, const void *data, size_t len, struct err *err)
 int registry_pread(struct registry *reg, const struct registry_range *range, void *buf,
                    struct err *err)
 {
+	struct registry_sources from = REGISTRY_SOURCES_INIT;
+
+	return registry_pread_from(reg, range, &from, buf, err);
+}
+
+int registry_pread_from(struct registry *reg, const struct registry_range *range,
+                        struct registry_sources *from, void *buf, struct err *err)
+{
 	char *at = buf;
 
-	return registry_read(reg, range, take_memory, &at, err);
+	return registry_read_from(reg, range, from, take_memory, &at, err);
 }
 
 int registry_get_blob(struct registry *reg, const struct digest *digest, uint64_t size, void *buf,
@@ -228,9 +235,8 @@ int registry_get_blob(struct registry *reg, const struct digest *digest, uint64_
 	char hex[DIGEST_HEX_SIZE];
 
 	do {
-		char *at = buf;
 		struct digest found;
-		int r = registry_read_from(reg, &whole, &from, take_memory, &at, err);
+		int r = registry_pread_from(reg, &whole, &from, buf, err);
 
 		if (r < 0)
 			return r;

@@ -14,6 +14,7 @@ fits a request happens, once; with a '*' before the line, always. PATTERN is sea
   stall N       N bytes, then nothing until the other side hangs up
   status S [K]  status S; Retry-After: K
   norange       the whole, whatever is asked for
+  onerange      the first of the ranges that are asked for
   corrupt       a byte is another
   redirect      to the other port
   realm R       401; a token is to be had from R, where "@" stands for this stub
@@ -124,11 +125,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         realm = realm.replace("@", f"http://127.0.0.1:{port}")
         self.finish_with(401, b"{}", [("WWW-Authenticate", f'Bearer realm="{realm}",service="stub"')])
 
-    def ask_registry(self, ranges):
+    def ask_registry(self, ranges, first):
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
         drop = {"host", "authorization", "connection"} | (set() if ranges else {"range"})
         headers = {k: v for k, v in self.headers.items() if k.lower() not in drop}
+        if first:
+            headers["Range"] = headers["Range"].split(",")[0]
         upstream = http.client.HTTPConnection("127.0.0.1", UPSTREAM)
         upstream.request(self.command, self.path, body, headers | {"Host": self.headers["Host"]})
         answer = upstream.getresponse()
@@ -164,7 +167,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if action == "reset" and self.command in ("PUT", "PATCH"):
             self.rfile.read(min(int(words[0]), int(self.headers["Content-Length"])))
             return self.hang_up(reset=True)
-        answer = self.ask_registry(ranges=action != "norange")
+        answer = self.ask_registry(ranges=action != "norange", first=action == "onerange")
         return answer and self.pass_on(action, words, *answer)
 
     def pass_on(self, action, words, status, headers, body):

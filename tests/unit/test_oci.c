@@ -10,6 +10,7 @@
 #include "oci/challenge.h"
 #include "oci/credentials.h"
 #include "oci/http_headers.h"
+#include "oci/multipart.h"
 #include "oci/reference.h"
 #include "oci/url.h"
 
@@ -287,4 +288,57 @@ Test(headers, that_make_no_sense_are_missing)
 	header(&res, "Content-Range: bytes 99999999999999999999999999-1/100\r\n");
 	header(&res, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
 	cr_expect(res.status == 0 && !res.has_length && !res.has_first && res.retry_after == 0);
+}
+
+/* What parts gave, as text: "OFF:BYTES " for each call. */
+static int note_part(void *arg, uint64_t off, const void *data, size_t len, struct err *err)
+{
+	char *text = arg;
+
+	(void)err;
+	(void)snprintf(text + strlen(text), 200 - strlen(text), "%llu:%.*s ",
+	               (unsigned long long)off, (int)len, (const char *)data);
+	return 0;
+}
+
+static int feed_text(const char *text, char got[static 200])
+{
+	struct multipart m;
+
+	got[0] = '\0';
+	multipart_init(&m, note_part, got);
+	return multipart_feed(&m, text, strlen(text), NULL);
+}
+
+Test(multipart, gives_each_part_its_place)
+{
+	char got[200];
+
+	cr_assert(feed_text("nobody sees this\r\n--B\r\nContent-Type: a/b\r\nCONTENT-RANGE:bytes "
+	                    "3-7/100\r\n\r\nhe--o\r\n--B \r\nContent-Range: bytes 20-20/*\r\n\r\n\n"
+	                    "\r\n--B--\r\n",
+	                    got) == 0);
+	cr_assert_str_eq(got, "3:he--o 20:\n ");
+}
+
+Test(multipart, that_is_none_is_refused_or_gives_nothing)
+{
+	char got[200];
+
+	cr_assert(feed_text("", got) == 0);
+	cr_assert(feed_text("all of the blob\nin lines\n", got) == 0);
+	cr_assert_str_eq(got, "");
+	cr_assert(feed_text("--B\n\nbytes of I do not know where", got) == -EPROTO);
+	cr_assert(feed_text("--B\nContent-Range: bytes 9-3/10\n\nabc", got) == -EPROTO);
+	cr_assert(feed_text("--B\nContent-Range: lines 1-3/10\n\nabc", got) == -EPROTO);
+	cr_assert_str_eq(got, "");
+}
+
+Test(multipart, ends_at_a_line_without_end)
+{
+	char text[MULTIPART_LINE_MAX + 10], got[200];
+
+	memset(text, 'a', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	cr_assert(feed_text(text, got) == -EPROTO);
 }
