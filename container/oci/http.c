@@ -106,6 +106,7 @@ struct transfer {
 	uint64_t moved;  /* bytes, both ways */
 	time_t moved_at; /* when the last one did */
 	bool stalled;
+	long connected; /* status of a proxy's answer to CONNECT; 0: there is none */
 	char reason[CURL_ERROR_SIZE];
 };
 
@@ -344,6 +345,9 @@ static int failed(const struct transfer *t, CURLcode code)
 
 	if (t->r < 0)
 		return t->r;
+	if (t->connected >= 300)
+		return err_set(t->err, http_is_transient(0, t->connected) ? -ECONNREFUSED : -EPROTO,
+		               "the proxy answers with status %ld", t->connected);
 	if (t->stalled)
 		code = CURLE_OPERATION_TIMEDOUT;
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
@@ -379,6 +383,7 @@ int http_exchange(struct http *http, const struct http_request *rq, struct http_
 	set_manners(handle, http, rq->url);
 	set_request(handle, &t, headers);
 	code = curl_easy_perform(handle);
+	(void)curl_easy_getinfo(handle, CURLINFO_HTTP_CONNECTCODE, &t.connected);
 	give_back(http, handle);
 	return code == CURLE_OK ? 0 : failed(&t, code);
 }
