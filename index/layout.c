@@ -225,9 +225,8 @@ static int no_such_tag(const struct layout *layout, const char *tag, const json_
 	               tags);
 }
 
-/* Look @tag up in index.json. */
-static int find_tag(const struct layout *layout, const char *tag, struct descriptor *ret,
-                    struct err *err)
+int layout_find_tag(const struct layout *layout, const char *tag, struct descriptor *ret,
+                    bool *is_index, struct err *err)
 {
 	CLEANUP(free) char *text = NULL;
 	CLEANUP(json_decref) json_t *root = NULL;
@@ -246,9 +245,7 @@ static int find_tag(const struct layout *layout, const char *tag, struct descrip
 
 		if (!name || strcmp(name, tag) != 0)
 			continue;
-		if (!type || strcmp(type, FORMAT_TYPE_OCI_INDEX) != 0)
-			return err_set(err, -EBADMSG, "'%s': tag '%s' names no image index",
-			               layout->path, tag);
+		*is_index = type && strcmp(type, FORMAT_TYPE_OCI_INDEX) == 0;
 		r = json_descriptor(entry, ret, err);
 		return r < 0 ? err_wrap(err, r, "'%s': index.json", layout->path) : 0;
 	}
@@ -294,7 +291,11 @@ int layout_images(const struct layout *layout, const char *tag, struct image_set
 		.arg = &layout,
 	};
 	struct descriptor self;
-	int r = find_tag(layout, tag, &self, err);
+	bool is_index = false;
+	int r = layout_find_tag(layout, tag, &self, &is_index, err);
 
+	if (r == 0 && !is_index)
+		return err_set(err, -EBADMSG, "'%s': tag '%s' names no image index", layout->path,
+		               tag);
 	return r < 0 ? r : image_set_load(&source, &self, ret, err);
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/hash.h"
@@ -113,6 +114,13 @@ const char *layout_path(const struct layout *layout);
  */
 MUST_CHECK int layout_manifest(const struct layout *layout, const struct digest *digest,
                                struct manifest *ret, struct err *err);
+
+/*
+ * Find what @tag names; *@is_index says whether that is an image index. Returns 0;
+ * -ENOENT when there is no such tag (the message lists some that exist); -EBADMSG; -errno.
+ */
+MUST_CHECK int layout_find_tag(const struct layout *layout, const char *tag, struct descriptor *ret,
+                               bool *is_index, struct err *err);
 
 /* What a tag names: one image per platform. */
 struct image_set {

@@ -20,6 +20,7 @@ static const char help[] =
 	"      --platform OS/ARCH   copy indexes and packs of this platform only; may be\n"
 	"                           repeated (default: all)\n"
 	"      --deltas             copy all delta layers, not only those of use here\n"
+	"      --verify-key FILE    copy only what the owner of this key has signed\n"
 	"      --progress KIND      auto (default), tty, plain, json or none\n" REGISTRY_ARGS_HELP
 		REGISTRY_MIRROR_HELP "  -h, --help               show this help\n";
 
@@ -27,12 +28,14 @@ enum {
 	OPT_PLATFORM = 256,
 	OPT_DELTAS,
 	OPT_PROGRESS,
+	OPT_VERIFY_KEY,
 };
 
 static const struct option options[] = {
 	{ "platform", required_argument, NULL, OPT_PLATFORM },
 	{ "deltas", no_argument, NULL, OPT_DELTAS },
 	{ "progress", required_argument, NULL, OPT_PROGRESS },
+	{ "verify-key", required_argument, NULL, OPT_VERIFY_KEY },
 	{ "help", no_argument, NULL, 'h' },
 	REGISTRY_ARGS_TABLE,
 	REGISTRY_MIRROR_TABLE,
@@ -48,6 +51,7 @@ struct pull_args {
 	struct platform platforms[PLATFORMS_MAX];
 	unsigned n_platforms;
 	bool all_deltas;
+	const char *key; /* file of the key that has to have signed; or NULL */
 	enum progress_kind progress;
 };
 
@@ -74,6 +78,9 @@ static int apply_option(int option, void *arg, struct err *err)
 		return add_platform(args, optarg, err);
 	case OPT_DELTAS:
 		args->all_deltas = true;
+		return 0;
+	case OPT_VERIFY_KEY:
+		args->key = optarg;
 		return 0;
 	case OPT_PROGRESS:
 		return progress_parse(optarg, &args->progress, err);
@@ -136,10 +143,18 @@ static void say_result(const struct pull_args *args, const struct pull_source *s
 		note("read %s from '%s'", bytes, source->name);
 }
 
+static int open_source(const struct pull_args *args, struct pull_source *ret, struct err *err)
+{
+	return args->remote.host
+	               ? pull_source_open_registry(&args->remote, &args->registry, ret, err)
+	               : pull_source_open_layout(&args->from, ret, err);
+}
+
 static int run(const struct pull_args *args, struct pull_result *ret, struct err *err)
 {
 	CLEANUP(pull_source_release) struct pull_source source = PULL_SOURCE_INIT;
-	const struct pull_options o = {
+	CLEANUP(signature_key_free) struct signature_key *key = NULL;
+	struct pull_options o = {
 		.source = &source,
 		.image = &args->image,
 		.platforms = args->platforms,
@@ -147,10 +162,11 @@ static int run(const struct pull_args *args, struct pull_result *ret, struct err
 		.all_deltas = args->all_deltas,
 		.progress = args->progress,
 	};
-	int r = args->remote.host
-	                ? pull_source_open_registry(&args->remote, &args->registry, &source, err)
-	                : pull_source_open_layout(&args->from, &source, err);
+	int r = args->key ? signature_key_load(args->key, &key, err) : 0;
 
+	o.key = key;
+	if (r == 0)
+		r = open_source(args, &source, err);
 	if (r == 0)
 		r = pull(&o, ret, err);
 	if (r == 0)

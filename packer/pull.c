@@ -224,6 +224,8 @@ int pull(const struct pull_options *options, struct pull_result *ret, struct err
 	const struct image_ref *image = options->image;
 	int r = options->source->images(options->source, &set, err);
 
+	if (r == 0 && options->key)
+		r = options->source->check(options->source, options->key, &set.self.digest, err);
 	if (r == 0)
 		r = check_platforms(options, &set, err);
 	if (r == 0)

@@ -13,7 +13,8 @@ struct pull_options {
 	const struct image_ref *image;
 	const struct platform *platforms; /* whose indexes and packs are copied; NULL: all */
 	unsigned n_platforms;
-	bool all_deltas; /* copy also the delta layers that are of no use here */
+	const struct signature_key *key; /* whose owner has to have signed the image index; or NULL */
+	bool all_deltas;                 /* copy also the delta layers that are of no use here */
 	enum progress_kind progress;
 };
 
@@ -31,7 +32,7 @@ struct pull_result {
  * they start from is there and they have fewer bytes; so what is there afterwards is complete,
  * and needs no delta. Waits for another writer to end.
  *
- * Returns 0; -EBADMSG when something of the source is damaged; -ENOENT when it lacks a blob, or an
+ * Returns 0; -EBADMSG when something of the source is damaged, or not signed by the owner of the key, of which then nothing has been copied; -ENOENT when it lacks a blob, or an
  * image for one of the platforms; -errno. After an error the tag is what it was.
  */
 MUST_CHECK int pull(const struct pull_options *options, struct pull_result *ret, struct err *err);

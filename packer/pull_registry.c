@@ -209,6 +209,14 @@ static bool registry_source_has_other(const struct pull_source *source,
 	return sources->used != 0 && registry_has_other(from->reg, sources);
 }
 
+static int registry_source_check(const struct pull_source *source, const struct signature_key *key,
+                                 const struct digest *image, struct err *err)
+{
+	const struct registry_source *from = source->arg;
+
+	return signature_verify_registry(key, from->reg, image, err);
+}
+
 static void registry_source_release(struct pull_source *source)
 {
 	struct registry_source *from = source->arg;
@@ -257,6 +265,7 @@ int pull_source_open_registry(const struct reference *ref, const struct registry
 		.images = registry_source_images,
 		.read = registry_source_read,
 		.has_other = registry_source_has_other,
+		.check = registry_source_check,
 		.release = registry_source_release,
 	};
 	r = open_source(ref, args, ret, err);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "signed.h"
+
 enum { READ_STEP = 1 << 20 };
 
 struct layout_source {
@@ -70,6 +72,14 @@ static int layout_source_read(const struct pull_source *source, const struct pul
 	return r;
 }
 
+static int layout_source_check(const struct pull_source *source, const struct signature_key *key,
+                               const struct digest *image, struct err *err)
+{
+	const struct layout_source *from = source->arg;
+
+	return signed_check(key, from->layout, image, err);
+}
+
 static void layout_source_release(struct pull_source *source)
 {
 	struct layout_source *from = source->arg;
@@ -108,6 +118,7 @@ int pull_source_open_layout(const struct image_ref *ref, struct pull_source *ret
 		.jobs = 1,
 		.images = layout_source_images,
 		.read = layout_source_read,
+		.check = layout_source_check,
 		.release = layout_source_release,
 	};
 	r = open_layout_source(ref, ret, err);

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "layout.h"
-#include "oci/registry.h"
+#include "oci/signature.h"
 
 /* Where bytes of a blob go. */
 struct pull_sink {
@@ -39,6 +39,10 @@ struct pull_source {
 
 	/* Whether there is somewhere else to read what has come from @from; NULL: there never is. */
 	bool (*has_other)(const struct pull_source *source, const struct registry_sources *from);
+
+	/* Check that the image index @image is signed by the owner of @key. Returns as signature_verify(). */
+	int (*check)(const struct pull_source *source, const struct signature_key *key,
+	             const struct digest *image, struct err *err);
 
 	void (*release)(struct pull_source *source);
 };
