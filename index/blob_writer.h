@@ -36,3 +36,8 @@ MUST_CHECK int blob_writer_publish_as(struct blob_writer *w, const struct digest
 
 /* Removes what was not published. */
 void blob_writer_release(struct blob_writer *w);
+
+static inline void blob_writer_release_cleanup(struct blob_writer *w)
+{
+	blob_writer_release(w);
+}

@@ -14,6 +14,7 @@
 #include "format.h"
 #include "last_build.h"
 #include "notes.h"
+#include "oci_image.h"
 #include "plan.h"
 #include "publish.h"
 #include "reuse.h"
@@ -37,6 +38,7 @@ struct build {
 	struct packs *packs; /* owned */
 	struct manifest manifests[PLATFORMS_MAX];
 	unsigned n_manifests;
+	uint64_t oci_bytes; /* of all blobs of an image for container engines */
 };
 
 static void build_free(struct build *b)
@@ -437,6 +439,31 @@ static int is_made(struct build *b, struct descriptor *ret, struct err *err)
 	return 1;
 }
 
+/* Publish the trees as images for container engines. */
+static int publish_oci(struct build *b, struct descriptor *ret, struct err *err)
+{
+	const struct build_options *o = b->options;
+	struct platform platforms[PLATFORMS_MAX];
+	const struct oci_image_options options = {
+		.writer = b->writer,
+		.sources = b->sources,
+		.n_sources = b->n_sources,
+		.trees = b->trees,
+		.platforms = o->n_overlays > 0 ? platforms : NULL,
+		.n_trees = b->n_trees,
+		.created = o->walk.has_epoch ? o->walk.epoch : 0,
+		.progress = o->progress,
+	};
+	int r;
+
+	for (unsigned i = 0; i < o->n_overlays; i++)
+		platforms[i] = o->overlays[i].platform;
+	r = oci_image_publish(&options, b->manifests, &b->n_manifests, &b->oci_bytes, err);
+	if (r < 0)
+		return r;
+	return layout_writer_tag(b->writer, o->image->tag, b->manifests, b->n_manifests, ret, err);
+}
+
 static int build_images(struct build *b, struct descriptor *ret, struct err *err)
 {
 	enum progress_kind kind = b->options->progress;
@@ -447,6 +474,10 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 	warnings_end();
 	if (r == 0)
 		r = build_trees(b, err);
+	if (r == 0 && b->options->format == BUILD_OCI_IMAGE) {
+		r = open_layout(b, err);
+		return r < 0 ? r : publish_oci(b, ret, err);
+	}
 	if (r == 0)
 		r = read_trace(b, err);
 	if (r == 0)
@@ -488,6 +519,9 @@ int build(const struct build_options *options, struct build_report *ret, struct 
 	if (r > 0) {
 		report.unique_bytes = b->last.unique_bytes;
 		report.image_bytes = b->last.image_bytes;
+	} else if (options->format == BUILD_OCI_IMAGE) {
+		report.unique_bytes = report.bytes;
+		report.image_bytes = b->oci_bytes;
 	} else {
 		count_unique(b, &report);
 		count_image(b, &report);

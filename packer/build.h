@@ -13,7 +13,13 @@ struct overlay {
 	const char *dir; /* borrowed */
 };
 
+enum build_format {
+	BUILD_ASSETFS,
+	BUILD_OCI_IMAGE, /* for container engines: oci_image.h */
+};
+
 struct build_options {
+	enum build_format format;
 	const char *source;            /* borrowed */
 	const struct image_ref *image; /* borrowed */
 	struct overlay overlays[PLATFORMS_MAX];

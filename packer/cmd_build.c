@@ -29,6 +29,9 @@ static const char help[] =
 	"  -p, --platform OS/ARCH=DIR  make an image for this platform: SOURCE with DIR\n"
 	"                              laid over it; may be repeated. Without it, one\n"
 	"                              image serves every platform\n"
+	"      --format FORMAT         assetfs (default), or image: for container engines\n"
+	"                              and Kubernetes, which unpack all of it; takes no\n"
+	"                              options about chunks and updates\n"
 	"      --level N               zstd level, 1 to 19 (default 3)\n"
 	"      --chunk-size SIZE       target size of chunks, a power of two, 4K to 4M\n"
 	"                              (default 256K)\n"
@@ -48,7 +51,8 @@ static const char help[] =
 	"  -h, --help                  show this help\n";
 
 enum {
-	OPT_LEVEL = 256,
+	OPT_FORMAT = 256,
+	OPT_LEVEL,
 	OPT_CHUNK_SIZE,
 	OPT_FROM,
 	OPT_TRACE,
@@ -63,6 +67,7 @@ enum {
 
 static const struct option options[] = {
 	{ "platform", required_argument, NULL, 'p' },
+	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "level", required_argument, NULL, OPT_LEVEL },
 	{ "chunk-size", required_argument, NULL, OPT_CHUNK_SIZE },
 	{ "jobs", required_argument, NULL, 'j' },
@@ -84,6 +89,7 @@ struct build_args {
 	struct build_options o;
 	struct image_ref image;    /* owned */
 	const char *metadata_file; /* borrowed, or NULL */
+	const char *of_assetfs; /* an option that was given and means nothing to others; or NULL */
 };
 
 static void build_args_release_cleanup(struct build_args *args)
@@ -162,6 +168,32 @@ static int set_from(struct build_options *o, const char *text, struct err *err)
 	return o->no_from ? 0 : image_ref_parse(text, &o->from, err);
 }
 
+static int set_format(struct build_options *o, const char *text, struct err *err)
+{
+	if (strcmp(text, "assetfs") == 0)
+		o->format = BUILD_ASSETFS;
+	else if (strcmp(text, "image") == 0)
+		o->format = BUILD_OCI_IMAGE;
+	else
+		return err_set(err, -EINVAL, "format '%s' is neither assetfs nor image", text);
+	return 0;
+}
+
+/* The name of @option when it is of use for images of ours only; else NULL. */
+static const char *of_assetfs(int option)
+{
+	static const int list[] = { OPT_LEVEL,     OPT_CHUNK_SIZE, OPT_FROM,         OPT_TRACE,
+		                    OPT_NO_DELTAS, OPT_MAX_UPDATE, OPT_METADATA_FILE };
+
+	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+		for (const struct option *o = options; list[i] == option && o->name; o++) {
+			if (o->val == option)
+				return o->name;
+		}
+	}
+	return NULL;
+}
+
 /* Returns 0 or -EINVAL with a message. */
 static int apply_option(int option, void *arg, struct err *err)
 {
@@ -170,7 +202,11 @@ static int apply_option(int option, void *arg, struct err *err)
 	unsigned level = 0;
 	int r;
 
+	if (of_assetfs(option))
+		args->of_assetfs = of_assetfs(option);
 	switch (option) {
+	case OPT_FORMAT:
+		return set_format(o, optarg, err);
 	case 'p':
 		return add_overlay(o, optarg, err);
 	case 'j':
@@ -230,6 +266,9 @@ static int parse_options(int argc, char *argv[], struct build_args *args)
 		return status;
 	if (image_ref_parse(argv[optind + 1], &args->image, &err) < 0)
 		return fail_usage("build", "%s", err.msg);
+	if (args->o.format != BUILD_ASSETFS && args->of_assetfs)
+		return fail_usage("build", "--%s means nothing to an image for container engines",
+		                  args->of_assetfs);
 	args->o.source = argv[optind];
 	return -1;
 }
@@ -249,6 +288,35 @@ static int read_epoch(struct walk_options *walk, struct err *err)
 	walk->has_epoch = true;
 	walk->epoch = (int64_t)value;
 	return 0;
+}
+
+static void say_oci(const struct build_report *report, enum progress_kind progress)
+{
+	char in[TEXT_SIZE_MAX], out[TEXT_SIZE_MAX], hex[DIGEST_HEX_SIZE];
+
+	(void)digest_hex(&report->digest, hex);
+	if (progress == PROGRESS_JSON) {
+		note_event("done", json_pack("{s:s+, s:I, s:I, s:I}", "digest", "sha256:", hex,
+		                             "files", (json_int_t)report->files, "input_bytes",
+		                             (json_int_t)report->bytes, "stored_bytes",
+		                             (json_int_t)report->image_bytes));
+	} else if (progress != PROGRESS_NONE) {
+		note("%llu files, %s; image %s", (unsigned long long)report->files,
+		     text_size(report->bytes, in), text_size(report->image_bytes, out));
+		note("image index sha256:%s", hex);
+	}
+}
+
+static int run_oci(const struct build_args *args, struct build_report *report, struct err *err)
+{
+	struct build_options o = args->o;
+	int r = read_epoch(&o.walk, err);
+
+	if (r == 0)
+		r = build(&o, report, err);
+	if (r == 0)
+		say_oci(report, o.progress);
+	return r;
 }
 
 /* Returns 0 or -errno. */
@@ -292,7 +360,7 @@ int cmd_build(int argc, char *argv[])
 	struct build_report report;
 	struct err err = ERR_INIT;
 	char hex[DIGEST_HEX_SIZE];
-	int status;
+	int status, r;
 
 	args.o.image = &args.image;
 	chunker_init(&args.o.pipeline.chunker, TARGET_DEFAULT);
@@ -302,7 +370,9 @@ int cmd_build(int argc, char *argv[])
 		return status;
 	if (args.o.progress == PROGRESS_JSON)
 		notes_use_json();
-	if (run(&args, &report, &err) < 0)
+	r = args.o.format == BUILD_OCI_IMAGE ? run_oci(&args, &report, &err)
+	                                     : run(&args, &report, &err);
+	if (r < 0)
 		return fail(&err);
 	(void)printf("sha256:%s\n", digest_hex(&report.digest, hex));
 	return cli_finish(STATUS_OK);

@@ -1,0 +1,196 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# build --format image: what container engines unpack is the tree.
+# shellcheck disable=SC2154
+load registry_lib
+
+setup_file() {
+	get_registry
+	UMOCI=$("$SUPPORT/fetch_package.sh" umoci)/usr/bin/umoci
+	export UMOCI
+	start_registry "$BATS_FILE_TMPDIR/real"
+}
+
+teardown_file() {
+	stop_all
+}
+
+setup() {
+	be_nobody
+	HOST=127.0.0.1:$(<"$BATS_FILE_TMPDIR/real/port")
+	REPO=$HOST/test/n$BATS_TEST_NUMBER
+}
+
+image() {
+	"$ASSETPACK" build --progress none --format image "$@"
+}
+
+# blob LAYOUT DIGEST: its path
+blob() {
+	echo "$1/blobs/sha256/${2#sha256:}"
+}
+
+# manifest_of LAYOUT TAG ARCH: path of its manifest
+manifest_of() {
+	blob "$1" "$(jq -r --arg arch "$3" '.manifests[] | select(.platform.architecture == $arch).digest' "$(blob "$1" "$(digest_of "$1" "$2")")")"
+}
+
+# layers_of LAYOUT TAG ARCH: digests
+layers_of() {
+	jq -r '.layers[].digest' "$(manifest_of "$@")"
+}
+
+# unpack LAYOUT TAG ARCH DIR: as an engine does, one layer after the other
+unpack() {
+	skopeo --insecure-policy copy -q --override-os linux --override-arch "$3" "oci:$1:$2" "oci:one-$3:r"
+	"$UMOCI" unpack --rootless --image "one-$3:r" "bundle-$3" >/dev/null
+	mv "bundle-$3/rootfs" "$4"
+	chmod -R u+w "bundle-$3"
+	rm -r "bundle-$3" "one-$3"
+}
+
+# same_tree A B: bytes and metadata
+same_tree() {
+	diff -r --no-dereference "$1" "$2"
+	metadata "$1" >metadata-a
+	metadata "$2" >metadata-b
+	cmp metadata-a metadata-b
+}
+
+@test "an engine unpacks the tree" {
+	local deep layer
+	make_tree t1
+	deep=t1/$(printf 'directory-with-a-long-name/%.0s' {1..12})
+	mkdir -p "$deep"
+	echo deep >"$deep/file"
+	ln "$deep/file" "$deep/../again"
+	ln -s "$deep/$deep" t1/long-link
+	image t1 ./i:r
+	unpack i r amd64 out
+	same_tree t1 out
+	# What tar(1) makes of it is the same.
+	mkdir out2
+	layers_of i r arm64 >list
+	while read -r layer; do
+		tar -xpf "$(blob i "$layer")" -C out2
+	done <list
+	same_tree t1 out2
+	[[ $(find out -mindepth 1 -printf '%T@\n' | sort -u) == 0.0000000000 ]]
+}
+
+@test "digests of layers are those of what they hold, and the config names them" {
+	local manifest config
+	make_tree t1
+	SOURCE_DATE_EPOCH=1000000000 image t1 ./i:r
+	for arch in amd64 arm64; do
+		manifest=$(manifest_of i r $arch)
+		config=$(blob i "$(jq -r .config.digest "$manifest")")
+		[[ $(jq -c .rootfs.diff_ids "$config") == "$(jq -c '[.layers[].digest]' "$manifest")" ]]
+		[[ $(jq -r '"\(.os)/\(.architecture) \(.created)"' "$config") == "linux/$arch 2001-09-09T01:46:40Z" ]]
+		[[ $(jq -r '.layers[].mediaType' "$manifest" | sort -u) == application/vnd.oci.image.layer.v1.tar ]]
+	done
+	[[ $(layers_of i r amd64) == "$(layers_of i r arm64)" ]]
+	(cd i/blobs/sha256 && for name in *; do echo "$name  $name"; done | sha256sum -c --quiet)
+	[[ $(skopeo inspect "oci:i:r" | jq -r '"\(.Os) \(.Layers | length)"') == "linux 1" ]]
+}
+
+@test "platforms share what they have in common, and each has the tree of its image" {
+	local arch
+	mkdir -p common/{merged,replaced,shown}/sub over-amd64/{merged/sub,file-was} over-arm64/merged
+	noise 100000 >common/shared
+	echo old | tee common/file common/merged/file common/merged/sub/file common/replaced/sub/file common/file-was >/dev/null
+	ln common/file common/shown/file-again
+	ln -s shared common/link
+	chmod 0750 common/merged
+	chmod 0555 common/merged/sub
+	echo amd64 | tee over-amd64/{program,file,link,merged/new,replaced,file-was/inside} >/dev/null
+	echo arm64 >over-arm64/program
+	ln over-arm64/program over-arm64/merged/program
+	chmod 0700 over-amd64/merged over-arm64/merged
+	local options=(-p linux/amd64=over-amd64 -p linux/arm64=over-arm64 common)
+	image "${options[@]}" ./i:r
+	build "${options[@]}" ./a:r
+	for arch in amd64 arm64; do
+		unpack i r "$arch" "out-$arch"
+		"$ASSETPACK" extract --platform "linux/$arch" ./a:r "want-$arch"
+		same_tree "want-$arch" "out-$arch"
+	done
+	[[ $(layers_of i r amd64 | head -n 1) == "$(layers_of i r arm64 | head -n 1)" ]]
+	[[ $(layers_of i r amd64 | tail -n 1) != "$(layers_of i r arm64 | tail -n 1)" ]]
+	chmod -R u+w .
+}
+
+@test "the same tree makes the same image" {
+	local first
+	make_tree t1
+	first=$(image -j 1 t1 ./i:r)
+	cp -r t1 t2
+	rm -rf t2
+	mkdir t2
+	# Another order of creation, other times and other inodes.
+	(cd t1 && find . -mindepth 1 -maxdepth 1 -print0 | sort -zr | xargs -0 cp -dR --preserve=mode,links -t ../t2)
+	[[ $(umask 077 && TZ=Asia/Tokyo image -j 2 t2 ./other:r) == "$first" ]]
+	[[ $(image t1 ./i:again) == "$first" ]]
+	[[ $(ls i/blobs/sha256) == "$(ls other/blobs/sha256)" ]]
+	"$ASSETPACK" gc ./i
+	[[ $(ls i/blobs/sha256) == "$(ls other/blobs/sha256)" ]]
+}
+
+@test "skopeo carries it to a registry and back with the same digests" {
+	make_tree t1
+	image t1 ./i:r
+	copy() {
+		skopeo --insecure-policy copy -q --all --preserve-digests --src-tls-verify=false --dest-tls-verify=false "$@"
+	}
+	copy oci:i:r "docker://$REPO:r"
+	copy "docker://$REPO:r" oci:back:r
+	[[ $(digest_of back r) == "$(digest_of i r)" ]]
+	unpack back r amd64 out
+	same_tree t1 out
+}
+
+@test "a large file has a layer of its own, and a change leaves other layers as they were" {
+	mkdir tree
+	truncate -s 68M tree/large
+	echo end >>tree/large
+	ln tree/large tree/same
+	seq 1 100 >tree/small
+	image tree ./i:r
+	layers_of i r amd64 >before
+	[[ $(wc -l <before) == 2 ]]
+	tar -tf "$(blob i "$(tail -n 1 before)")" >names
+	[[ $(<names) == $'large\nsame' ]]
+	echo changed >tree/small
+	image tree ./i:r
+	layers_of i r amd64 >after
+	[[ $(comm -12 <(sort before) <(sort after)) == "$(tail -n 1 before)" ]]
+}
+
+@test "a tree with nothing in it is an image with an empty layer" {
+	mkdir empty out2
+	image empty ./i:r
+	[[ $(layers_of i r amd64 | wc -l) == 1 ]]
+	unpack i r amd64 out
+	same_tree empty out
+}
+
+@test "what is no use or cannot be is refused" {
+	mkdir tree
+	echo 1 >tree/file
+	expect_error 2 "format 'zip' is neither assetfs nor image" build --format zip tree ./i:r
+	for option in --level=3 --chunk-size=64K --from=none --trace=t --no-deltas --max-update=1M --metadata-file=m; do
+		run -2 "$ASSETPACK" build --format image "$option" tree ./i:r
+		[[ $output == *"--${option:2:3}"*" means nothing to an image for container engines"* ]]
+	done
+	[[ ! -e i ]]
+	mkdir tree/dir
+	echo 1 >tree/dir/.wh.file
+	run -1 "$ASSETPACK" build --progress none --format image tree ./i:r
+	[[ $output == "assetpack: 'dir/.wh.file': to layers of images, a name that begins with '.wh.' means that a file is removed" ]]
+	[[ $(<i/index.json) == '{"schemaVersion":2,"manifests":[]}' ]]
+	[[ -z $(compgen -G "i/blobs/sha256/*") ]]
+	rm tree/dir/.wh.file
+	image tree ./i:r
+	run -3 "$ASSETPACK" ls ./i:r
+	[[ $output == *"not an assetfs image"* ]]
+}
