@@ -160,11 +160,11 @@ static bool is_whiteout(const char *name)
 }
 
 /* Write @entry, but for the bytes of a file. */
-static int write_entry(struct layer_writer *w, enum tar_type type, const struct tree_node *entry,
+static int write_entry(struct layer_writer *w, enum tar_type type, struct tree_node *entry,
                        const char *target, struct err *err)
 {
 	const struct tar tar = { .put = put, .arg = w };
-	struct tree_node *node = tree_named((struct tree_node *)(uintptr_t)entry);
+	const struct tree_node *node = tree_named(entry);
 	struct tar_entry e = {
 		.type = type,
 		.path = tree_path(entry, &w->path),
@@ -207,7 +207,7 @@ static int write_parents(struct layer_writer *w, const struct tree_node *entry, 
 	}
 }
 
-static int write_file(struct layer_writer *w, const struct tree_node *node, struct err *err)
+static int write_file(struct layer_writer *w, struct tree_node *node, struct err *err)
 {
 	const struct tar tar = { .put = put, .arg = w };
 	int r = write_entry(w, TAR_FILE, node, NULL, err);

@@ -49,20 +49,21 @@ static uint64_t source_bytes(const struct source *source)
 static int publish_layers(struct image_maker *m, struct err *err)
 {
 	const struct oci_image_options *o = m->o;
-	uint64_t sizes[PLATFORMS_MAX + 1], total = 0, own = 0;
+	uint64_t common = source_bytes(&o->sources[0]), own = 0, total = common;
 	int r = 0;
 
-	for (unsigned i = 0; i < o->n_sources; i++) {
-		sizes[i] = source_bytes(&o->sources[i]);
-		total += sizes[i];
-		own = i > 0 && sizes[i] > own ? sizes[i] : own;
+	for (unsigned i = 1; i < o->n_sources; i++) {
+		uint64_t bytes = source_bytes(&o->sources[i]);
+
+		total += bytes;
+		own = bytes > own ? bytes : own;
 	}
 	progress_start(&m->progress, o->progress, "packed", total);
 	for (unsigned i = 0; r == 0 && i < o->n_sources; i++) {
 		const struct layers_options options = {
 			.writer = o->writer,
 			.tree = i > 0 ? &o->trees[i - 1] : NULL,
-			.unit = layers_unit(sizes[0] + own),
+			.unit = layers_unit(common + own),
 			.progress = &m->progress,
 			.done = &m->done,
 		};

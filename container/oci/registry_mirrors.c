@@ -63,7 +63,8 @@ static int parse(const char *text, const char *repository, struct mirror *ret, s
 	if (!url || url == text)
 		return err_set(err, -EINVAL, "mirror '%.100s' is not HOST=URL", text);
 	ret->host = text;
-	ret->host_len = (size_t)(url++ - text);
+	ret->host_len = (size_t)(url - text);
+	url++;
 	ret->scheme = take_scheme(&url);
 	if (!ret->scheme)
 		return err_set(err, -EINVAL, "mirror '%.100s': its URL is not one of http or https",
@@ -125,7 +126,7 @@ static int open_mirror(struct registry *reg, const struct reference *ref, const 
 static int add_mirror(struct registry *reg, const struct reference *ref, const char *text,
                       const struct registry_options *options, struct err *err)
 {
-	CLEANUP(mirror_release) struct mirror m = { .ref = REFERENCE_INIT };
+	CLEANUP(mirror_release) struct mirror m = { .host = text, .ref = REFERENCE_INIT };
 	int r = parse(text, ref->repository, &m, err);
 
 	return r < 0 || !is_for(&m, ref->host) ? r : open_mirror(reg, ref, &m, options, err);

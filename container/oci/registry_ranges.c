@@ -25,7 +25,7 @@ struct dealing {
 	struct registry *reg; /* who is asked now */
 	const struct registry_blob_name *blob;
 	const struct registry_run *run;
-	uint64_t *got; /* bytes of each run, from its beginning */
+	uint64_t got[RUNS_MAX]; /* bytes of each run, from its beginning */
 	size_t n;
 	size_t next; /* of runs before it, nothing more comes */
 
@@ -193,11 +193,9 @@ static int read_missing(struct registry *reg, const struct dealing *d, size_t i,
 static int read_some(struct registry *reg, struct dealing *d, struct registry_sources *wrong,
                      uint32_t *gave, struct err *err)
 {
-	uint64_t got[RUNS_MAX] = { 0 };
 	unsigned first = registry_first(reg, wrong->used, &d->reg);
 	int r = 0;
 
-	d->got = got;
 	if (d->n > 1 && d->reg && !__atomic_load_n(&d->reg->one_range, __ATOMIC_RELAXED))
 		r = ask_at_once(d, err);
 	if (d->given > 0)

@@ -214,7 +214,7 @@ int signature_layers(const char *text, size_t len, signature_layer_fn fn, void *
 	if (!json_is_array(layers) || json_array_size(layers) > LAYERS_MAX)
 		return err_set(err, -EBADMSG, "a manifest of signatures is damaged");
 	json_array_foreach(layers, i, entry) {
-		struct signature_layer layer;
+		struct signature_layer layer = { .base64 = NULL };
 
 		r = read_layer(entry, &layer, err);
 		if (r == 1)

@@ -81,19 +81,21 @@ requests() {
 	[[ $(requests registry "blobs/$pack - -\$") == 1 ]]
 }
 
-@test "a mirror that fails is passed over once, and said to be" {
+@test "a mirror that fails is passed over, and said to be" {
 	run -0 --separate-stderr "$ASSETPACK" pull --progress plain --mirror "$HOST=http://127.0.0.1:1" "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
-	[[ $(grep -c "mirror '127.0.0.1:1/game': the host cannot be reached; it is passed over" <<<"$stderr") == 1 ]]
+	grep -q "mirror '127.0.0.1:1/game': the host cannot be reached; it is passed over" <<<"$stderr"
 	came_whole
 	(($(requests first .) > 0))
 	rm -rf dst
 	at first "*GET . status 503"
 	at second "*GET . status 403"
 	run -0 --separate-stderr "$ASSETPACK" pull -j 1 --progress json --retries 0 "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
-	[[ $(jq -r 'select(.event == "info").message' <<<"$stderr" | grep -c "^mirror '$FIRST/game': .*status 503; it is passed over") == 1 ]]
-	[[ $(jq -r 'select(.event == "info").message' <<<"$stderr" | grep -c "^mirror '$SECOND/game': image 'r' is refused") == 1 ]]
+	jq -r 'select(.event == "info").message' <<<"$stderr" >notes
+	# A line for each request: it is not asked for each blob, unless that takes minutes.
+	[[ $(grep -c "^mirror '$FIRST/game': .*status 503; it is passed over" notes) == "$(requests first .)" ]]
+	[[ $(grep -c "^mirror '$SECOND/game': .*refused.*; it is passed over" notes) == "$(requests second .)" ]]
+	grep -q "^mirror '$SECOND/game': image 'r' is refused" notes
 	came_whole
-	[[ $(requests first .) == 1 && $(requests second .) == 1 ]]
 }
 
 @test "a transfer goes on with the next mirror where the last one broke" {
