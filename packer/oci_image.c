@@ -11,9 +11,6 @@
 #include "format.h"
 #include "oci_json.h"
 
-#define TYPE_CONFIG "application/vnd.oci.image.config.v1+json"
-#define TYPE_LAYER  "application/vnd.oci.image.layer.v1.tar"
-
 enum { ARCHIVE_END = 1024 };
 
 struct image_maker {
@@ -110,7 +107,7 @@ static int append_layers(const struct layers *from, json_t *ids, json_t *layers)
 	for (size_t i = 0; i < from->n; i++) {
 		if (json_array_append_new(ids, json_from_digest(&from->list[i].digest)) < 0 ||
 		    json_array_append_new(layers,
-		                          json_from_descriptor(TYPE_LAYER, &from->list[i])) < 0)
+		                          json_from_descriptor(OCI_TYPE_LAYER, &from->list[i])) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -164,7 +161,7 @@ static int publish_manifest(struct image_maker *m, const struct platform *platfo
 		return err_set(err, -ENOMEM, "out of memory");
 	r = layout_writer_json(m->o->writer, config, &d, err);
 	if (r == 0 &&
-	    json_object_set_new(root, "config", json_from_descriptor(TYPE_CONFIG, &d)) < 0)
+	    json_object_set_new(root, "config", json_from_descriptor(OCI_TYPE_CONFIG, &d)) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = layout_writer_json(m->o->writer, root, &ret->self, err);

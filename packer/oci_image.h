@@ -7,6 +7,9 @@
 
 #include "layers.h"
 
+#define OCI_TYPE_CONFIG "application/vnd.oci.image.config.v1+json"
+#define OCI_TYPE_LAYER  "application/vnd.oci.image.layer.v1.tar"
+
 struct oci_image_options {
 	struct layout_writer *writer;
 	struct source *sources; /* the common one, and one for each platform */
@@ -19,6 +22,17 @@ struct oci_image_options {
 	enum progress_kind progress;
 };
 
-/* Publish the image for each platform in @ret, room for PLATFORMS_MAX, of which platform and self are set. Adds the sizes of all blobs to *@bytes. Returns as layers_publish(). */
+/*
+ * Publish the image for each platform in @ret, room for PLATFORMS_MAX, of which platform and self are set. Adds the sizes
+ * of all blobs to *@bytes. Returns as layers_publish().
+ */
 MUST_CHECK int oci_image_publish(const struct oci_image_options *options, struct manifest *ret,
                                  unsigned *n, uint64_t *bytes, struct err *err);
+
+/*
+ * Load what @tag names, if it is an image index of images for container engines: self of each, config, and layers as
+ * packs; no index. The caller releases @ret. Returns 0; -EBADMSG when it is something else; what
+ * layout_read_blob() returns.
+ */
+MUST_CHECK int oci_image_load(const struct layout *layout, const char *tag, struct image_set *ret,
+                              struct err *err);

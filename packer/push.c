@@ -12,6 +12,7 @@
 #include "base/table.h"
 #include "crew.h"
 #include "format.h"
+#include "oci_image.h"
 #include "tagged.h"
 
 /* A blob of the images. */
@@ -76,7 +77,7 @@ static int add_image(struct pusher *p, const struct manifest *m, struct err *err
 {
 	int r = add_blob(p, &m->config, false, err);
 
-	if (r == 0)
+	if (r == 0 && m->index.size > 0)
 		r = add_blob(p, &m->index, false, err);
 	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++)
 		r = add_blob(p, &m->packs[i], false, err);
@@ -245,6 +246,21 @@ static int push_manifests(struct pusher *p, struct err *err)
 	return r < 0 ? r : put_manifest(p, &set->self, FORMAT_TYPE_OCI_INDEX, p->o->tag, err);
 }
 
+/* Load what the tag names: images of ours, or for container engines. */
+static int load(struct pusher *p, struct err *err)
+{
+	const struct image_ref *ref = p->o->image;
+	int r = tagged_load(ref, &p->tagged, err);
+
+	if (r != -EBADMSG)
+		return r;
+	/* What is neither is said to be none of ours. */
+	if (layout_open(ref->layout, &p->tagged.layout, NULL) < 0 ||
+	    oci_image_load(p->tagged.layout, ref->tag, &p->tagged.images, NULL) < 0)
+		return r;
+	return 0;
+}
+
 int push(const struct push_options *options, struct push_result *ret, struct err *err)
 {
 	CLEANUP(pusher_release)
@@ -255,7 +271,7 @@ int push(const struct push_options *options, struct push_result *ret, struct err
 		.crew = CREW_INIT,
 		.progress_lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	int r = tagged_load(options->image, &p.tagged, err);
+	int r = load(&p, err);
 
 	if (r == 0)
 		r = list_blobs(&p, err);

@@ -23,7 +23,7 @@ struct push_result {
 };
 
 /*
- * Copy all that @options->image names, manifests byte for byte, and let the tag name it in the last
+ * Copy all that @options->image names, an image of ours or for container engines, manifests byte for byte, and let the tag name it in the last
  * step. What the registry has is not even read. Returns 0; -EBADMSG when a blob is
  * damaged; -ENOENT when one is missing here and there; what registry_upload() returns; -errno. After an
  * error the tag is what it was.

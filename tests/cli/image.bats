@@ -149,6 +149,28 @@ same_tree() {
 	same_tree t1 out
 }
 
+@test "it is pushed, and what is there is not sent again" {
+	make_tree t1
+	image t1 ./i:r
+	run -0 --separate-stderr "$ASSETPACK" push --progress json ./i:r "$REPO:r"
+	[[ $output == "$(digest_of i r)" ]]
+	[[ $(jq -r 'select(.event == "done").sent' <<<"$stderr") == 3 ]]
+	run -0 --separate-stderr "$ASSETPACK" push --progress json ./i:r "$REPO:r"
+	[[ $(jq -r 'select(.event == "done").sent' <<<"$stderr") == 0 ]]
+	skopeo --insecure-policy copy -q --all --preserve-digests --src-tls-verify=false "docker://$REPO:r" oci:back:r
+	[[ $(digest_of back r) == "$(digest_of i r)" ]]
+	unpack back r arm64 out
+	same_tree t1 out
+	# It is signed and verified as others are.
+	openssl genpkey -algorithm ED25519 -out key
+	openssl pkey -in key -pubout -out key.pub
+	"$SUPPORT/sign.sh" key "$(digest_of i r)" ./i
+	skopeo --insecure-policy copy -q --dest-tls-verify=false "oci:i:$(digest_of i r | tr : -).sig" "docker://$REPO:$(digest_of i r | tr : -).sig"
+	[[ $("$ASSETPACK" verify --verify-key key.pub "$REPO:r") == "$(digest_of i r)" ]]
+	# What is nothing of ours is not.
+	expect_error 3 "names no image index" push "./i:$(digest_of i r | tr : -).sig" "$REPO:x"
+}
+
 @test "a large file has a layer of its own, and a change leaves other layers as they were" {
 	mkdir tree
 	truncate -s 68M tree/large
