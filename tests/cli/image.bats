@@ -7,7 +7,8 @@ load registry_lib
 setup_file() {
 	get_registry
 	UMOCI=$("$SUPPORT/fetch_package.sh" umoci)/usr/bin/umoci
-	export UMOCI
+	PODMAN=$("$SUPPORT/fetch_package.sh" podman)/usr/bin/podman
+	export UMOCI PODMAN
 	start_registry "$BATS_FILE_TMPDIR/real"
 }
 
@@ -118,6 +119,33 @@ same_tree() {
 	[[ $(layers_of i r amd64 | head -n 1) == "$(layers_of i r arm64 | head -n 1)" ]]
 	[[ $(layers_of i r amd64 | tail -n 1) != "$(layers_of i r arm64 | tail -n 1)" ]]
 	chmod -R u+w .
+}
+
+# podman runs nothing here, but wants to know what would do that.
+fake_helpers() {
+	mkdir bin
+	printf '#!/bin/sh\necho conmon version 2.1.12\n' | tee bin/conmon bin/crun bin/netavark >/dev/null
+	chmod +x bin/*
+	printf '[engine]\nruntime="crun"\nconmon_path=["%s/bin/conmon"]\nhelper_binaries_dir=["%s/bin"]\n[engine.runtimes]\ncrun=["%s/bin/crun"]\n' \
+		"$T" "$T" "$T" >containers.conf
+	export CONTAINERS_CONF=$T/containers.conf
+}
+
+@test "podman mounts it" {
+	local podman mounted
+	((UID == 0)) || skip "podman mounts images for root only"
+	fake_helpers
+	podman=("$PODMAN" --root "$T/podman" --runroot "$T/run" --storage-driver vfs --log-level error)
+	"${podman[@]}" info >/dev/null || skip "podman does not run here"
+	make_tree t1
+	image t1 ./i:r
+	echo '{"default":[{"type":"insecureAcceptAnything"}]}' >policy.json
+	push ./i:r "$REPO:r"
+	"${podman[@]}" pull -q --tls-verify=false --signature-policy policy.json "$REPO:r" >id
+	[[ $("${podman[@]}" image inspect "$(<id)" | jq -r '.[0].RootFS.Layers[]') == "$(layers_of i r amd64)" ]]
+	mounted=$("${podman[@]}" image mount "$(<id)")
+	same_tree t1 "$mounted"
+	"${podman[@]}" image umount -a >/dev/null
 }
 
 @test "random trees of two platforms come back from their layers" {
