@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A layer has the directories that lead to its files, each once, before what it holds: unpacked alone, or in any order
- * with the others, they have their modes. A directory's place, of no use any more, is the number of the last layer
- * that has it.
+ * A layer has the directories that lead to its files, each once, before what it holds: unpacked
+ * alone, or in any order with the others, they have their modes. A directory's place, of no use
+ * any more, is the number of the last layer that has it.
  */
 #include "layers.h"
 
@@ -140,7 +140,10 @@ static int compare_merged(const void *a, const void *b)
 	return x->over < y->over ? -1 : x->over > y->over;
 }
 
-/* The node that shows what @node looks like: of a directory that is merged into another one, that one. */
+/*
+ * The node that shows what @node looks like: of a directory that is merged into another one,
+ * that one.
+ */
 static const struct tree_node *metadata_of(const struct layer_writer *w,
                                            const struct tree_node *node)
 {

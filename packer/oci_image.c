@@ -140,7 +140,10 @@ static json_t *new_config(const struct platform *platform, int64_t created)
 	                 "type", "layers", "diff_ids");
 }
 
-/* Publish the image of @platform, that has the layers of source @own, if it is not 0, over the common ones. */
+/*
+ * Publish the image of @platform, that has the layers of source @own, if it is not 0, over the
+ * common ones.
+ */
 static int publish_manifest(struct image_maker *m, const struct platform *platform, unsigned own,
                             struct manifest *ret, struct err *err)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images for container engines: what Kubernetes mounts as an image volume, and podman and others unpack. The OCI image
- * specification (1.1) with nothing of our own: files as they are, in layers, one manifest a platform.
+ * Images for container engines: what Kubernetes mounts as an image volume, and podman and
+ * others unpack. The OCI image specification (1.1) with nothing of our own: files as they are,
+ * in layers, one manifest a platform.
  */
 #pragma once
 
@@ -23,16 +24,16 @@ struct oci_image_options {
 };
 
 /*
- * Publish the image for each platform in @ret, room for PLATFORMS_MAX, of which platform and self are set. Adds the sizes
- * of all blobs to *@bytes. Returns as layers_publish().
+ * Publish the image for each platform in @ret, room for PLATFORMS_MAX, of which platform and
+ * self are set. Adds the sizes of all blobs to *@bytes. Returns as layers_publish().
  */
 MUST_CHECK int oci_image_publish(const struct oci_image_options *options, struct manifest *ret,
                                  unsigned *n, uint64_t *bytes, struct err *err);
 
 /*
- * Load what @tag names, if it is an image index of images for container engines: self of each, config, and layers as
- * packs; no index. The caller releases @ret. Returns 0; -EBADMSG when it is something else; what
- * layout_read_blob() returns.
+ * Load what @tag names, if it is an image index of images for container engines: self of each,
+ * config, and layers as packs; no index. The caller releases @ret. Returns 0; -EBADMSG when it
+ * is something else; what layout_read_blob() returns.
  */
 MUST_CHECK int oci_image_load(const struct layout *layout, const char *tag, struct image_set *ret,
                               struct err *err);

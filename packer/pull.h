@@ -26,13 +26,14 @@ struct pull_result {
 };
 
 /*
- * Copy what @options->source names to the layout @options->image, which is made when it
- * is missing, and switch the tag in the last step. Blobs that are there are not
- * read again. A pack that is missing is made from delta layers, byte for byte, when the image that
- * they start from is there and they have fewer bytes; so what is there afterwards is complete,
- * and needs no delta. Waits for another writer to end.
+ * Copy what @options->source names to the layout @options->image, which is made when it is
+ * missing, and switch the tag in the last step. Blobs that are there are not read again. A pack
+ * that is missing is made from delta layers, byte for byte, when the image that they start from
+ * is there and they have fewer bytes; so what is there afterwards is complete, and needs no
+ * delta. Waits for another writer to end.
  *
- * Returns 0; -EBADMSG when something of the source is damaged, or not signed by the owner of the key, of which then nothing has been copied; -ENOENT when it lacks a blob, or an
- * image for one of the platforms; -errno. After an error the tag is what it was.
+ * Returns 0; -EBADMSG when something of the source is damaged, or not signed by the owner of
+ * the key, of which then nothing has been copied; -ENOENT when it lacks a blob, or an image for
+ * one of the platforms; -errno. After an error the tag is what it was.
  */
 MUST_CHECK int pull(const struct pull_options *options, struct pull_result *ret, struct err *err);

@@ -90,8 +90,8 @@ static int take_part(void *arg, const void *data, size_t len, struct err *err)
 }
 
 /*
- * Whether damage may have come from elsewhere than from all who have the blob: from what was there before, with
- * which @from has nothing to do then, or from a mirror.
+ * Whether damage may have come from elsewhere than from all who have the blob: from what was
+ * there before, with which @from has nothing to do then, or from a mirror.
  */
 static bool may_be_better(const struct pull *p, const struct blob_part *part,
                           struct registry_sources *from)

@@ -30,17 +30,23 @@ struct pull_source {
 	int (*images)(const struct pull_source *source, struct image_set *ret, struct err *err);
 
 	/*
-	 * Give the bytes of @run to @sink, in order. Their digest is the caller's to check. Returns 0;
-	 * -ENOENT when there is no such blob; -EBADMSG when it has another size; what @sink
-	 * returned; -errno.
+	 * Give the bytes of @run to @sink, in order. Their digest is the caller's to check.
+	 * Returns 0; -ENOENT when there is no such blob; -EBADMSG when it has another size;
+	 * what @sink returned; -errno.
 	 */
 	int (*read)(const struct pull_source *source, const struct pull_run *run,
 	            const struct pull_sink *sink, struct err *err);
 
-	/* Whether there is somewhere else to read what has come from @from; NULL: there never is. */
+	/*
+	 * Whether there is somewhere else to read what has come from @from; NULL: there never
+	 * is.
+	 */
 	bool (*has_other)(const struct pull_source *source, const struct registry_sources *from);
 
-	/* Check that the image index @image is signed by the owner of @key. Returns as signature_verify(). */
+	/*
+	 * Check that the image index @image is signed by the owner of @key. Returns as
+	 * signature_verify().
+	 */
 	int (*check)(const struct pull_source *source, const struct signature_key *key,
 	             const struct digest *image, struct err *err);
 

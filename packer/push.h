@@ -23,9 +23,9 @@ struct push_result {
 };
 
 /*
- * Copy all that @options->image names, an image of ours or for container engines, manifests byte for byte, and let the tag name it in the last
- * step. What the registry has is not even read. Returns 0; -EBADMSG when a blob is
- * damaged; -ENOENT when one is missing here and there; what registry_upload() returns; -errno. After an
- * error the tag is what it was.
+ * Copy all that @options->image names, an image of ours or for container engines, manifests
+ * byte for byte, and let the tag name it in the last step. What the registry has is not even
+ * read. Returns 0; -EBADMSG when a blob is damaged; -ENOENT when one is missing here and there;
+ * what registry_upload() returns; -errno. After an error the tag is what it was.
  */
 MUST_CHECK int push(const struct push_options *options, struct push_result *ret, struct err *err);

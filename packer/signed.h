@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Signatures of images in layouts, as tools that copy tags from registries leave them there. Any thread. */
+/*
+ * Signatures of images in layouts, as tools that copy tags from registries leave them there.
+ * Any thread.
+ */
 #pragma once
 
 #include "layout.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing tar archives, as layers of container images are: the format ustar of POSIX.1-2017 (pax), with extended headers
- * only where an entry needs them; the same bytes for the same entries. Performs no I/O of its own.
+ * Writing tar archives, as layers of container images are: the format ustar of POSIX.1-2017
+ * (pax), with extended headers only where an entry needs them; the same bytes for the same
+ * entries. Performs no I/O of its own.
  */
 #pragma once
 
@@ -30,7 +31,10 @@ struct tar_entry {
 	const struct tree_node *metadata; /* mode, owner, time, extended attributes */
 };
 
-/* Begin an entry. Returns 0; -EINVAL for an extended attribute with a '=' in its name; what put() returned; -ENOMEM. */
+/*
+ * Begin an entry. Returns 0; -EINVAL for an extended attribute with a '=' in its name; what
+ * put() returned; -ENOMEM.
+ */
 MUST_CHECK int tar_begin(const struct tar *tar, const struct tar_entry *entry, struct err *err);
 
 /* End a file of @size bytes. */

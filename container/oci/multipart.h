@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Answers with several ranges: multipart/byteranges (RFC 9110, section 14.6), as they come. One thread
- * a struct.
+ * Answers with several ranges: multipart/byteranges (RFC 9110, section 14.6), as they come. One
+ * thread a struct.
  *
- * Each part says where its bytes are from, and so how many there are: what separates the parts is
- * not searched for in them, and need not be known.
+ * Each part says where its bytes are from, and so how many there are: what separates the parts
+ * is not searched for in them, and need not be known.
  */
 #pragma once
 
@@ -44,7 +44,7 @@ void multipart_init(struct multipart *m, multipart_take_fn take, void *arg);
 MUST_CHECK int multipart_feed(struct multipart *m, const void *data, size_t len, struct err *err);
 
 /*
- * Parse "bytes FIRST-LAST/SIZE", the value of Content-Range; SIZE may be '*'. Returns 0, or -EINVAL, also
- * when LAST is before FIRST.
+ * Parse "bytes FIRST-LAST/SIZE", the value of Content-Range; SIZE may be '*'. Returns 0, or
+ * -EINVAL, also when LAST is before FIRST.
  */
 MUST_CHECK int content_range_parse(const char *value, uint64_t *first, uint64_t *last);

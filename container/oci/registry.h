@@ -32,7 +32,10 @@ struct registry_options {
 	unsigned stall_s;       /* seconds that a transfer may go on without a byte; 0: 60 */
 	uint64_t upload_chunk;  /* send blobs in requests of at most this many bytes; 0: in one */
 
-	/* Where to read first, HOST=URL each, as registry_check_mirror() has it; $ASSETFS_MIRRORS has more. */
+	/*
+	 * Where to read first, HOST=URL each, as registry_check_mirror() has it;
+	 * $ASSETFS_MIRRORS has more.
+	 */
 	const char *const *mirrors;
 	unsigned n_mirrors;
 
@@ -43,18 +46,20 @@ struct registry_options {
 
 /*
  * Whether @text is a mirror, HOST=URL: of the registry HOST, or of all when that is "*". URL is
- * http[s]://MIRROR[:PORT][/PREFIX], with no more than that: the mirror has PREFIX/REPOSITORY. Returns 0,
- * -EINVAL or -ENOMEM.
+ * http[s]://MIRROR[:PORT][/PREFIX], with no more than that: the mirror has PREFIX/REPOSITORY.
+ * Returns 0, -EINVAL or -ENOMEM.
  */
 MUST_CHECK int registry_check_mirror(const char *text, struct err *err);
 
 /*
- * Open the repository of @ref. Asks this machine, if that is its host, whether it speaks http or https, else
- * performs no I/O. Returns 0 or an error as above; -EINVAL when a mirror is none.
+ * Open the repository of @ref. Asks this machine, if that is its host, whether it speaks http
+ * or https, else performs no I/O. Returns 0 or an error as above; -EINVAL when a mirror is
+ * none.
  *
- * What is read is asked of the mirrors of its host first, in their order, and of the host itself last. A mirror that has not what is
- * wanted, fails, or has something else by that digest, is passed over; one that fails is
- * asked last for a minute. Each is shown credentials of its own. To write, no mirror is asked for anything.
+ * What is read is asked of the mirrors of its host first, in their order, and of the host
+ * itself last. A mirror that has not what is wanted, fails, or has something else by that
+ * digest, is passed over; one that fails is asked last for a minute. Each is shown credentials
+ * of its own. To write, no mirror is asked for anything.
  */
 MUST_CHECK int registry_open(const struct reference *ref, const struct registry_options *options,
                              struct registry **ret, struct err *err);
@@ -130,9 +135,9 @@ struct registry_sources {
 #define REGISTRY_SOURCES_INIT ((struct registry_sources){ .used = 0, .told = 0 })
 
 /*
- * As registry_read(), but not from those in *@from, whose bytes were wrong; those that give bytes now are
- * added. So who finds that bytes are wrong calls again with the same *@from, as long as
- * registry_has_other() says that there is somebody else. -EBADMSG when there is not.
+ * As registry_read(), but not from those in *@from, whose bytes were wrong; those that give
+ * bytes now are added. So who finds that bytes are wrong calls again with the same *@from, as
+ * long as registry_has_other() says that there is somebody else. -EBADMSG when there is not.
  */
 MUST_CHECK int registry_read_from(struct registry *reg, const struct registry_range *range,
                                   struct registry_sources *from, registry_take_fn take, void *arg,
@@ -158,10 +163,10 @@ struct registry_run {
 };
 
 /*
- * Read @n runs of @blob, each behind the one before. One request asks for up to 64 of them; a server that does not
- * understand that is asked for run by run from then on. @from is as for registry_read_from(). Digests
- * are the caller's to check; after an error, what is in the buffers is of no use. Returns as
- * registry_read_from().
+ * Read @n runs of @blob, each behind the one before. One request asks for up to 64 of them; a
+ * server that does not understand that is asked for run by run from then on. @from is as for
+ * registry_read_from(). Digests are the caller's to check; after an error, what is in the
+ * buffers is of no use. Returns as registry_read_from().
  */
 MUST_CHECK int registry_read_runs(struct registry *reg, const struct registry_blob_name *blob,
                                   const struct registry_run *run, size_t n,

@@ -42,8 +42,8 @@ MUST_CHECK int registry_open_mirrors(struct registry *reg, const struct referenc
 /* Something to be asked of mirrors and the registry. */
 struct question {
 	/*
-	 * Ask @at, the @i-th. Returns -ENOENT or -ENOMEDIUM when it has not what is wanted; an error, which may be
-	 * its own, or set @stop; 0 or more: done.
+	 * Ask @at, the @i-th. Returns -ENOENT or -ENOMEDIUM when it has not what is wanted; an
+	 * error, which may be its own, or set @stop; 0 or more: done.
 	 */
 	int (*ask)(struct registry *at, unsigned i, struct question *q, struct err *err);
 	void *arg;
@@ -54,11 +54,17 @@ struct question {
 /* Ask until somebody knows. Returns what ask() returned last. */
 MUST_CHECK int registry_ask(struct registry *reg, struct question *q, struct err *err);
 
-/* What those in @from gave of @digest is wrong: say so, once, and ask mirrors among them last for a while. */
+/*
+ * What those in @from gave of @digest is wrong: say so, once, and ask mirrors among them last
+ * for a while.
+ */
 void registry_blame(struct registry *reg, struct registry_sources *from,
                     const struct digest *digest);
 
-/* Who is to be asked first of those who are not in @not: *@ret, or NULL. Returns which one it is. */
+/*
+ * Who is to be asked first of those who are not in @not: *@ret, or NULL. Returns which one it
+ * is.
+ */
 unsigned registry_first(struct registry *reg, uint32_t not, struct registry **ret);
 
 /* Tries of one request, or of one transfer. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mirrors are registries that are asked first. One that fails is not asked again for a while, unless
- * the registry itself fails, too: in a network of its own a mirror may be all there is. What a mirror
- * gives is as good as what the registry gives, for digests say what it is; a tag names what the
- * first one says that knows it.
+ * Mirrors are registries that are asked first. One that fails is not asked again for a while,
+ * unless the registry itself fails, too: in a network of its own a mirror may be all there is.
+ * What a mirror gives is as good as what the registry gives, for digests say what it is; a tag
+ * names what the first one says that knows it.
  *
  * A mirror learns by "?ns=HOST" whose repository is meant, as containerd has it: some stand for
  * several registries. Without it, they go by the path alone.
@@ -53,7 +53,10 @@ static const char *take_scheme(const char **url)
 	return NULL;
 }
 
-/* Parse @text, and put @repository behind what it says. @ret is released by the caller also after an error. */
+/*
+ * Parse @text, and put @repository behind what it says. @ret is released by the caller also
+ * after an error.
+ */
 static int parse(const char *text, const char *repository, struct mirror *ret, struct err *err)
 {
 	CLEANUP(free) char *name = NULL;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Several runs by one request. Whatever comes, in parts, as one range, or the whole blob, is bytes at
- * an offset, which are dealt to the runs; runs that are not full in the end are read by themselves. So a
- * server that does not understand, or breaks, costs requests, not correctness.
+ * Several runs by one request. Whatever comes, in parts, as one range, or the whole blob, is
+ * bytes at an offset, which are dealt to the runs; runs that are not full in the end are read
+ * by themselves. So a server that does not understand, or breaks, costs requests, not
+ * correctness.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -70,7 +71,10 @@ static int deal(void *arg, uint64_t off, const void *data, size_t len, struct er
 	struct dealing *d = arg;
 
 	(void)err;
-	/* Parts come in any order: only what is in front of all that may come is passed over for good. */
+	/*
+	 * Parts come in any order: only what is in front of all that may come is passed over
+	 * for good.
+	 */
 	if (!d->in_parts) {
 		while (d->next < d->n && end_of(&d->run[d->next]) <= off)
 			d->next++;

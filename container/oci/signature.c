@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nothing that is not signed is believed: the payload's digest comes from a manifest that anybody may
- * have written, but a payload that the key has signed, and that names the image, is good wherever
- * it comes from.
+ * Nothing that is not signed is believed: the payload's digest comes from a manifest that
+ * anybody may have written, but a payload that the key has signed, and that names the image, is
+ * good wherever it comes from.
  */
 #include "oci/signature.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Signatures of images by a key pair, as cosign makes them with --key and
- * --new-bundle-format=false (github.com/sigstore/cosign, specs/SIGNATURE_SPEC.md). Beside an image with
- * digest sha256:HEX, the tag "sha256-HEX.sig" names a manifest whose layers are payloads, each
- * with a signature as annotation; a payload is JSON that names the digest ("simple signing"). Any
- * thread; a key is constant.
+ * --new-bundle-format=false (github.com/sigstore/cosign, specs/SIGNATURE_SPEC.md). Beside an
+ * image with digest sha256:HEX, the tag "sha256-HEX.sig" names a manifest whose layers are
+ * payloads, each with a signature as annotation; a payload is JSON that names the digest
+ * ("simple signing"). Any thread; a key is constant.
  *
  * Who is named as signer, certificates and logs are not looked at: the key alone counts.
  */
@@ -34,8 +34,9 @@ MUST_CHECK int signature_payload_parse(const char *text, size_t len, struct dige
                                        struct err *err);
 
 /*
- * Check that the key's owner has signed @image: that @base64 is the key's signature of the @len bytes at @payload, and
- * that they name @image. Performs no I/O. Returns 0; -EBADMSG when not; -ENOMEM.
+ * Check that the key's owner has signed @image: that @base64 is the key's signature of the @len
+ * bytes at @payload, and that they name @image. Performs no I/O. Returns 0; -EBADMSG when not;
+ * -ENOMEM.
  */
 MUST_CHECK int signature_check(const struct signature_key *key, const char *payload, size_t len,
                                const char *base64, const struct digest *image, struct err *err);
@@ -51,9 +52,9 @@ struct signature_layer {
 typedef int (*signature_layer_fn)(void *arg, const struct signature_layer *layer, struct err *err);
 
 /*
- * Call @fn for each signature in the @len bytes of a manifest at @text; other layers are passed over. Performs no
- * I/O. Returns 0; what @fn returned; -EBADMSG when it is no manifest, or has more than 64
- * layers; -ENOMEM.
+ * Call @fn for each signature in the @len bytes of a manifest at @text; other layers are passed
+ * over. Performs no I/O. Returns 0; what @fn returned; -EBADMSG when it is no manifest, or has
+ * more than 64 layers; -ENOMEM.
  */
 MUST_CHECK int signature_layers(const char *text, size_t len, signature_layer_fn fn, void *arg,
                                 struct err *err);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a payload says to be signed stands in it; manifests of signatures give whole layers, or are refused. */
+/*
+ * What a payload says to be signed stands in it; manifests of signatures give whole layers, or
+ * are refused.
+ */
 #include "fuzz.h"
 
 #include <stdio.h>

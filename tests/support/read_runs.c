@@ -2,9 +2,9 @@
 /*
  * usage: read_runs HOST/REPOSITORY DIGITS SIZE OFF-LEN...
  *
- * Reads these runs of the blob sha256:DIGITS, of SIZE bytes, at once, and writes them to standard
- * output one after the other. Status 0, or that of the error, which is said. What registry.h offers to
- * programs with more to do than assetpack.
+ * Reads these runs of the blob sha256:DIGITS, of SIZE bytes, at once, and writes them to
+ * standard output one after the other. Status 0, or that of the error, which is said. What
+ * registry.h offers to programs with more to do than assetpack.
  */
 #include <stdio.h>
 #include <stdlib.h>
