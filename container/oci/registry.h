@@ -93,6 +93,14 @@ MUST_CHECK int registry_get_manifest(struct registry *reg, const char *target,
                                      const struct digest *digest, struct registry_manifest *ret,
                                      struct err *err);
 
+/*
+ * Get the image index that lists which manifests refer to @digest, as their subject; of registries
+ * that do not know, the one that others keep there by the tag "sha256-DIGITS". -ENOMEDIUM when there
+ * is neither. Lists of several pages are cut after the first.
+ */
+MUST_CHECK int registry_get_referrers(struct registry *reg, const struct digest *digest,
+                                      struct registry_manifest *ret, struct err *err);
+
 /* Whether there is a manifest @digest: 1, 0, or an error. */
 MUST_CHECK int registry_has_manifest(struct registry *reg, const struct digest *digest,
                                      struct err *err);

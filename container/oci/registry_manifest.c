@@ -97,6 +97,47 @@ int registry_get_manifest(struct registry *reg, const char *target, const struct
 	return registry_ask(reg, &q, err);
 }
 
+/* For struct question. Whatever refuses, but not for who we are, does not know the question. */
+static int ask_referrers(struct registry *at, unsigned i, struct question *q, struct err *err)
+{
+	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
+	const struct wanted *w = q->arg;
+	CLEANUP(free) char *url = registry_url(at, "referrers/", w->target);
+	const struct http_request rq = {
+		.method = "GET",
+		.url = url,
+		.accept = accepted,
+		.max = MANIFEST_MAX,
+	};
+	int r = url ? registry_request(at, &rq, &res, err) : err_set(err, -ENOMEM, "out of memory");
+
+	(void)i;
+	if (r < 0)
+		return r;
+	if (res.status == 200 && res.type &&
+	    strncmp(res.type, accepted, strcspn(accepted, ",")) == 0)
+		return take_body(at, &res, /* wanted= */ NULL, w->ret, err);
+	if (res.status == 401 || res.status == 403)
+		return registry_refused(at, "reading", &res, err);
+	return err_set(err, -ENOMEDIUM, "'%s' lists no referrers", at->name);
+}
+
+int registry_get_referrers(struct registry *reg, const struct digest *digest,
+                           struct registry_manifest *ret, struct err *err)
+{
+	char target[sizeof(DIGEST_PREFIX) + DIGEST_HEX_SIZE] = DIGEST_PREFIX;
+	struct wanted w = { .target = target, .ret = ret };
+	struct question q = { .ask = ask_referrers, .arg = &w };
+	int r;
+
+	(void)digest_hex(digest, target + strlen(DIGEST_PREFIX));
+	r = registry_ask(reg, &q, err);
+	if (r != -ENOMEDIUM)
+		return r;
+	target[strlen(DIGEST_PREFIX) - 1] = '-';
+	return registry_get_manifest(reg, target, /* digest= */ NULL, ret, err);
+}
+
 /* Something that may be there. */
 struct sought {
 	const char *what; /* "blobs/" or "manifests/" */

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "oci/json_text.h"
+#include "oci/signature_internal.h"
 
 #define TYPE_LAYER "application/vnd.dev.cosign.simplesigning.v1+json"
 #define TYPE_CLAIM "cosign container image signature"
@@ -28,9 +29,8 @@
 enum {
 	KEY_MAX = 64 << 10,
 	RSA_BITS_MIN = 2048,
-	SIGNATURE_MAX = 8 << 10, /* of base64; RSA of 16384 bits has 2732 */
+	SIGNATURE_MAX = 8 << 10, /* RSA of 16384 bits has 2048 */
 	PAYLOAD_MAX = 1 << 20,
-	LAYERS_MAX = 64,
 };
 
 struct signature_key {
@@ -102,8 +102,12 @@ void signature_key_free(struct signature_key *key)
 	free(key);
 }
 
-/* Parse "sha256:" and 64 digits. */
-static int parse_digest(const char *text, struct digest *ret)
+const char *signature_key_path(const struct signature_key *key)
+{
+	return key->path;
+}
+
+int signature_parse_digest(const char *text, struct digest *ret)
 {
 	if (strncmp(text, PREFIX, strlen(PREFIX)) != 0)
 		return -EINVAL;
@@ -122,47 +126,46 @@ int signature_payload_parse(const char *text, size_t len, struct digest *ret, st
 		return err_set(err, -EBADMSG, "a payload is not a JSON object");
 	if (strcmp(json_text_member(critical, "type"), TYPE_CLAIM) != 0)
 		return err_set(err, -EBADMSG, "a payload is not one of a container's signature");
-	if (parse_digest(json_text_member(image, "docker-manifest-digest"), &digest) < 0)
+	if (signature_parse_digest(json_text_member(image, "docker-manifest-digest"), &digest) < 0)
 		return err_set(err, -EBADMSG, "a payload names no image");
 	*ret = digest;
 	return 0;
 }
 
-/* Decode @text. Returns the length of *@ret, which the caller frees, or -errno. */
-static int decode(const char *text, unsigned char **ret, struct err *err)
+int signature_decode(const char *text, size_t max, const char *what, char **ret, struct err *err)
 {
 	size_t len = strlen(text), pad = 0;
-	CLEANUP(free) unsigned char *bytes = NULL;
+	CLEANUP(free) char *bytes = NULL;
 	int n;
 
 	while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
 		pad++;
-	if (len == 0 || len > SIGNATURE_MAX || len % 4 != 0)
-		return err_set(err, -EBADMSG, "a signature is not base64");
+	if (len == 0 || len / 4 * 3 > max || len % 4 != 0)
+		return err_set(err, -EBADMSG, "a %s is not base64", what);
 	bytes = malloc(len / 4 * 3);
 	if (!bytes)
 		return err_set(err, -ENOMEM, "out of memory");
-	n = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len);
+	n = EVP_DecodeBlock((unsigned char *)bytes, (const unsigned char *)text, (int)len);
 	if (n < (int)pad)
-		return err_set(err, -EBADMSG, "a signature is not base64");
+		return err_set(err, -EBADMSG, "a %s is not base64", what);
 	*ret = TAKE_PTR(bytes);
 	return n - (int)pad; /* the padding was decoded as zeros */
 }
 
-/* Whether @base64 is the key's signature of @payload: 1, 0 or -errno. */
-static int fits(const struct signature_key *key, const char *payload, size_t len,
-                const char *base64, struct err *err)
+int signature_fits(const struct signature_key *key, const char *data, size_t len,
+                   const char *base64, struct err *err)
 {
 	CLEANUP(EVP_MD_CTX_free) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	CLEANUP(free) unsigned char *bytes = NULL;
-	int n = decode(base64, &bytes, err);
+	CLEANUP(free) char *bytes = NULL;
+	int n = signature_decode(base64, SIGNATURE_MAX, "signature", &bytes, err);
 	int ok;
 
 	if (n < 0)
 		return n;
 	if (!ctx || EVP_DigestVerifyInit(ctx, NULL, key->md, NULL, key->key) != 1)
 		return err_set(err, -ENOMEM, "out of memory");
-	ok = EVP_DigestVerify(ctx, bytes, (size_t)n, (const unsigned char *)payload, len);
+	ok = EVP_DigestVerify(ctx, (const unsigned char *)bytes, (size_t)n,
+	                      (const unsigned char *)data, len);
 	ERR_clear_error();
 	return ok == 1;
 }
@@ -172,7 +175,7 @@ int signature_check(const struct signature_key *key, const char *payload, size_t
 {
 	struct digest named;
 	char hex[DIGEST_HEX_SIZE];
-	int r = fits(key, payload, len, base64, err);
+	int r = signature_fits(key, payload, len, base64, err);
 
 	if (r < 0)
 		return r;
@@ -196,7 +199,7 @@ static int read_layer(const json_t *entry, struct signature_layer *ret, struct e
 	if (strcmp(json_text_member(entry, "mediaType"), TYPE_LAYER) != 0 || base64[0] == '\0')
 		return 0;
 	if (!json_is_integer(size) || json_integer_value(size) <= 0 ||
-	    parse_digest(json_text_member(entry, "digest"), &ret->payload) < 0)
+	    signature_parse_digest(json_text_member(entry, "digest"), &ret->payload) < 0)
 		return err_set(err, -EBADMSG, "a manifest of signatures is damaged");
 	ret->payload_size = (uint64_t)json_integer_value(size);
 	ret->base64 = base64;
@@ -211,7 +214,7 @@ int signature_layers(const char *text, size_t len, signature_layer_fn fn, void *
 	size_t i;
 	int r = 0;
 
-	if (!json_is_array(layers) || json_array_size(layers) > LAYERS_MAX)
+	if (!json_is_array(layers) || json_array_size(layers) > SIGNATURE_ITEMS_MAX)
 		return err_set(err, -EBADMSG, "a manifest of signatures is damaged");
 	json_array_foreach(layers, i, entry) {
 		struct signature_layer layer = { .base64 = NULL };
@@ -223,62 +226,4 @@ int signature_layers(const char *text, size_t len, signature_layer_fn fn, void *
 			return r;
 	}
 	return 0;
-}
-
-/* Looking for a signature that fits. */
-struct search {
-	const struct signature_key *key;
-	const struct signature_store *store;
-	const struct digest *image;
-	unsigned n;     /* signatures that were looked at */
-	struct err why; /* the first one does not fit */
-};
-
-/* Returns 1 when the signature is good, 0 to go on. */
-static int try_layer(void *arg, const struct signature_layer *layer, struct err *err)
-{
-	struct search *s = arg;
-	CLEANUP(free) char *payload = NULL;
-	struct err why = ERR_INIT;
-	int r;
-
-	if (layer->payload_size > PAYLOAD_MAX)
-		r = err_set(&why, -EBADMSG, "a payload is larger than %d bytes", PAYLOAD_MAX);
-	else
-		r = s->store->blob(s->store->arg, &layer->payload, layer->payload_size, &payload,
-		                   &why);
-	if (r == 0)
-		r = signature_check(s->key, payload, layer->payload_size, layer->base64, s->image,
-		                    &why);
-	if (r == 0)
-		return 1;
-	if (r != -EBADMSG && r != -ENOENT)
-		return err_set(err, r, "%s", why.msg);
-	if (s->n++ == 0)
-		s->why = why;
-	return 0;
-}
-
-int signature_verify(const struct signature_key *key, const struct signature_store *store,
-                     const struct digest *image, struct err *err)
-{
-	struct search s = { .key = key, .store = store, .image = image, .why = ERR_INIT };
-	CLEANUP(free) char *manifest = NULL;
-	char tag[sizeof("sha256-.sig") + DIGEST_HEX_SIZE], hex[DIGEST_HEX_SIZE];
-	size_t len = 0;
-	int r;
-
-	(void)snprintf(tag, sizeof(tag), "sha256-%s.sig", digest_hex(image, hex));
-	r = store->get(store->arg, tag, &manifest, &len, err);
-	if (r == 0)
-		r = signature_layers(manifest, len, try_layer, &s, err);
-	if (r == 1)
-		return 0;
-	if (r < 0 && r != -ENOENT)
-		return err_wrap(err, r, "signatures of sha256:%.12s", hex);
-	if (s.n == 0)
-		return err_set(err, -EBADMSG, "'%s': image sha256:%.12s is not signed", store->name,
-		               hex);
-	return err_set(err, -EBADMSG, "'%s': image sha256:%.12s is not signed by this key: %s",
-	               store->name, hex, s.why.msg);
 }

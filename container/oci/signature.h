@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signatures of images by a key pair, as cosign makes them with --key and
- * --new-bundle-format=false (github.com/sigstore/cosign, specs/SIGNATURE_SPEC.md). Beside an
- * image with digest sha256:HEX, the tag "sha256-HEX.sig" names a manifest whose layers are
- * payloads, each with a signature as annotation; a payload is JSON that names the digest
- * ("simple signing"). Any thread; a key is constant.
+ * Signatures of images by a key pair, as cosign makes them with --key (github.com/sigstore/cosign).
+ * They are in one of two places beside an image with digest sha256:HEX:
  *
- * Who is named as signer, certificates and logs are not looked at: the key alone counts.
+ * - The tag "sha256-HEX.sig" names a manifest whose layers are payloads, each with a signature as
+ *   annotation; a payload is JSON that names the digest ("simple signing", specs/SIGNATURE_SPEC.md).
+ *   So until version 2, and with --new-bundle-format=false.
+ * - Among what refers to the image (OCI distribution specification 1.1, "Listing Referrers") are
+ *   manifests whose layers are bundles, each a signed statement about the digest. So from version 3 on.
+ *
+ * Who is named as signer, certificates and logs are not looked at: the key alone counts. Any
+ * thread; a key is constant.
  */
 #pragma once
 
@@ -41,6 +45,13 @@ MUST_CHECK int signature_payload_parse(const char *text, size_t len, struct dige
 MUST_CHECK int signature_check(const struct signature_key *key, const char *payload, size_t len,
                                const char *base64, const struct digest *image, struct err *err);
 
+/*
+ * As signature_check(), of the @len bytes of a bundle at @text, which is to be a signature and not
+ * some other statement.
+ */
+MUST_CHECK int signature_check_bundle(const struct signature_key *key, const char *text, size_t len,
+                                      const struct digest *image, struct err *err);
+
 /* One of a manifest's signatures. */
 struct signature_layer {
 	struct digest payload;
@@ -64,12 +75,21 @@ struct signature_store {
 	const char *name; /* borrowed; for messages */
 	void *arg;
 
-	/* What @tag names: its bytes, which the caller frees. -ENOENT when there is no such tag. */
-	int (*get)(void *arg, const char *tag, char **ret, size_t *len, struct err *err);
+	/*
+	 * What @target names, a tag, or "sha256:…" of what referrers() lists: its bytes, which the
+	 * caller frees. -ENOENT when there is none.
+	 */
+	int (*get)(void *arg, const char *target, char **ret, size_t *len, struct err *err);
 
 	/* The blob @digest, of @size bytes, at most 1 MiB: checked; the caller frees it. */
 	int (*blob)(void *arg, const struct digest *digest, uint64_t size, char **ret,
 	            struct err *err);
+
+	/*
+	 * The image index that lists what refers to @image, as get(); NULL: nobody knows.
+	 */
+	int (*referrers)(void *arg, const struct digest *image, char **ret, size_t *len,
+	                 struct err *err);
 };
 
 /*

@@ -6,10 +6,24 @@
 #include "oci/signature.h"
 
 /* For struct signature_store. */
-static int get_manifest(void *arg, const char *tag, char **ret, size_t *len, struct err *err)
+static int get_referrers(void *arg, const struct digest *image, char **ret, size_t *len,
+                         struct err *err)
 {
 	CLEANUP(registry_manifest_release) struct registry_manifest m = REGISTRY_MANIFEST_INIT;
-	int r = registry_get_manifest(arg, tag, /* digest= */ NULL, &m, err);
+	int r = registry_get_referrers(arg, image, &m, err);
+
+	if (r < 0)
+		return r == -ENOMEDIUM ? -ENOENT : r;
+	*len = m.len;
+	*ret = TAKE_PTR(m.bytes);
+	return 0;
+}
+
+/* For struct signature_store. */
+static int get_manifest(void *arg, const char *target, char **ret, size_t *len, struct err *err)
+{
+	CLEANUP(registry_manifest_release) struct registry_manifest m = REGISTRY_MANIFEST_INIT;
+	int r = registry_get_manifest(arg, target, /* digest= */ NULL, &m, err);
 
 	if (r < 0)
 		return r == -ENOMEDIUM ? -ENOENT : r;
@@ -40,6 +54,7 @@ int signature_verify_registry(const struct signature_key *key, struct registry *
 		.arg = reg,
 		.get = get_manifest,
 		.blob = get_blob,
+		.referrers = get_referrers,
 	};
 
 	return signature_verify(key, &store, image, err);

@@ -9,6 +9,7 @@ setup_file() {
 	local dir=$BATS_FILE_TMPDIR
 	get_registry
 	start_registry "$dir/real"
+	start_stub "$(<"$dir/real/port")" "$dir/stub"
 	cd "$dir" || return 1
 	mkdir tree keys
 	noise 300000 >tree/large
@@ -100,6 +101,76 @@ refused() {
 	accepts ecdsa ./dst:r
 	"$ASSETPACK" gc ./dst
 	accepts ecdsa ./dst:r
+}
+
+# bundle KEY [EDIT [EDIT]]: as sign_bundle.sh, and what refers to the image goes to $REPO, beside the image
+bundle() {
+	"$SUPPORT/sign_bundle.sh" "$KEYS/$1.key" "$DIGEST" ./src "${@:2}"
+	skopeo --insecure-policy copy -q --all --dest-tls-verify=false "oci:src:${DIGEST/:/-}" "docker://$REPO:${DIGEST/:/-}"
+}
+
+# bundle_refused PATTERN: by the key ecdsa
+bundle_refused() {
+	expect_error 3 "'$REPO': image ${DIGEST:0:19} is not signed$1" verify --verify-key "$KEYS/ecdsa.pub" "$REPO:r"
+}
+
+@test "a bundle that refers to the image passes, of a key of each kind" {
+	local key
+	"$ASSETPACK" push --progress none ./src:r "$REPO:r"
+	for key in ecdsa rsa ed25519; do
+		bundle "$key"
+		[[ $(accepts "$key" "$REPO:r") == "$DIGEST" ]]
+		pull --verify-key "$KEYS/$key.pub" "$REPO:r" "./$key:r"
+		expect_error 3 "is not signed by this key: a signature is not by the key" verify --verify-key "$KEYS/other.pub" "$REPO:r"
+	done
+}
+
+@test "a bundle is found by the list of referrers" {
+	local stub=$BATS_FILE_TMPDIR/stub index
+	"$ASSETPACK" push --progress none ./src:r "$REPO:r"
+	bundle ecdsa
+	index=$(digest_of src "${DIGEST/:/-}")
+	# The list of others, whose entries say less, and which names what cannot be followed, too.
+	jq -c '.manifests |= [{mediaType: "x", digest: "none"}] + map(.artifactType = "application/vnd.oci.empty.v1+json")' \
+		"$(blob_of src "$index")" >"$stub/referrers"
+	# The tag is not looked at then.
+	STUB=$stub fault "*GET manifests/${DIGEST/:/-}\$ status 500"
+	[[ $(accepts ecdsa "127.0.0.1:$(<"$stub/port")/${REPO#*/}:r") == "$DIGEST" ]]
+	grep -q "GET /v2/.*/referrers/$DIGEST " "$stub/log"
+	echo '{"manifests":[]}' >"$stub/referrers"
+	expect_error 3 "is not signed\$" verify --verify-key "$KEYS/ecdsa.pub" "127.0.0.1:$(<"$stub/port")/${REPO#*/}:r"
+	rm "$stub/referrers"
+}
+
+@test "a bundle that is changed, of another image, or no signature does not pass" {
+	local zeros
+	zeros=$(printf '%064d' 0)
+	"$ASSETPACK" push --progress none ./src:r "$REPO:r"
+	bundle ecdsa "sed -i s/${DIGEST#sha256:}/$zeros/ statement"
+	bundle_refused " by this key: a signature is of another image"
+	# A list of materials, say, which the same key has signed.
+	bundle ecdsa "sed -i s,cosign/sign,cosign/attest, statement"
+	bundle_refused " by this key: a statement is not one of a container's signature"
+	bundle ecdsa "echo x >statement"
+	bundle_refused " by this key: a statement is not a JSON object"
+	bundle ecdsa true 'sed -i "s/\"payload\":\"eyJ/\"payload\":\"eyK/" bundle'
+	bundle_refused " by this key: a signature is not by the key"
+	bundle ecdsa true 'sed -i s/in-toto+json/other+json/ bundle'
+	bundle_refused " by this key: a bundle has no statement"
+	bundle ecdsa true 'sed -i "s/\"sig\":\"/\"sig\":\"!/" bundle'
+	bundle_refused " by this key: a signature is not base64"
+	bundle ecdsa true 'sed -i "s/\"payload\":\"/\"payload\":\"!/" bundle'
+	bundle_refused " by this key: a statement is not base64"
+	bundle ecdsa true 'sed -i "s/\"signatures\":.*/\"signatures\":[]}}/" bundle'
+	bundle_refused " by this key: a signature is not by the key"
+	bundle ecdsa true 'echo nonsense >bundle'
+	bundle_refused " by this key: a bundle has no statement"
+	bundle ecdsa true 'type=text/plain'
+	bundle_refused "\$"
+	# One at the tag of signatures is as good.
+	sign ecdsa
+	skopeo --insecure-policy copy -q --dest-tls-verify=false "oci:src:${DIGEST/:/-}.sig" "docker://$REPO:${DIGEST/:/-}.sig"
+	[[ $(accepts ecdsa "$REPO:r") == "$DIGEST" ]]
 }
 
 @test "signing as the documents show works" {

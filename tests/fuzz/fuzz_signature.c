@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "oci/signature.h"
@@ -29,6 +31,37 @@ static int look(void *arg, const struct signature_layer *layer, struct err *err)
 	return ++*n == 3 ? 7 : 0;
 }
 
+/* Of the key that the corpus was signed with, which nobody has any more. */
+static const char pem[] =
+	"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAgeDBeNbgfdKIQHqeDXarafUGyTN8h+QWkD6Q8dGe4PM=\n-----END PUBLIC KEY-----\n";
+
+static struct signature_key *load_key(void)
+{
+	int fd = memfd_create("key", MFD_CLOEXEC);
+	struct signature_key *key;
+	char path[40];
+
+	must(fd >= 0 && write(fd, pem, strlen(pem)) == (ssize_t)strlen(pem));
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	must(signature_key_load(path, &key, NULL) == 0);
+	(void)close(fd);
+	return key;
+}
+
+/* The image of the corpus. */
+static void check_bundle(const uint8_t *data, size_t size)
+{
+	CLEANUP(signature_key_free) struct signature_key *key = load_key();
+	struct err err = ERR_INIT;
+	struct digest image;
+	int r;
+
+	memset(&image, 0xab, sizeof(image));
+	r = signature_check_bundle(key, (const char *)data, size, &image, &err);
+	if (r < 0)
+		must_explain(r, &err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct err err = ERR_INIT;
@@ -36,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned n = 0;
 	int r = signature_payload_parse((const char *)data, size, &digest, &err);
 
+	check_bundle(data, size);
 	if (r < 0)
 		must_explain(r, &err);
 	else

@@ -19,7 +19,7 @@ fits a request happens, once; with a '*' before the line, always. PATTERN is sea
   redirect      to the other port
   realm R       401; a token is to be had from R, where "@" stands for this stub
 DIR/token, if there is such a file, has the token to be shown, and how often it is good for: then
-another one is. /token gives the one of the moment to USER:PASSWORD of DIR/user, or to all if there is none.
+another one is. DIR/referrers, if there is such a file, is what is said to refer to any image. /token gives the one of the moment to USER:PASSWORD of DIR/user, or to all if there is none.
 """
 
 import base64
@@ -167,6 +167,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if action == "reset" and self.command in ("PUT", "PATCH"):
             self.rfile.read(min(int(words[0]), int(self.headers["Content-Length"])))
             return self.hang_up(reset=True)
+        if "/referrers/" in self.path and os.path.exists(path_of("referrers")):
+            headers = [("Content-Type", "application/vnd.oci.image.index.v1+json")]
+            return self.finish_with(200, read("referrers").encode(), headers)
         answer = self.ask_registry(ranges=action != "norange", first=action == "onerange")
         return answer and self.pass_on(action, words, *answer)
 
