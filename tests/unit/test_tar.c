@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tar.h"
@@ -131,15 +132,15 @@ Test(tar, long_names_are_whole_and_lengths_count_themselves)
 
 Test(tar, extended_attributes_are_bytes_and_may_not_be_ambiguous)
 {
-	struct {
-		struct tree_xattrs head;
-		struct tree_xattr one;
-	} xattrs = { .head = { .n = 1 }, .one = { .name = "user.a", .value = "b\0\nc", .len = 4 } };
-	struct tree_node node = { .mode = 0100644, .xattrs = &xattrs.head };
+	CLEANUP(free)
+	struct tree_xattrs *xattrs = calloc(1, sizeof(*xattrs) + sizeof(xattrs->list[0]));
+	struct tree_node node = { .mode = 0100644, .xattrs = xattrs };
 	struct tar_entry entry = { .type = TAR_FILE, .path = "x", .metadata = &node };
 	struct err err = ERR_INIT;
 	struct archive a;
 
+	xattrs->n = 1;
+	xattrs->list[0] = (struct tree_xattr){ .name = "user.a", .value = "b\0\nc", .len = 4 };
 	cr_assert(begin(&a, &entry, NULL) == 0);
 	cr_assert(memmem(a.bytes + 512, 512, "28 SCHILY.xattr.user.a=b\0\nc\n", 28));
 	/* They are the file's, not the name's. */
@@ -148,7 +149,7 @@ Test(tar, extended_attributes_are_bytes_and_may_not_be_ambiguous)
 	cr_assert(begin(&a, &entry, NULL) == 0);
 	cr_assert(a.len == 512);
 	entry.type = TAR_FILE;
-	xattrs.one.name = "user.a=b";
+	xattrs->list[0].name = "user.a=b";
 	cr_assert(begin(&a, &entry, &err) == -EINVAL);
 	cr_assert(strstr(err.msg, "'='"));
 }
