@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layers.h"
 #include "tar.h"
 
 /* An archive in memory. */
@@ -165,4 +166,20 @@ Test(tar, ends_at_whole_blocks_and_passes_errors_on)
 	cr_assert(tar_end(&tar, NULL) == 0 && a.len == 511 + 1024);
 	a.len = sizeof(a.bytes) - 10;
 	cr_assert(tar_end(&tar, &err) == -ENOSPC && err.code == -ENOSPC);
+}
+
+Test(layers, are_few_enough_for_engines_and_their_size_changes_rarely)
+{
+	const uint64_t mib = 1 << 20;
+	uint64_t last = 0;
+
+	cr_assert(layers_unit(0) == 64 * mib);
+	cr_assert(layers_unit(48 * 64 * mib) == 64 * mib);
+	for (uint64_t bytes = mib; bytes < UINT64_MAX / 3; bytes *= 3) {
+		uint64_t unit = layers_unit(bytes);
+
+		cr_assert(bytes / unit <= 48);
+		cr_assert(unit >= last && (unit & (unit - 1)) == 0);
+		last = unit;
+	}
 }
