@@ -74,12 +74,18 @@ uint64_t layers_unit(uint64_t bytes)
 	return unit;
 }
 
+/* Say of an error @r in writing the layer where that is. */
+static int judge(const struct layer_writer *w, int r, struct err *err)
+{
+	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(w->o->writer)) : r;
+}
+
 static int flush(struct layer_writer *w, struct err *err)
 {
 	int r = blob_writer_append(&w->blob, w->buffer, w->buffered, err);
 
 	w->buffered = 0;
-	return r;
+	return judge(w, r, err);
 }
 
 /* For struct tar. */
@@ -91,7 +97,7 @@ static int put(void *arg, const void *data, size_t len, struct err *err)
 	if (r < 0)
 		return r;
 	if (len >= BUFFER_SIZE)
-		return blob_writer_append(&w->blob, data, len, err);
+		return judge(w, blob_writer_append(&w->blob, data, len, err), err);
 	memcpy(w->buffer + w->buffered, data, len);
 	w->buffered += len;
 	return 0;
@@ -101,7 +107,8 @@ static int begin_layer(struct layer_writer *w, struct err *err)
 {
 	w->number = ++w->last;
 	w->bytes = 0;
-	return blob_writer_open(&w->blob, layout_writer_blobs(w->o->writer), "layer", err);
+	return judge(w, blob_writer_open(&w->blob, layout_writer_blobs(w->o->writer), "layer", err),
+	             err);
 }
 
 static int end_layer(struct layer_writer *w, struct err *err)
@@ -120,7 +127,7 @@ static int end_layer(struct layer_writer *w, struct err *err)
 		r = flush(w, err);
 	d.size = w->blob.size;
 	if (r == 0)
-		r = blob_writer_publish(&w->blob, &d.digest, err);
+		r = judge(w, blob_writer_publish(&w->blob, &d.digest, err), err);
 	blob_writer_release(&w->blob);
 	if (r < 0)
 		return r;
