@@ -144,6 +144,15 @@ open("tree/large", "wb").write(b)'
 	"$ASSETPACK" verify ./dst:r
 }
 
+@test "a mirror is enough where the registry is out of reach" {
+	run -0 --separate-stderr "$ASSETPACK" pull --progress none --retries 0 --mirror "registry.invalid=http://$FIRST" registry.invalid/game:r ./dst:r
+	[[ -z $stderr ]]
+	came_whole
+	at first "*GET manifests/r status 404"
+	expect_error 1 "'registry.invalid/game': the name of the host is not known" \
+		pull --retries 0 --mirror "registry.invalid=http://$FIRST" registry.invalid/game:r ./dst2:r
+}
+
 @test "a mirror that failed is asked again when nobody else is left" {
 	at first "GET blobs/$pack status 500"
 	at registry "*GET . status 502"
