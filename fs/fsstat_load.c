@@ -61,7 +61,7 @@ int fsstat_load(const struct fsstat_source *source, json_t **ret, struct err *er
 
 	if (!request)
 		return err_set(err, -EINVAL, "the target must be named in UTF-8");
-	r = control_call_within(source->store, request, answer_seconds(), ret, err);
+	r = control_call_within(source->store, request, answer_seconds(), ret, NULL, err);
 	if (r == 0)
 		(void)json_object_del(*ret, "ok");
 	if (r == 0 || source->target || source->detail || !is_silent(r) ||

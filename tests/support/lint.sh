@@ -52,7 +52,8 @@ export -f tidy_one
 tidy() {
 	local compiled
 	compiled=$(jq -r '.[].file' "$build/compile_commands.json" | sort -u |
-		while read -r f; do realpath --relative-to=. "$build/$f"; done | grep '\.c$')
+		while read -r f; do realpath --relative-to=. "$build/$f"; done |
+		grep -Fx "$(printf '%s\n' "${c_files[@]}" | grep '\.c$')")
 	xargs -d '\n' -P "$(nproc)" -n 1 bash -c 'tidy_one "$@"' tidy "$build" <<<"$compiled"
 }
 
@@ -68,8 +69,8 @@ forbid() {
 	}
 }
 
-# Quoted includes: fs and packer see themselves, index and container/oci, index sees itself, index/base and
-# container/oci only base and themselves.
+# Quoted includes: fs and packer see themselves, index and container/oci, fs control as well, index sees itself,
+# index/base and container/oci only base and themselves, control only base, container/csi only base and control.
 quoted_includes() {
 	local file name room
 	while IFS=: read -r file name; do
@@ -78,7 +79,15 @@ quoted_includes() {
 			[[ $room != index && -e container/$name ]] || echo "$file: includes '$name'"
 			continue
 		fi
-		[[ $room != container || $name == base/* ]] || echo "$file: includes '$name'"
+		if [[ $name == csi/* ]]; then
+			[[ $file == container/csi/* && -e container/$name ]] || echo "$file: includes '$name'"
+			continue
+		fi
+		if [[ -e control/$name ]]; then
+			[[ $room == fs || $room == control || $file == container/csi/* ]] || echo "$file: includes '$name'"
+			continue
+		fi
+		[[ $room != container && $room != control || $name == base/* ]] || echo "$file: includes '$name'"
 		[[ ! -e ${file%/*}/$name && $name != *.inc ]] || continue
 		[[ $file != index/base/* || $name == base/* ]] || echo "$file: includes '$name'"
 		[[ -e $room/$name || -e index/$name ]] || echo "$file: includes '$name'"
@@ -91,8 +100,9 @@ layers() {
 	forbid 'zstd[a-z_]*\.h' 'index/codec\.c|tests/.*' "${c_files[@]}" || r=1
 	forbid 'curl/[a-z]*\.h' 'container/oci/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid '(fuse3?/)?fuse[a-z_]*\.h' 'fs/.*|tests/.*' "${c_files[@]}" || r=1
+	forbid 'nghttp2/[a-z0-9]*\.h|protobuf-c/.*|[a-z]*\.pb-c\.h' 'container/csi/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid 'microhttpd\.h' 'fs/metrics\.c' "${c_files[@]}" || r=1
-	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(container|fs|index|packer)/')
+	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(container|control|fs|index|packer)/')
 	found=$(quoted_includes "${rooms[@]}")
 	[[ -z $found ]] || {
 		echo "$found"

@@ -53,6 +53,18 @@ Test(mountinfo, finds_a_mount_of_a_device)
 	cr_assert_null(mount_points_of(&points, makedev(1, 40)));
 }
 
+Test(mountinfo, says_what_of_which_image_is_seen)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(free) char *copy = strdup(text);
+
+	cr_assert_eq(mount_points_parse(copy, &points), 0);
+	cr_assert_str_eq(mount_points_at(&points, "/game assets")->root, "/");
+	cr_assert_str_eq(mount_points_at(&points, "/bind")->root, "/sub");
+	cr_assert_str_eq(mount_points_at(&points, "/bind")->source, "stk:v1");
+	cr_assert_str_eq(mount_points_at(&points, "/b")->source, "above");
+}
+
 Test(mountinfo, survives_lines_cut_anywhere)
 {
 	for (size_t len = 0; len <= strlen(text); len++) {

@@ -7,8 +7,9 @@
 #include "base/err.h"
 
 struct mount_point {
-	char *path; /* owned */
-	char *root; /* owned; what of the file system is mounted there, from "/" */
+	char *path;   /* owned */
+	char *root;   /* owned; what of the image is seen at the path: "/" or a directory in it */
+	char *source; /* owned; the image, as it was called when its session began */
 	dev_t device;
 };
 

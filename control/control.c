@@ -284,12 +284,12 @@ int control_call_with(const char *path, const json_t *request, int pass_fd, json
 }
 
 int control_call_within(const char *path, const json_t *request, unsigned seconds, json_t **ret,
-                        struct err *err)
+                        int *ret_fd, struct err *err)
 {
 	const struct call call = { .path = path,
 		                   .request = request,
 		                   .pass_fd = -1,
 		                   .seconds = seconds };
 
-	return make_call(&call, ret, NULL, err);
+	return make_call(&call, ret, ret_fd, err);
 }

@@ -77,7 +77,7 @@ MUST_CHECK int control_call(const char *path, const json_t *request, json_t **re
 
 /* As control_call(), but -ETIMEDOUT when @seconds pass without a sign of the daemon. */
 MUST_CHECK int control_call_within(const char *path, const json_t *request, unsigned seconds,
-                                   json_t **ret, struct err *err);
+                                   json_t **ret, int *ret_fd, struct err *err);
 
 /* As control_call(), with descriptor @pass_fd unless it is -1. */
 MUST_CHECK int control_call_with(const char *path, const json_t *request, int pass_fd, json_t **ret,

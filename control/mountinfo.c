@@ -14,12 +14,17 @@ enum { MOUNTINFO_MAX = 64 << 20 }; /* 100,000 mounts of 600 bytes */
 
 #define FS_TYPE "fuse.assetfs"
 
+static void mount_point_release(struct mount_point *point)
+{
+	free(point->path);
+	free(point->root);
+	free(point->source);
+}
+
 void mount_points_release(struct mount_points *points)
 {
-	for (size_t i = 0; i < points->n; i++) {
-		free(points->point[i].path);
-		free(points->point[i].root);
-	}
+	for (size_t i = 0; i < points->n; i++)
+		mount_point_release(&points->point[i]);
 	free(points->point);
 	*points = MOUNT_POINTS_INIT;
 }
@@ -44,11 +49,11 @@ void mount_text_unescape(char *text)
 	*out = '\0';
 }
 
-static int add(struct mount_points *points, const char *path, const char *root, dev_t device)
+/* Takes what @point has, unless it fails. */
+static int add(struct mount_points *points, const struct mount_point *point)
 {
-	CLEANUP(free) char *path_copy = strdup(path);
-	CLEANUP(free) char *root_copy = strdup(root);
-
+	if (!point->path || !point->root || !point->source)
+		return -ENOMEM;
 	if (points->n == points->cap) {
 		size_t cap = points->cap > 0 ? points->cap * 2 : 8;
 		struct mount_point *grown = reallocarray(points->point, cap, sizeof(*grown));
@@ -58,20 +63,24 @@ static int add(struct mount_points *points, const char *path, const char *root, 
 		points->point = grown;
 		points->cap = cap;
 	}
-	if (!path_copy || !root_copy)
-		return -ENOMEM;
-	points->point[points->n++] = (struct mount_point){ .path = TAKE_PTR(path_copy),
-		                                           .root = TAKE_PTR(root_copy),
-		                                           .device = device };
+	points->point[points->n++] = *point;
 	return 0;
+}
+
+static char *unescaped_copy(char *text)
+{
+	mount_text_unescape(text);
+	return strdup(text);
 }
 
 /* "id parent major:minor root mountpoint options [optional...] - type source superoptions" */
 static int parse_line(char *line, struct mount_points *points)
 {
+	struct mount_point point;
 	char *save = NULL;
 	char *field[5] = { NULL };
 	char *type = strstr(line, " - ");
+	char *source;
 	unsigned maj;
 	unsigned min;
 	char *end;
@@ -79,6 +88,8 @@ static int parse_line(char *line, struct mount_points *points)
 	if (!type || strncmp(type + 3, FS_TYPE " ", sizeof(FS_TYPE)) != 0)
 		return 0;
 	*type = '\0';
+	source = type + 3 + sizeof(FS_TYPE);
+	source[strcspn(source, " ")] = '\0';
 	for (size_t i = 0; i < 5; i++) {
 		field[i] = strtok_r(i == 0 ? line : NULL, " ", &save);
 		if (!field[i])
@@ -86,9 +97,14 @@ static int parse_line(char *line, struct mount_points *points)
 	}
 	maj = (unsigned)strtoul(field[2], &end, 10);
 	min = *end == ':' ? (unsigned)strtoul(end + 1, NULL, 10) : 0;
-	mount_text_unescape(field[3]);
-	mount_text_unescape(field[4]);
-	return add(points, field[4], field[3], makedev(maj, min));
+	point = (struct mount_point){ .path = unescaped_copy(field[4]),
+		                      .root = unescaped_copy(field[3]),
+		                      .source = unescaped_copy(source),
+		                      .device = makedev(maj, min) };
+	if (add(points, &point) == 0)
+		return 0;
+	mount_point_release(&point);
+	return -ENOMEM;
 }
 
 int mount_points_parse(char *text, struct mount_points *ret)
