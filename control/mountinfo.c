@@ -150,3 +150,12 @@ const struct mount_point *mount_points_of(const struct mount_points *points, dev
 	}
 	return NULL;
 }
+
+const struct mount_point *mount_points_whole(const struct mount_points *points, dev_t device)
+{
+	for (size_t i = 0; i < points->n; i++) {
+		if (points->point[i].device == device && strcmp(points->point[i].root, "/") == 0)
+			return &points->point[i];
+	}
+	return NULL;
+}

@@ -38,5 +38,8 @@ const struct mount_point *mount_points_at(const struct mount_points *points, con
 /* Some mount of @device, or NULL. */
 const struct mount_point *mount_points_of(const struct mount_points *points, dev_t device);
 
+/* Some mount of @device that shows all of it, or NULL. */
+const struct mount_point *mount_points_whole(const struct mount_points *points, dev_t device);
+
 /* Undo mountinfo's escapes of blanks and backslashes, \ooo, in place. */
 void mount_text_unescape(char *text);

@@ -54,7 +54,7 @@ static int clone_mount(const struct daemon *d, const struct mount_request *reque
 	for (size_t i = 0; i < d->n_sessions; i++) {
 		const struct manifest *m = image_manifest(session_image(d->sessions[i]));
 		dev_t device = session_device(d->sessions[i]);
-		const struct mount_point *point = mount_points_of(&points, device);
+		const struct mount_point *point = mount_points_whole(&points, device);
 		int fd;
 
 		if (!point || session_ended(d->sessions[i]) || !suits(d->sessions[i], request) ||

@@ -65,6 +65,18 @@ Test(mountinfo, says_what_of_which_image_is_seen)
 	cr_assert_str_eq(mount_points_at(&points, "/b")->source, "above");
 }
 
+Test(mountinfo, finds_a_mount_of_all_of_a_device)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	char sub_first[] = "47 27 0:40 /sub /bind ro - fuse.assetfs stk:v1 ro\n"
+			   "48 27 0:41 /sub /other ro - fuse.assetfs stk:v1 ro\n"
+			   "49 27 0:40 / /all ro - fuse.assetfs stk:v1 ro\n";
+
+	cr_assert_eq(mount_points_parse(sub_first, &points), 0);
+	cr_assert_str_eq(mount_points_whole(&points, makedev(0, 40))->path, "/all");
+	cr_assert_null(mount_points_whole(&points, makedev(0, 41)));
+}
+
 Test(mountinfo, survives_lines_cut_anywhere)
 {
 	for (size_t len = 0; len <= strlen(text); len++) {
