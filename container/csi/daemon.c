@@ -43,6 +43,14 @@ static int order(const char *store, json_t *request, struct err *err)
 	return ask(store, request, ANSWER_SECONDS, &answer, NULL, err);
 }
 
+/* Who the volume is for; NULL when kubelet did not tell. */
+static json_t *pod_of(const struct mount_order *order)
+{
+	return order->pod_uid ? json_pack("{ss ss* ss*}", "uid", order->pod_uid, "name",
+	                                  order->pod_name, "namespace", order->pod_namespace)
+	                      : NULL;
+}
+
 int daemon_mount(const char *store, const struct mount_order *order, int *ret_mount,
                  dev_t *ret_device, struct err *err)
 {
@@ -51,9 +59,10 @@ int daemon_mount(const char *store, const struct mount_order *order, int *ret_mo
 	unsigned maj;
 	unsigned min;
 	int r = ask(store,
-	            json_pack("{si ss ss ss ss* ss*}", "version", CONTROL_VERSION, "command",
+	            json_pack("{si ss ss ss ss* ss* so*}", "version", CONTROL_VERSION, "command",
 	                      "mount", "image", order->image, "directory", order->target,
-	                      "platform", order->platform, "prefetch", order->prefetch),
+	                      "platform", order->platform, "prefetch", order->prefetch, "pod",
+	                      pod_of(order)),
 	            MOUNT_SECONDS, &answer, &mount, err);
 
 	if (r < 0)

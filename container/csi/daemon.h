@@ -30,7 +30,8 @@ struct mount_order {
 	const char *image;
 	const char *platform;
 	const char *prefetch;
-	const char *target; /* for the daemon's log */
+	const char *target;                             /* for the daemon's log */
+	const char *pod_uid, *pod_name, *pod_namespace; /* for its reports; NULL: not told */
 };
 MUST_CHECK int daemon_mount(const char *store, const struct mount_order *order, int *ret_mount,
                             dev_t *ret_device, struct err *err);

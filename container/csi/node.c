@@ -32,7 +32,10 @@ static struct mount_order order_of(const struct volume *v)
 	return (struct mount_order){ .image = v->image,
 		                     .platform = v->platform,
 		                     .prefetch = v->prefetch,
-		                     .target = v->target };
+		                     .target = v->target,
+		                     .pod_uid = v->pod_uid,
+		                     .pod_name = v->pod_name,
+		                     .pod_namespace = v->pod_namespace };
 }
 
 /* Whether @point is a mount of the image of this @name and platform that @v wants, and of its path. */

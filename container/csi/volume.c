@@ -114,10 +114,23 @@ static const struct {
 	{ "verify", set_verify, "true or false" },
 };
 
+/* There may be more than what is of use here. */
+static void set_pod_info(struct volume *v, const char *key, const char *value)
+{
+	if (strcmp(key, "pod.uid") == 0)
+		v->pod_uid = value;
+	else if (strcmp(key, "pod.name") == 0)
+		v->pod_name = value;
+	else if (strcmp(key, "pod.namespace") == 0)
+		v->pod_namespace = value;
+}
+
 static int set_attribute(struct volume *v, const Csi__V1__Pair *pair, struct err *err)
 {
-	if (strncmp(pair->key, POD_INFO, strlen(POD_INFO)) == 0)
+	if (strncmp(pair->key, POD_INFO, strlen(POD_INFO)) == 0) {
+		set_pod_info(v, pair->key + strlen(POD_INFO), pair->value);
 		return 0;
+	}
 	for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
 		if (strcmp(attributes[i].name, pair->key) != 0)
 			continue;

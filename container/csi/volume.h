@@ -18,6 +18,8 @@ struct volume {
 	bool verify;          /* fill and check all of it before the volume appears */
 	bool pin;
 	uint64_t pin_floor; /* bytes that stay; 0: all */
+	const char *pod_uid, *pod_name,
+		*pod_namespace; /* of who it is for, as kubelet tells; or NULL */
 };
 
 /*

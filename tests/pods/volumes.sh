@@ -293,3 +293,5 @@ grep -q "kubelet refuses the driver: no such luck" "$T/driver.log" || fail "$(ca
 start_driver
 end_driver TERM 0
 [[ ! -e $socket && ! -e $registration ]] || fail "sockets are left"
+grep -i sanitizer "$T/driver.log" && fail "$(cat "$T/driver.log")"
+exit 0

@@ -153,7 +153,7 @@ links() {
 			echo "$page: link to '$target' leads nowhere"
 			r=1
 		}
-	done < <(grep -oE '\]\([^)#:]+(#[^)]*)?\)' ./*.md docs/*.md container/*/*.md | sed -E 's/:\]\(/:/; s/\)$//')
+	done < <(grep -oE '\]\([^)#:]+(#[^)]*)?\)' ./*.md docs/*.md container/*/*.md container/*/*/*.md | sed -E 's/:\]\(/:/; s/\)$//')
 	return "$r"
 }
 

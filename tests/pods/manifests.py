@@ -1,0 +1,311 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests and examples: rendered by kubectl, and in agreement with each other and with the programs.
+
+Debian's kubectl is of 2020. It knows "resources" for files only and calls "patches" by another name, so
+it is given a copy with the old words. A newer one on $KUBECTL is given the files as they are.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+ROOT = os.environ["SOURCE_ROOT"]
+DEPLOY = os.path.join(ROOT, "container", "deploy")
+KUBELET = "/var/lib/kubelet"
+DRIVER = "csi.assetfs.io"
+PREFIX = "registry.example.com/"
+points = 0
+
+
+def check(condition, text):
+    global points
+    points += 1
+    if not condition:
+        sys.exit(f"FAIL: {text}")
+
+
+def output(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    check(text.startswith("# SPDX-License-Identifier: Apache-2.0\n"), f"{path}: no licence")
+    return [document for document in yaml.safe_load_all(text) if document is not None]
+
+
+def yaml_files(directory):
+    for folder, _, names in os.walk(directory):
+        for name in sorted(names):
+            if name.endswith((".yaml", ".yml")):
+                yield os.path.join(folder, name)
+
+
+def in_old_words(directory):
+    """Kustomizations of a copy, as kustomize 2.0 understands them."""
+    for path in yaml_files(directory):
+        if os.path.basename(path) != "kustomization.yaml":
+            continue
+        (kustomization,) = load(path)
+        folder = os.path.dirname(path)
+        resources = kustomization.pop("resources")
+        kustomization["bases"] = [r for r in resources if os.path.isdir(os.path.join(folder, r))]
+        kustomization["resources"] = [r for r in resources if r not in kustomization["bases"]]
+        if "patches" in kustomization:
+            kustomization["patchesJson6902"] = kustomization.pop("patches")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("# SPDX-License-Identifier: Apache-2.0\n")
+            yaml.safe_dump(kustomization, file)
+
+
+def render(scratch):
+    """{name of a base or overlay: documents}"""
+    source = os.path.join(DEPLOY, "kubernetes")
+    kubectl = os.environ.get("KUBECTL")
+    if not kubectl:
+        tree = output(os.path.join(os.environ["SUPPORT"], "fetch_package.sh"), "kubernetes-client").strip()
+        kubectl = os.path.join(tree, "usr", "bin", "kubectl")
+        source = os.path.join(scratch, "kubernetes")
+        shutil.copytree(os.path.join(DEPLOY, "kubernetes"), source)
+        in_old_words(source)
+    overlays = os.path.join(source, "overlays")
+    places = [os.path.join(source, "base")] + [os.path.join(overlays, name) for name in sorted(os.listdir(overlays))]
+    return {os.path.basename(place): list(yaml.safe_load_all(output(kubectl, "kustomize", place))) for place in places}
+
+
+def option_names(*command):
+    return set(re.findall(r"--[a-z-]+", output(*command, "--help")))
+
+
+def pod_of(document):
+    """(spec of its pods, labels of its pods), or (None, None)"""
+    spec = document.get("spec") or {}
+    if document["kind"] == "Pod":
+        return spec, document["metadata"].get("labels", {})
+    if document["kind"] == "DaemonSet":
+        return spec["template"]["spec"], spec["template"]["metadata"]["labels"]
+    if document["kind"] == "Fleet":
+        return spec["template"]["spec"]["template"]["spec"], {}
+    if document["kind"] == "GameServerSet":
+        return spec["gameServerTemplate"]["spec"], {}
+    return None, None
+
+
+def size(text):
+    number, unit = re.fullmatch(r"(\d+)(Ki|Mi|Gi|K|M|G)?", text).groups()
+    return int(number) << {"K": 10, "M": 20, "G": 30}[(unit or "K")[0]]
+
+
+def check_pod(what, pod):
+    """What holds for pods of ours and of examples."""
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    check(len(volumes) == len(pod["volumes"]), f"{what}: two volumes of one name")
+    for container in pod["containers"]:
+        check(container["image"].startswith(PREFIX) and ":" in container["image"][len(PREFIX):],
+              f"{what}: image '{container['image']}'")
+        mounts = container["volumeMounts"]
+        check({mount["name"] for mount in mounts} <= volumes, f"{what}: a mount of a volume that is not there")
+        check(len({mount["mountPath"] for mount in mounts}) == len(mounts), f"{what}: two mounts at one place")
+        check("memory" in container["resources"]["limits"] and "memory" in container["resources"]["requests"],
+              f"{what}: memory is not limited")
+        check(set(container["resources"]) <= {"limits", "requests"}, f"{what}: resources")
+        check("cpu" not in container["resources"]["limits"], f"{what}: processors are limited")
+
+
+def check_own_container(what, container, version, programs):
+    name = container["image"].rsplit("/", 1)[1]
+    check(name in (f"assetfs:{version}", f"assetfs-csi:{version}"), f"{what}: image '{name}', version is {version}")
+    security = container["securityContext"]
+    check(security.get("readOnlyRootFilesystem") is True, f"{what}: root file system")
+    for mount in container["volumeMounts"]:
+        check(mount.get("mountPropagation") != "Bidirectional" or security.get("privileged"),
+              f"{what}: Kubernetes refuses Bidirectional without privileged")
+    command = container["command"]
+    key = " ".join(command[:2]) if command[0] == "assetfs" else command[0]
+    if key in programs:
+        for arg in container["args"] + (container.get("livenessProbe", {}).get("exec", {}).get("command", []))[1:]:
+            check(arg.split("=")[0] in programs[key], f"{what}: '{key}' has no option '{arg}'")
+    ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        handler = container.get(probe, {})
+        if "httpGet" in handler:
+            check(handler["httpGet"]["port"] in ports, f"{what}: {probe} asks port {handler['httpGet']['port']}")
+            check(handler["httpGet"]["path"] in ("/healthz", "/readyz"), f"{what}: {probe}")
+
+
+def check_paths(what, pod):
+    """The host's paths of kubelet are the container's: the programs tell them to kubelet and to each other."""
+    host = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
+    for container in pod["containers"]:
+        for mount in container["volumeMounts"]:
+            if mount["name"] in host:
+                check(mount["mountPath"] == host[mount["name"]], f"{what}: '{mount['mountPath']}' is another path there")
+
+
+def args_of(container):
+    return dict(arg[2:].split("=", 1) for arg in container["args"] if "=" in arg and arg.startswith("--"))
+
+
+def check_daemon(what, document, pod):
+    (container,) = pod["containers"]
+    args = args_of(container)
+    check(document["spec"]["updateStrategy"]["type"] == "OnDelete", f"{what}: a roll-out would end sessions")
+    limit = size(container["resources"]["limits"]["memory"])
+    check(limit >= size(args["region-size"]) + (256 << 20), f"{what}: the region does not fit its limit")
+    check(container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"],
+          f"{what}: the region is not reserved")
+    check(args["metrics"].rsplit(":", 1)[1] == str(container["ports"][0]["containerPort"]), f"{what}: metrics' port")
+    check(args["store"] in [mount["mountPath"] for mount in container["volumeMounts"]], f"{what}: the store is not kept")
+
+
+def check_driver(what, pod, daemon):
+    (container,) = pod["containers"]
+    args = args_of(container)
+    kubelet = args["kubelet-dir"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    for path in (f"{kubelet}/plugins/{DRIVER}", f"{kubelet}/pods"):
+        check(mounts[path].get("mountPropagation") == "Bidirectional", f"{what}: mounts at '{path}' are seen nowhere")
+    check(f"{kubelet}/plugins_registry" in mounts, f"{what}: kubelet does not get to know the driver")
+    check(f"--kubelet-dir={kubelet}" in container["livenessProbe"]["exec"]["command"], f"{what}: the probe's socket")
+    check(args["store"] == args_of(daemon["containers"][0])["store"], f"{what}: another store than the daemon's")
+    check(mounts[args["store"]]["readOnly"], f"{what}: the store can be written")
+    seen = {mount["mountPath"]: mount for mount in daemon["containers"][0]["volumeMounts"]}
+    check(seen[f"{kubelet}/plugins/{DRIVER}"]["mountPropagation"] == "HostToContainer",
+          f"{what}: the daemon does not see the driver's mounts")
+
+
+def check_rendered(name, documents, version, programs):
+    pods = {}
+    labels = {}
+    keys = set()
+    for document in documents:
+        key = (document["kind"], document["metadata"].get("namespace"), document["metadata"]["name"])
+        what = f"{name}: {document['kind']} {document['metadata']['name']}"
+        check(key not in keys, f"{what}: there twice")
+        keys.add(key)
+        check("apiVersion" in document, f"{what}: no version")
+        check(document["kind"] in ("Namespace", "CSIDriver") or key[1] == "assetfs", f"{what}: namespace")
+        pod, pod_labels = pod_of(document)
+        if not pod:
+            continue
+        check(document["spec"]["selector"]["matchLabels"].items() <= pod_labels.items(), f"{what}: selector")
+        check(pod["priorityClassName"] == "system-node-critical", f"{what}: priority")
+        check(pod["tolerations"] == [{"operator": "Exists"}], f"{what}: tolerations")
+        check(pod["automountServiceAccountToken"] is False and "serviceAccountName" not in pod, f"{what}: account")
+        check_pod(what, pod)
+        if document["metadata"]["name"] == "assetfs-csi":
+            check_paths(what, pod)
+        for container in pod["containers"]:
+            check_own_container(what, container, version, programs)
+        pods[document["metadata"]["name"]] = pod
+        labels[document["metadata"]["name"]] = pod_labels
+        if document["metadata"]["name"] == "assetfs":
+            check_daemon(what, document, pod)
+    by_kind = {}
+    for document in documents:
+        by_kind.setdefault(document["kind"], []).append(document)
+    check(not {"Role", "ClusterRole", "ServiceAccount"} & set(by_kind), f"{name}: rights")
+    for policy in by_kind["NetworkPolicy"]:
+        selector = policy["spec"]["podSelector"]["matchLabels"].items()
+        check(any(selector <= one.items() for one in labels.values()), f"{name}: a policy for nobody")
+        for rule in policy["spec"].get("ingress", []):
+            check([port["port"] for port in rule["ports"]] == [pods["assetfs"]["containers"][0]["ports"][0]["containerPort"]],
+                  f"{name}: the policy's port")
+    for monitor in by_kind.get("PodMonitor", []):
+        check(monitor["spec"]["selector"]["matchLabels"].items() <= labels["assetfs"].items(), f"{name}: PodMonitor")
+        check(monitor["spec"]["podMetricsEndpoints"][0]["port"] == "metrics", f"{name}: PodMonitor's port")
+    if name == "hostpath":
+        check("assetfs-csi" not in pods and "CSIDriver" not in by_kind, "hostpath: has a driver")
+    else:
+        check([driver["metadata"]["name"] for driver in by_kind["CSIDriver"]] == [DRIVER], f"{name}: CSIDriver")
+        check_driver(name, pods["assetfs-csi"], pods["assetfs"])
+
+
+def check_csi_source(what, csi, attributes):
+    check(csi["driver"] == DRIVER and csi["readOnly"] is True, f"{what}: {csi}")
+    check("image" in csi["volumeAttributes"], f"{what}: no image")
+    for key, value in csi["volumeAttributes"].items():
+        check(key in attributes and isinstance(value, str), f"{what}: attribute {key}: {value!r}")
+
+
+def check_example(path, documents, attributes):
+    for document in documents:
+        what = f"{os.path.basename(path)}: {document['kind']}"
+        check({"apiVersion", "kind", "metadata"} <= set(document), f"{what}: not an object")
+        if document["kind"] == "PersistentVolume":
+            check_csi_source(what, document["spec"]["csi"], attributes)
+            check(document["spec"]["accessModes"] == ["ReadOnlyMany"], f"{what}: modes")
+        pod, _ = pod_of(document)
+        if not pod:
+            continue
+        check_pod(what, pod)
+        for container in pod["containers"]:
+            for mount in container["volumeMounts"]:
+                check(mount["readOnly"] is True and mount["mountPropagation"] == "HostToContainer", f"{what}: {mount}")
+        for volume in pod["volumes"]:
+            if "csi" in volume:
+                check_csi_source(what, volume["csi"], attributes)
+
+
+def check_hosts(examples):
+    """What is not for Kubernetes."""
+    (compose,) = load(os.path.join(examples, "compose.yaml"))
+    for service in compose["services"].values():
+        for volume in service["volumes"]:
+            check(volume["read_only"] is True and volume["bind"]["propagation"] == "rslave", f"compose: {volume}")
+        check("mem_limit" in service and service["read_only"] is True, "compose: limits")
+    with open(os.path.join(examples, "systemd", "fstab"), encoding="utf-8") as file:
+        lines = [line.split() for line in file if not line.startswith("#")]
+    check(len(lines) == 1 and len(lines[0]) == 6 and lines[0][2] == "assetfs", "fstab")
+    directory = lines[0][1]
+    with open(os.path.join(examples, "systemd", "game@.service"), encoding="utf-8") as file:
+        check(f"RequiresMountsFor={directory}\n" in file.read(), "game@.service: another directory than fstab's")
+    with open(os.path.join(examples, "game.nomad.hcl"), encoding="utf-8") as file:
+        text = file.read()
+    check(text.count("{") == text.count("}") and "host-to-task" in text and os.path.dirname(directory) in text, "nomad")
+
+
+def yaml_in(path):
+    with open(path, encoding="utf-8") as file:
+        for text in re.findall(r"^```yaml\n(.*?)^```", file.read(), re.MULTILINE | re.DOTALL):
+            yield from (document for document in yaml.safe_load_all(text) if document)
+
+
+def main():
+    with open(os.path.join(ROOT, "container", "csi", "volume.c"), encoding="utf-8") as file:
+        attributes = set(re.findall(r'^\t\{ "([a-z]+)", set_', file.read(), re.MULTILINE))
+    check(len(attributes) == 6, f"attributes: {attributes}")
+    version = output(os.environ["ASSETFS_CSI"], "--version").split()[1]
+    help_text = output(os.environ["ASSETFS_CSI"], "--help")
+    check(f"default {KUBELET})" in help_text and f"default {DRIVER})" in help_text, "defaults of the driver")
+    programs = {"assetfs serve": option_names(os.environ["ASSETFS"], "serve"),
+                "assetfs-csi": option_names(os.environ["ASSETFS_CSI"])}
+    for path in yaml_files(os.path.join(DEPLOY, "kubernetes")):
+        load(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        rendered = render(scratch)
+    check(set(rendered) == {"base", "hostpath", "k0s", "monitoring"}, f"overlays: {set(rendered)}")
+    for name, documents in rendered.items():
+        check_rendered(name, documents, version, programs)
+    examples = os.path.join(DEPLOY, "examples")
+    for path in yaml_files(examples):
+        if not path.endswith("compose.yaml"):
+            check_example(path, load(path), attributes)
+    check_hosts(examples)
+    for document in yaml_in(os.path.join(ROOT, "docs", "kubernetes.md")):
+        if document.get("kind") == "PersistentVolume":
+            check_csi_source("kubernetes.md", document["spec"]["csi"], attributes)
+        for volume in (document.get("spec") or {}).get("volumes", []):
+            check_csi_source("kubernetes.md", volume["csi"], attributes)
+    print(f"{points} points hold")
+
+
+if __name__ == "__main__":
+    main()
