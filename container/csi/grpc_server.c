@@ -23,8 +23,9 @@
 #include "csi/grpc_conn.h"
 
 enum {
-	CONNECTIONS_MAX = 256, /* kubelet has one a call */
-	CALLS_MAX = 256,       /* threads */
+	/* Each call needs some descriptors, and a process has 1024 at least. */
+	CONNECTIONS_MAX = 128, /* kubelet has one a call */
+	CALLS_MAX = 128,       /* threads */
 	BACKLOG = 64,
 	STOP_SECONDS = 10,
 };

@@ -313,6 +313,7 @@ static int serve(struct config *config, struct err *err)
 
 	if (mounts < 0)
 		return mounts;
+	node_mounts_tidy(config->mounts);
 	r = grpc_server_new(services_methods, services_n_methods, &services, &server, err);
 	if (r < 0)
 		return r;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -245,4 +246,31 @@ void node_pin_clear(const char *dir, const struct served *image)
 
 	if (path)
 		(void)unlink(path);
+}
+
+/* For nftw(3): remove a directory or a note, but for the first directory. */
+static int remove_left(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	if (type == FTW_DP && ftw->level > 0)
+		(void)rmdir(path);
+	if (type == FTW_F && strcmp(path + ftw->base, PIN_FILE) == 0)
+		(void)unlink(path);
+	return 0;
+}
+
+void node_mounts_tidy(const char *dir)
+{
+	enum { DEPTH = 8 }; /* descriptors; a platform has three parts at most */
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	size_t len = strlen(dir);
+
+	if (mount_points_load(&points, NULL) < 0)
+		return;
+	for (size_t i = 0; i < points.n; i++) {
+		if (strncmp(points.point[i].path, dir, len) == 0)
+			return;
+	}
+	/* One thread yet. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	(void)nftw(dir, remove_left, DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }

@@ -70,3 +70,9 @@ MUST_CHECK int node_pin_set(const char *dir, const struct served *image, uint64_
 
 /* Forget it. */
 void node_pin_clear(const char *dir, const struct served *image);
+
+/*
+ * Remove directories and notes that were left below @dir, such as by a restart of the machine. Does
+ * nothing while anything is mounted there. Call before other threads start.
+ */
+void node_mounts_tidy(const char *dir);

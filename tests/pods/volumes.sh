@@ -290,7 +290,13 @@ wait "$driver" || status=$?
 check_eq "status" "$status" 1
 grep -q "kubelet refuses the driver: no such luck" "$T/driver.log" || fail "$(cat "$T/driver.log")"
 [[ ! -e $socket && ! -e $registration ]] || fail "sockets are left"
+
+note "what a restart of the machine leaves"
+left=$plugin/images/$(printf '%064d' 0)/linux/arm64
+mkdir -p "$left/0:50"
+echo 0 >"$left/pin"
 start_driver
+find "$plugin/images" -mindepth 1 | finds . && fail "left: $(find "$plugin/images")"
 end_driver TERM 0
 [[ ! -e $socket && ! -e $registration ]] || fail "sockets are left"
 grep -i sanitizer "$T/driver.log" && fail "$(cat "$T/driver.log")"
