@@ -94,7 +94,10 @@ static void *run_call(void *arg)
 	struct grpc_server *server = call->server;
 	int r = call->method->call(server->arg, &call->request, &call->reply, &call->err);
 
-	if (r < 0 && call->err.code == 0)
+	/* What was in the way and has been got over is no error. */
+	if (r >= 0)
+		call->err = ERR_INIT;
+	else if (call->err.code == 0)
 		(void)err_set(&call->err, r, "%s", strerrordesc_np(-r));
 	if (r < 0)
 		log_warn("%s: %s", strrchr(call->method->path, '/') + 1, call->err.msg);

@@ -38,11 +38,12 @@ struct grpc_server;
 MUST_CHECK int grpc_server_new(const struct grpc_method *method, size_t n, void *arg,
                                struct grpc_server **ret, struct err *err);
 
+#define GRPC_SOCKETS_MAX 2u
+
 /*
  * Listen at @path, for root only, in the place of what is there; at most GRPC_SOCKETS_MAX times. The socket
  * is removed with the server. Before threads start. Returns 0 or -errno.
  */
-#define GRPC_SOCKETS_MAX 2u
 MUST_CHECK int grpc_server_listen(struct grpc_server *server, const char *path, struct err *err);
 
 /* Serve until grpc_server_stop(); waits for calls that are under way, some seconds. Returns 0 or -errno. */

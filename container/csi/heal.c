@@ -25,26 +25,31 @@ enum {
 	SUSPECTS_MAX = 1024, /* more wait until these are healed */
 };
 
+/* A file system that was not served when the daemon was last asked. */
+struct suspect {
+	dev_t device;
+	bool reported; /* it cannot be healed, and that was said */
+};
+
 struct healer {
 	struct node *node; /* constant; borrowed */
 	pthread_t thread;  /* constant */
 	/* the thread's */
-	dev_t suspect[SUSPECTS_MAX]; /* not served when the daemon was last asked */
+	struct suspect suspect[SUSPECTS_MAX];
 	size_t n_suspects;
-	dev_t refused; /* what could not be healed, and was complained of */
 	/* under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t stopping;
 	bool stop;
 };
 
-static bool is_suspect(const struct healer *h, dev_t device)
+static struct suspect *find_suspect(struct healer *h, dev_t device)
 {
 	for (size_t i = 0; i < h->n_suspects; i++) {
-		if (h->suspect[i] == device)
-			return true;
+		if (h->suspect[i].device == device)
+			return &h->suspect[i];
 	}
-	return false;
+	return NULL;
 }
 
 /* A mount of the image that @old showed; sets *@ret to its file system when it was attached. */
@@ -172,27 +177,34 @@ static int heal_image(struct node *node, const struct served *image, dev_t devic
 	return r;
 }
 
+/* Heal what @mount shows if it was a suspect before. Returns what is to be remembered of it. */
+static struct suspect look_at(struct healer *h, const struct node_mount *mount)
+{
+	const struct suspect *before = find_suspect(h, mount->point->device);
+	struct suspect now = { .device = mount->point->device };
+	struct err err = ERR_INIT;
+	int r = before ? heal_image(h->node, &mount->image, now.device, &err) : 0;
+
+	/* A call that is at work at a volume is done by the next time. */
+	if (r < 0 && r != -EBUSY && !before->reported)
+		log_warn("volumes of %s cannot be mounted again: %s", mount->point->source,
+		         err.msg);
+	now.reported = before && (before->reported || (r < 0 && r != -EBUSY));
+	return now;
+}
+
 /* Look at all images once. */
 static void look(struct healer *h, const struct mount_points *points, const json_t *status)
 {
-	struct node *node = h->node;
-	dev_t lost[SUSPECTS_MAX];
+	struct suspect lost[SUSPECTS_MAX];
 	size_t n = 0;
 
 	for (size_t i = 0; i < points->n && n < SUSPECTS_MAX; i++) {
-		dev_t device = points->point[i].device;
-		struct err err = ERR_INIT;
 		struct node_mount mount;
 
-		if (!node_mount_parse(node->dir, &points->point[i], &mount) ||
-		    status_serves(status, device, NULL))
-			continue;
-		lost[n++] = device;
-		if (!is_suspect(h, device) || heal_image(node, &mount.image, device, &err) == 0 ||
-		    h->refused == device)
-			continue;
-		h->refused = device;
-		log_warn("volumes of %s cannot be mounted again: %s", mount.point->source, err.msg);
+		if (node_mount_parse(h->node->dir, &points->point[i], &mount) &&
+		    !status_serves(status, mount.point->device, NULL))
+			lost[n++] = look_at(h, &mount);
 	}
 	memcpy(h->suspect, lost, n * sizeof(lost[0]));
 	h->n_suspects = n;

@@ -19,6 +19,31 @@
 #include "base/log.h"
 #include "control.h"
 
+/*
+ * @target as mountinfo has it: without symbolic links above its last part, which is not looked at, for a mount may
+ * hang. The caller frees *@ret. Returns 0; -ENOENT when the directory that it is in is not there; -errno.
+ */
+static int resolve(const char *target, char **ret, struct err *err)
+{
+	CLEANUP(free) char *copy = strdup(target);
+	CLEANUP(free) char *parent = NULL;
+	size_t len = copy ? strlen(copy) : 0;
+	char *name;
+
+	if (!copy)
+		return err_set(err, -ENOMEM, "out of memory");
+	while (len > 1 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	name = strrchr(copy, '/');
+	*name++ = '\0';
+	parent = realpath(copy[0] != '\0' ? copy : "/", NULL);
+	if (!parent)
+		return err_set_errno(err, "'%s' is in no directory", target);
+	if (asprintf(ret, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
 /* A volume on its way to its target. */
 struct publication {
 	const struct volume *v;
@@ -160,8 +185,6 @@ static int bind_target(const struct scene *scene, const struct volume *v, const 
 		               v->target, there->root, there->source);
 	}
 	made = mkdir(v->target, 0750) == 0;
-	if (!made && errno == ENOENT)
-		return err_set(err, -EINVAL, "target path '%s' is in no directory", v->target);
 	if (!made && errno != EEXIST)
 		return err_set_errno(err, "target path '%s'", v->target);
 	r = node_bind(fd, v->target, err);
@@ -188,15 +211,12 @@ static int place_volume(const struct node *node, const struct publication *p, st
 	return bind_target(&scene, p->v, root, fd, err);
 }
 
-int node_publish(struct node *node, const struct volume *v, struct err *err)
+/* With the target's lock held. */
+static int publish(struct node *node, const struct volume *v, struct err *err)
 {
-	CLEANUP(name_lock_release) struct name_lock target = NAME_LOCK_INIT;
 	struct publication p = { .v = v, .mount = -1 };
-	int r;
+	int r = is_published(node, v, err);
 
-	if (!name_lock_try(&node->targets, v->target, &target))
-		return err_set(err, -EBUSY, "another call is at work at '%s'", v->target);
-	r = is_published(node, v, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = order_mount(node, &p, err);
@@ -215,6 +235,23 @@ int node_publish(struct node *node, const struct volume *v, struct err *err)
 	else
 		log_info("'%s' of %s at '%s'", v->path, v->image, v->target);
 	return r;
+}
+
+int node_publish(struct node *node, const struct volume *v, struct err *err)
+{
+	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
+	CLEANUP(free) char *target = NULL;
+	struct volume resolved = *v;
+	int r = resolve(v->target, &target, err);
+
+	if (r < 0)
+		return r == -ENOENT ? err_set(err, -EINVAL, "target path '%s' is in no directory",
+		                              v->target)
+		                    : r;
+	if (!name_lock_try(&node->targets, target, &lock))
+		return err_set(err, -EBUSY, "another call is at work at '%s'", target);
+	resolved.target = target;
+	return publish(node, &resolved, err);
 }
 
 /* Detach all mounts of ours at @target. Returns how many, or -errno. */
@@ -236,14 +273,11 @@ static int detach_all(const char *target, struct err *err)
 	}
 }
 
-int node_unpublish(struct node *node, const char *target, struct err *err)
+/* With the target's lock held. */
+static int unpublish(struct node *node, const char *target, struct err *err)
 {
-	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
-	int n;
+	int n = detach_all(target, err);
 
-	if (!name_lock_try(&node->targets, target, &lock))
-		return err_set(err, -EBUSY, "another call is at work at '%s'", target);
-	n = detach_all(target, err);
 	if (n < 0)
 		return n;
 	if (rmdir(target) < 0 && errno != ENOENT)
@@ -253,6 +287,19 @@ int node_unpublish(struct node *node, const char *target, struct err *err)
 		log_info("'%s' is gone", target);
 	node_sweep(node);
 	return 0;
+}
+
+int node_unpublish(struct node *node, const char *target, struct err *err)
+{
+	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
+	CLEANUP(free) char *resolved = NULL;
+	int r = resolve(target, &resolved, err);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!name_lock_try(&node->targets, resolved, &lock))
+		return err_set(err, -EBUSY, "another call is at work at '%s'", target);
+	return unpublish(node, resolved, err);
 }
 
 /* Add what statvfs(3) says of a volume that is served. */
@@ -273,13 +320,16 @@ int node_stats(const struct node *node, const char *path, struct volume_stats *r
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 	CLEANUP(json_decref) json_t *status = NULL;
+	CLEANUP(free) char *resolved = NULL;
 	const struct mount_point *point;
 	struct volume_stats stats = { .lost = true };
-	int r = mount_points_load(&points, err);
+	int r = resolve(path, &resolved, err);
 
+	if (r == 0)
+		r = mount_points_load(&points, err);
 	if (r < 0)
 		return r;
-	point = mount_points_at(&points, path);
+	point = mount_points_at(&points, resolved);
 	if (!point)
 		return err_set(err, -ENOENT, "no volume is at '%s'", path);
 	if (daemon_status(node->store, &status, NULL) < 0)

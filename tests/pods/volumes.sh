@@ -150,6 +150,19 @@ unpublish "$first"
 check_eq "image mounts" "$(node_mounts)" 0
 wait_for sh -c "\"$ASSETFS\" status --json | jq -e '.mounts == []' >/dev/null" || fail "sessions are left"
 
+note "by way of a symbolic link"
+mkdir -p "$pods/4"
+ln -s "$pods" "$T/link"
+for _ in 1 2; do
+	call NodePublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$T/link/4/mount/\", \"volumeContext\": {\"image\": \"$T/layout:v1\"},
+		\"volumeCapability\": {\"mount\": {}, \"accessMode\": {\"mode\": 3}}}" >"$T/answer" || fail "$(cat "$T/answer")"
+done
+check_eq "mounts" "$(own_mounts | grep -c "/4/mount$")" 1
+stats "$T/link/4/mount" >"$T/answer" || fail "$(cat "$T/answer")"
+unpublish "$T/link/4/mount"
+[[ ! -e $pods/4/mount ]] || fail "the target is left"
+call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$T/none/at/all\"}" >"$T/answer" || fail "$(cat "$T/answer")"
+
 note "pin and verify"
 first=$(publish 1 pin true verify true)
 "$ASSETFS" status --json | jq -e --arg image "$T/layout:v1" '.pins[0].image == $image' >/dev/null || fail "no pin"
