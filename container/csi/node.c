@@ -239,8 +239,9 @@ static int publish(struct node *node, const struct volume *v, struct err *err)
 
 int node_publish(struct node *node, const struct volume *v, struct err *err)
 {
-	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
+	/* Outlives the lock, which has its name. */
 	CLEANUP(free) char *target = NULL;
+	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
 	struct volume resolved = *v;
 	int r = resolve(v->target, &target, err);
 
@@ -291,8 +292,9 @@ static int unpublish(struct node *node, const char *target, struct err *err)
 
 int node_unpublish(struct node *node, const char *target, struct err *err)
 {
-	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
+	/* Outlives the lock, which has its name. */
 	CLEANUP(free) char *resolved = NULL;
+	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
 	int r = resolve(target, &resolved, err);
 
 	if (r < 0)
