@@ -22,6 +22,8 @@ done
 mount --bind "$mounts" "$mounts"
 mount --make-shared "$mounts"
 
+# What podman keeps outside of its directories is this test's.
+mount -t tmpfs tmpfs /run
 # crun does not know machines that have both versions of cgroups, and nobody here may raise limits.
 ! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
 cat >"$T/containers.conf" <<'END'
