@@ -39,11 +39,14 @@ pod() {
 	podman --root "$T/storage" --runroot "$T/run" --storage-driver vfs --log-level error "$@"
 }
 ended() {
-	pod kube down "$T/pods.yaml" >/dev/null 2>&1 || true
-	pod rm --all --force >/dev/null 2>&1 || true
+	local status=$?
+	set +e
+	pod kube down "$T/pods.yaml" >/dev/null 2>&1
+	pod rm --all --force >/dev/null 2>&1
+	(exit "$status")
 	finish
 }
-trap '(exit $?); ended' EXIT
+trap ended EXIT
 # It takes the layout's path for the image's name, which has no capitals.
 cd "$T/images"
 pod pull -q "oci:assetfs:$("$ASSETFS" --version | cut -d ' ' -f 2)" >"$T/image" 2>"$T/pull.log" || fail "$(cat "$T/pull.log")"
