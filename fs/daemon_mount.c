@@ -18,10 +18,13 @@
 
 /*
  * A copy of the mount of @device at @path, or -1. What is found there may be something else by now.
+ * A copy is its mount's peer, and what is mounted in one would be seen in the other: it is made private,
+ * which kernels before 5.12 cannot.
  */
 static int copy_mount(const char *path, dev_t device)
 {
 	CLEANUP(close) int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct mount_attr private = { .propagation = MS_PRIVATE };
 	struct statx st;
 
 	/* DONT_SYNC: answered from the kernel's memory, not by this daemon. */
@@ -29,6 +32,7 @@ static int copy_mount(const char *path, dev_t device)
 	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st) < 0 ||
 	    makedev(st.stx_dev_major, st.stx_dev_minor) != device)
 		return -1;
+	(void)mount_setattr(fd, "", AT_EMPTY_PATH, &private, sizeof(private));
 	return TAKE_FD(fd);
 }
 
