@@ -6,7 +6,7 @@ usage: csi.py PROTO_DIR SOCKET COMMAND [ARGUMENT]...
 
   call SERVICE/METHOD [JSON]   print the answer as JSON, or "STATUS: text" and end with status 1
   errors TARGET LAYOUT OTHER   provoke what the driver must refuse; OTHER is an image of two platforms
-  crowd N DIR LAYOUT           publish and unpublish N volumes at once, each several times
+  crowd N DIR LAYOUT [TURNS]   publish and unpublish N volumes at once, each several times (4)
   same N TARGET LAYOUT         the same publish from N threads at once, then the same unpublish
   raw                          what no good client sends
   old-kubelet                  a call with the socket's path as :authority
@@ -206,11 +206,11 @@ def run_all(functions):
         sys.exit(str(failures[0]))
 
 
-def crowd(driver, n, directory, layout):
+def crowd(driver, n, directory, layout, turns=4):
     def one(i):
         target = f"{directory}/{i}"
         name = f"csi-{i}"
-        for turn in range(4):
+        for turn in range(int(turns)):
             path = ("", "one", "one/two")[(i + turn) % 3]
             assert driver.status("csi.v1.Node/NodePublishVolume", volume(target, layout, path=path)) == ("OK", "")
             # Whether it is the right directory: each has a file "which" with its name in it.
