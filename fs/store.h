@@ -4,7 +4,7 @@
  * a store, by a lock on the file "lock"; it listens on "control.sock" in it.
  *
  *	STORE/lock               flock(2), holds the daemon's pid as text
- *	STORE/control.sock       fs/control.h
+ *	STORE/control.sock       container/control/control.h
  *	STORE/stats              fs/stats.h
  *	STORE/assetfs.log        of a daemon that `assetfs mount` has started
  *	STORE/mounts/MAJ:MIN     a note of a session, by its device (daemon_heal.c)

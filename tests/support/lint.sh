@@ -69,8 +69,9 @@ forbid() {
 	}
 }
 
-# Quoted includes: fs and packer see themselves, index and container/oci, fs control as well, index sees itself,
-# index/base and container/oci only base and themselves, control only base, container/csi only base and control.
+# Quoted includes: fs and packer see themselves, index and container/oci, fs container/control as well, index sees
+# itself, index/base and container/oci only base and themselves, container/control only base, container/csi only
+# base and container/control.
 quoted_includes() {
 	local file name room
 	while IFS=: read -r file name; do
@@ -83,11 +84,11 @@ quoted_includes() {
 			[[ $file == container/csi/* && -e container/$name ]] || echo "$file: includes '$name'"
 			continue
 		fi
-		if [[ -e control/$name ]]; then
-			[[ $room == fs || $room == control || $file == container/csi/* ]] || echo "$file: includes '$name'"
+		if [[ -e container/control/$name ]]; then
+			[[ $room == fs || $file == container/control/* || $file == container/csi/* ]] || echo "$file: includes '$name'"
 			continue
 		fi
-		[[ $room != container && $room != control || $name == base/* ]] || echo "$file: includes '$name'"
+		[[ $room != container || $name == base/* ]] || echo "$file: includes '$name'"
 		[[ ! -e ${file%/*}/$name && $name != *.inc ]] || continue
 		[[ $file != index/base/* || $name == base/* ]] || echo "$file: includes '$name'"
 		[[ -e $room/$name || -e index/$name ]] || echo "$file: includes '$name'"
@@ -102,7 +103,7 @@ layers() {
 	forbid '(fuse3?/)?fuse[a-z_]*\.h' 'fs/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid 'nghttp2/[a-z0-9]*\.h|protobuf-c/.*|[a-z]*\.pb-c\.h' 'container/csi/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid 'microhttpd\.h' 'fs/metrics\.c' "${c_files[@]}" || r=1
-	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(container|control|fs|index|packer)/')
+	mapfile -t rooms < <(printf '%s\n' "${c_files[@]}" | grep -E '^(container|fs|index|packer)/')
 	found=$(quoted_includes "${rooms[@]}")
 	[[ -z $found ]] || {
 		echo "$found"
