@@ -8,6 +8,7 @@
 
 #include "daemon.h"
 #include "pins.h"
+#include "remotes.h"
 #include "session.h"
 #include "store.h"
 
@@ -16,6 +17,7 @@ struct daemon {
 	const struct daemon_config *config;
 	struct store *store; /* owned */
 	struct engine engine;
+	struct remotes *remotes; /* owned */
 	struct pins *pins;       /* owned */
 	struct metrics *metrics; /* owned, or NULL */
 	int listen_fd;           /* owned */
@@ -55,12 +57,29 @@ MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *reques
 
 /* What `fsstat` shows of all images: report_stats(). NULL when memory runs out. Any thread. */
 json_t *daemon_stats(struct daemon *d, struct err *err);
+
+/* What a request names, as far as it was looked up: in a layout, or in a registry when there is an origin. */
+struct found_image {
+	struct remote_image in;          /* owned */
+	const struct manifest *manifest; /* of in.set */
+};
+
+#define FOUND_IMAGE_INIT ((struct found_image){ .in = REMOTE_IMAGE_INIT, .manifest = NULL })
+
+static inline void found_image_release_cleanup(struct found_image *found)
+{
+	remote_image_release(&found->in);
+}
+
 /*
- * Find the image that @request names. The caller gives back *@ret_layout and *@ret_set, from
- * which *@ret is borrowed. Returns 0, -ENOENT or -errno.
+ * Find the image that @request names; the caller releases @ret, also after an error. Returns 0, -ENOENT,
+ * -errno or what remotes_find() returns.
  */
-MUST_CHECK int daemon_find_image(const struct mount_request *request, struct layout **ret_layout,
-                                 struct image_set *ret_set, const struct manifest **ret,
+MUST_CHECK int daemon_find_image(struct daemon *d, const struct mount_request *request,
+                                 struct found_image *ret, struct err *err);
+
+/* Open what was found, once. The caller closes *@ret. Returns 0 or -errno. */
+MUST_CHECK int daemon_open_found(struct daemon *d, struct found_image *found, struct image **ret,
                                  struct err *err);
 
 /* The session that @target, a mount point, shows; or NULL. With sessions_lock held. */

@@ -130,6 +130,19 @@ static json_t *region_json(const struct report_source *src)
 	                 known ? json_integer((json_int_t)huge) : json_null());
 }
 
+/* What blobs of registries take, beside the counters of the store. */
+static int add_store(const struct report_source *src, json_t *report)
+{
+	const struct fetch_usage *blobs = &src->blobs;
+	CLEANUP(json_decref)
+	json_t *more =
+		json_pack("{so sI}", "size_bytes",
+	                  blobs->size > 0 ? json_integer((json_int_t)blobs->size) : json_null(),
+	                  "used_bytes", (json_int_t)blobs->used);
+
+	return json_object_update(json_object_get(report, "store"), more);
+}
+
 static bool is_detail(const struct report_source *src, const char *detail)
 {
 	return src->detail && strcmp(src->detail, detail) == 0;
@@ -234,7 +247,8 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 	                   (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
 	                   "region", region_json(src), "images", images);
 	if (!report || stats_add_json(src->engine->stats, report) < 0 ||
-	    add_sharing(src, report) < 0 || add_files(src, report) < 0)
+	    add_store(src, report) < 0 || add_sharing(src, report) < 0 ||
+	    add_files(src, report) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	*ret = TAKE_PTR(report);
 	return 0;
