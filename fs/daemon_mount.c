@@ -210,8 +210,9 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 	int mount;
 	int r = check_small_files(request->small_files, err);
 
-	if (r == 0)
-		r = daemon_find_image(d, request, &found, err);
+	if (r < 0)
+		return r;
+	r = daemon_find_image(d, request, &found, err);
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&d->sessions_lock);

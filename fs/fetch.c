@@ -232,7 +232,8 @@ static void begin_ahead(struct origin *origin, struct blob *blob, const struct r
 	struct range gap;
 
 	near.end += (ahead.end - ahead.start) / 2;
-	if (blob->leaving || origin->cancelled || stats_clock() < origin->retry_at)
+	if (blob->leaving || origin->cancelled || origin->fetch->stop ||
+	    stats_clock() < origin->retry_at)
 		return;
 	if (!hit)
 		ahead.start = range->start;
@@ -300,13 +301,13 @@ int fetch_put(struct fetch *fetch, const struct digest *digest, const void *byte
 {
 	const struct descriptor d = { .digest = *digest, .size = len };
 	const struct range all = { .start = 0, .end = len };
-	char hex[DIGEST_HEX_SIZE];
+	CLEANUP(close) int fd = fetch_open_file(fetch, digest, len);
 	struct blob *blob;
 	uint64_t before;
-	int r = io_publish_bytes(fetch->dir, digest_hex(digest, hex), bytes, len, 0644, err);
+	int r = fd < 0 ? fd : io_pwrite(fd, bytes, len, 0);
 
 	if (r < 0)
-		return r;
+		return err_set(err, r, "it could not be written: %s", strerrordesc_np(-r));
 	(void)pthread_mutex_lock(&fetch->lock);
 	blob = fetch_blob(fetch, &d);
 	if (blob) {
@@ -445,6 +446,8 @@ bool fetch_stop(struct fetch *fetch)
 	while (fetch->n_running > 0 && stats_clock() < until)
 		fetch_wait(fetch, &fetch->quiet, until);
 	quiet = fetch->n_running == 0;
+	if (quiet)
+		fetch_drop_flights(fetch);
 	(void)pthread_mutex_unlock(&fetch->lock);
 	return quiet;
 }

@@ -66,6 +66,8 @@ struct fetch_from {
 	 */
 	int (*read)(void *arg, const struct descriptor *blob, const struct blob_range *range,
 	            fetch_take_fn take, void *take_arg, struct err *err);
+	/* Whether it sends blobs from their first byte on, whatever is asked for; NULL: it does not. */
+	bool (*sends_whole)(void *arg);
 	void (*release)(void *arg);
 	void *arg;
 };
@@ -93,17 +95,17 @@ void origin_cancel(struct origin *origin);
 struct pack_source origin_source(struct origin *origin);
 
 /*
- * Make @range of @blob, which is within its size, be there, and stay until fetch_release().
+ * Make @range of blob @d, which is within its size, be there, and stay until fetch_release().
  *
  * Waits while bytes come; without any for the time that is configured, returns -ETIMEDOUT, and from
  * then on the first failure instead, until something comes again. Returns 0; -ECANCELED; what origin->read()
  * returns that is not worth trying again; -ENOSPC, -ENOMEM, -errno.
  */
-MUST_CHECK int fetch_hold(struct origin *origin, const struct descriptor *blob,
+MUST_CHECK int fetch_hold(struct origin *origin, const struct descriptor *d,
                           const struct blob_range *range, struct err *err);
 
 /* The range is not read any more. @damaged: its bytes are wrong, and are to be fetched again. */
-void fetch_release(struct origin *origin, const struct descriptor *blob,
+void fetch_release(struct origin *origin, const struct descriptor *d,
                    const struct blob_range *range, bool damaged);
 
 /* Put all @len bytes of a blob there that came by other ways. Returns 0 or -errno. */

@@ -102,9 +102,17 @@ static int start_threads(struct fetch *fetch, unsigned n_waiting)
 	return fetch->n_threads > 0 ? 0 : r;
 }
 
+/* Whether a range costs as much as all that is before it. */
+static bool sends_whole(const struct origin *origin)
+{
+	return origin->from.sends_whole && origin->from.sends_whole(origin->from.arg);
+}
+
 /* Begin flights for @gap, of which nothing is there or on its way. */
 static int begin_gap(struct origin *origin, struct blob *blob, const struct range *gap, bool urgent)
 {
+	uint64_t max = sends_whole(origin) ? blob->size : FETCH_FLIGHT;
+
 	for (uint64_t pos = gap->start; pos < gap->end;) {
 		struct flight *flight = calloc(1, sizeof(*flight));
 
@@ -113,7 +121,7 @@ static int begin_gap(struct origin *origin, struct blob *blob, const struct rang
 		flight->origin = origin;
 		flight->blob = blob;
 		flight->pos = pos;
-		flight->end = gap->end - pos < FETCH_FLIGHT ? gap->end : pos + FETCH_FLIGHT;
+		flight->end = gap->end - pos < max ? gap->end : pos + max;
 		flight->urgent = urgent;
 		link_flight(origin->fetch, flight);
 		pos = flight->end;
@@ -123,12 +131,15 @@ static int begin_gap(struct origin *origin, struct blob *blob, const struct rang
 
 int fetch_begin(struct origin *origin, struct blob *blob, const struct range *range, bool urgent)
 {
+	const struct range all = { .start = 0, .end = blob->size };
 	struct fetch *fetch = origin->fetch;
 	unsigned n_waiting = 0;
 	struct range gap;
 	int r = 0;
 
-	while (r == 0 && fetch_missing(fetch, blob, range, &gap))
+	/* What nobody wants comes anyway, and is better kept. */
+	while (r == 0 && fetch_missing(fetch, blob, range, &gap) &&
+	       fetch_missing(fetch, blob, sends_whole(origin) ? &all : range, &gap))
 		r = begin_gap(origin, blob, &gap, urgent);
 	for (struct flight *f = fetch->flights; f; f = f->next) {
 		if (f->blob == blob && f->pos < range->end && f->end > range->start)
@@ -196,13 +207,11 @@ static int take(void *arg, const void *data, size_t len, struct err *err)
 	return note_arrival(c, len, err);
 }
 
-/* Open the file of @blob, of @size bytes. Returns a descriptor or -errno. */
-static int open_file(const struct fetch *fetch, const struct blob *blob, uint64_t size)
+int fetch_open_file(const struct fetch *fetch, const struct digest *digest, uint64_t size)
 {
 	char hex[DIGEST_HEX_SIZE];
 	CLEANUP(close)
-	int fd = openat(fetch->dir, digest_hex(&blob->digest, hex), O_RDWR | O_CREAT | O_CLOEXEC,
-	                0644);
+	int fd = openat(fetch->dir, digest_hex(digest, hex), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -217,7 +226,7 @@ static int carry(struct fetch *fetch, struct flight *flight, const struct descri
                  const struct blob_range *range, struct err *err)
 {
 	struct origin *origin = flight->origin;
-	CLEANUP(close) int fd = open_file(fetch, flight->blob, d->size);
+	CLEANUP(close) int fd = fetch_open_file(fetch, &d->digest, d->size);
 	struct carrying c = { .fetch = fetch, .flight = flight, .fd = fd };
 	int r;
 
@@ -272,6 +281,7 @@ static void fly(struct fetch *fetch, struct flight *flight)
 	int r;
 
 	flight->flying = true;
+	flight->origin->n_flying++;
 	(void)pthread_mutex_unlock(&fetch->lock);
 	r = carry(fetch, flight, &d, &range, &err);
 	if (r == 0)
@@ -283,6 +293,7 @@ static void fly(struct fetch *fetch, struct flight *flight)
 	fetch_remember(fetch, flight->blob, &come);
 	(void)pthread_mutex_lock(&fetch->lock);
 	unlink_flight(fetch, flight);
+	flight->origin->n_flying--;
 	if (r < 0 && r != -ECANCELED)
 		note_failure(flight, &err);
 	(void)pthread_cond_broadcast(&flight->blob->changed);
@@ -294,13 +305,24 @@ static void fly(struct fetch *fetch, struct flight *flight)
 		fetch_make_room(fetch, 0);
 }
 
+void fetch_drop_flights(struct fetch *fetch)
+{
+	while (fetch->flights) {
+		struct flight *flight = fetch->flights;
+
+		unlink_flight(fetch, flight);
+		fetch_put_origin(flight->origin);
+		free(flight);
+	}
+}
+
 /* The next one to be flown, or NULL. */
 static struct flight *next_flight(const struct fetch *fetch)
 {
 	struct flight *next = NULL;
 
 	for (struct flight *f = fetch->flights; f && !(next && next->urgent); f = f->next) {
-		if (!f->flying && (!next || f->urgent))
+		if (!f->flying && f->origin->n_flying < FETCH_CONNECTIONS && (!next || f->urgent))
 			next = f;
 	}
 	return next;

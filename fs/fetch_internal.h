@@ -9,8 +9,9 @@
 #include "ranges.h"
 
 enum {
-	FETCH_THREADS = 8,      /* connections */
-	FETCH_STREAMS = 4,      /* readers in order that are told apart in a blob */
+	FETCH_THREADS = 16,
+	FETCH_CONNECTIONS = 8, /* of an origin: one that does not answer leaves threads to others */
+	FETCH_STREAMS = 4,     /* readers in order that are told apart in a blob */
 	FETCH_FLIGHT = 4 << 20, /* bytes of a flight, at most */
 	FETCH_AHEAD = 8 << 20,  /* bytes that are fetched ahead of a reader, at most */
 	FETCH_STEP = 1 << 20,   /* bytes of a flight in the background */
@@ -57,6 +58,7 @@ struct origin {
 
 	/* under the lock of the fetch */
 	uint32_t refs;
+	uint32_t n_flying; /* flights under way */
 	struct origin *next;
 	struct blob **needs; /* owned; in the order of the image */
 	uint32_t n_needs;
@@ -126,6 +128,16 @@ void fetch_wait(struct fetch *fetch, pthread_cond_t *cond, uint64_t clock);
 
 /* Start the background thread, unless it was. */
 void fetch_start_background(struct fetch *fetch);
+
+/* Give up the flights that have not begun. No thread is left. Gives the lock up meanwhile. */
+void fetch_drop_flights(struct fetch *fetch);
+
+/*
+ * Without the lock: open the file of a blob of @size bytes for writing, making it. Returns a descriptor or
+ * -errno.
+ */
+MUST_CHECK int fetch_open_file(const struct fetch *fetch, const struct digest *digest,
+                               uint64_t size);
 
 /* Without the lock: remember that [@start, @end) of @blob is there. */
 void fetch_remember(struct fetch *fetch, const struct blob *blob, const struct range *range);

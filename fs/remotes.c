@@ -336,6 +336,11 @@ static int read_range(void *arg, const struct descriptor *blob, const struct blo
 	return registry_read(arg, &wanted, take, take_arg, err);
 }
 
+static bool sends_whole(void *arg)
+{
+	return registry_ignored_ranges(arg) > 0;
+}
+
 static void close_registry(void *arg)
 {
 	registry_close(arg);
@@ -367,7 +372,9 @@ int remotes_find(struct remotes *remotes, const char *name, struct remote_image 
 {
 	CLEANUP(reference_release) struct reference ref = REFERENCE_INIT;
 	CLEANUP(registry_close) struct registry *reg = NULL;
-	struct fetch_from from = { .read = read_range, .release = close_registry };
+	struct fetch_from from = { .read = read_range,
+		                   .sends_whole = sends_whole,
+		                   .release = close_registry };
 	int r = reference_parse(name, &ref, err);
 
 	*ret = REMOTE_IMAGE_INIT;
@@ -414,7 +421,7 @@ int remotes_open(struct remotes *remotes, struct remote_image *found,
 {
 	struct store *store = remotes->config.store;
 	struct pack_source source;
-	struct image *img;
+	struct image *img = NULL;
 	int r = open_fetched(store, found, manifest, &img, err);
 
 	/* What the store has may have been damaged; what comes now is not. */

@@ -22,7 +22,7 @@ uint8_t far_byte(uint8_t name, uint64_t off)
 	return (uint8_t)(off * 31 + (off >> 8) * 7 + name + 1);
 }
 
-/* Take one of @count, if there are any. */
+/* Take one of @count, if there are any. NOLINTNEXTLINE(readability-non-const-parameter) */
 static bool take_one(int *count)
 {
 	int n = __atomic_load_n(count, __ATOMIC_RELAXED);
