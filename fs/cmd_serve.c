@@ -33,6 +33,9 @@ static const char help[] =
 	"      --fetch-timeout SECONDS\n"
 	"                          most that a read waits for a registry that sends nothing\n"
 	"                          (default: 60)\n"
+	"      --tag-interval SECONDS\n"
+	"                          see so often whether tags of what is mounted have moved, for\n"
+	"                          'assetfs status'; 0: never (default: 600)\n"
 	"      --plain-http        speak http with registries; with this machine itself that\n"
 	"                          is found out\n"
 	"      --ca-file FILE      trust these certificates of registries instead of the\n"
@@ -48,6 +51,7 @@ enum {
 	OPT_STORE_SIZE = 512,
 	OPT_FETCH_RATE,
 	OPT_FETCH_TIMEOUT,
+	OPT_TAG_INTERVAL,
 	OPT_PLAIN_HTTP,
 	OPT_CA_FILE,
 };
@@ -57,6 +61,8 @@ enum {
 enum {
 	FETCH_TIMEOUT_DEFAULT = 60,
 	FETCH_TIMEOUT_MAX = 24 * 3600,
+	TAG_INTERVAL_DEFAULT = 600,
+	TAG_INTERVAL_MAX = 365 * 24 * 3600,
 };
 
 static const struct option options[] = {
@@ -67,6 +73,7 @@ static const struct option options[] = {
 	{ "store-size", required_argument, NULL, OPT_STORE_SIZE },
 	{ "fetch-rate", required_argument, NULL, OPT_FETCH_RATE },
 	{ "fetch-timeout", required_argument, NULL, OPT_FETCH_TIMEOUT },
+	{ "tag-interval", required_argument, NULL, OPT_TAG_INTERVAL },
 	{ "plain-http", no_argument, NULL, OPT_PLAIN_HTTP },
 	{ "ca-file", required_argument, NULL, OPT_CA_FILE },
 	{ "metrics", required_argument, NULL, 'm' },
@@ -146,6 +153,11 @@ static int apply_fetch_option(int option, struct daemon_config *config)
 			return -EINVAL;
 		config->fetch_timeout = (unsigned)n;
 		return 0;
+	case OPT_TAG_INTERVAL:
+		if (text_parse_uint(optarg, TAG_INTERVAL_MAX, &n) < 0)
+			return -EINVAL;
+		config->tag_interval = (unsigned)n;
+		return 0;
 	case OPT_PLAIN_HTTP:
 		config->plain_http = true;
 		return 0;
@@ -178,6 +190,7 @@ static int apply_option(int option, struct daemon_config *config)
 	case OPT_STORE_SIZE:
 	case OPT_FETCH_RATE:
 	case OPT_FETCH_TIMEOUT:
+	case OPT_TAG_INTERVAL:
 	case OPT_PLAIN_HTTP:
 	case OPT_CA_FILE:
 		if (apply_fetch_option(option, config) < 0)
@@ -218,7 +231,8 @@ int cmd_serve(int argc, char *argv[])
 	struct daemon_config config = { .store = default_store(),
 		                        .region_size = region_default_size(),
 		                        .fetch_rate = FETCH_RATE_DEFAULT,
-		                        .fetch_timeout = FETCH_TIMEOUT_DEFAULT };
+		                        .fetch_timeout = FETCH_TIMEOUT_DEFAULT,
+		                        .tag_interval = TAG_INTERVAL_DEFAULT };
 	struct err err = ERR_INIT;
 	int option;
 

@@ -341,7 +341,7 @@ static int start_remotes(struct daemon *d, struct err *err)
 	};
 
 	d->remotes = remotes_new(&config);
-	return d->remotes ? 0 : err_set(err, -ENOMEM, "out of memory");
+	return d->remotes && daemon_watch_tags(d) == 0 ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
 static int start_prefetch(struct daemon *d, unsigned cores, struct err *err)
@@ -404,6 +404,7 @@ static void stop(struct daemon *d)
 	fill_free(d->engine.fill);
 	pins_free(d->pins);
 	region_close(d->engine.region);
+	tag_watch_free(d->tags);
 	remotes_free(d->remotes);
 	store_close(d->store); /* before listen_fd: see there */
 	stats_close(d->engine.stats);
@@ -440,6 +441,7 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	}
 	/* Nobody waits for registries any more. */
 	quiet = remotes_stop(d.remotes);
+	quiet = tag_watch_stop(d.tags) && quiet;
 	prefetch_cancel(d.engine.prefetch, NULL);
 	if (d.store)
 		detach_mounts(&d);

@@ -19,6 +19,7 @@ struct daemon_config {
 	uint64_t store_size;          /* bytes that blobs of registries may have; 0: no limit */
 	uint64_t fetch_rate;          /* bytes a second that nobody waits for; 0: none */
 	unsigned fetch_timeout;       /* seconds that a read waits for a registry */
+	unsigned tag_interval;        /* seconds after which tags are looked up again; 0: never */
 	bool plain_http;              /* speak http to registries that are not this machine, too */
 	const char *ca_file;          /* certificates to trust; NULL: the system's */
 	bool xattrs;                  /* mounts have user.assetfs.* */

@@ -11,6 +11,7 @@
 #include "remotes.h"
 #include "session.h"
 #include "store.h"
+#include "tag_watch.h"
 
 struct daemon {
 	/* constant while clients are served */
@@ -18,6 +19,7 @@ struct daemon {
 	struct store *store; /* owned */
 	struct engine engine;
 	struct remotes *remotes; /* owned */
+	struct tag_watch *tags;  /* owned */
 	struct pins *pins;       /* owned */
 	struct metrics *metrics; /* owned, or NULL */
 	int listen_fd;           /* owned */
@@ -90,6 +92,9 @@ struct session *daemon_session_of(const struct daemon *d, const struct digest *d
 
 /* The session whose files have st_dev @device, or NULL. With sessions_lock held. */
 struct session *daemon_session_by_device(const struct daemon *d, dev_t device);
+
+/* Make d->tags. Returns 0 or -ENOMEM. */
+MUST_CHECK int daemon_watch_tags(struct daemon *d);
 
 /* A client's request. */
 struct request {

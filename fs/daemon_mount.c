@@ -193,6 +193,49 @@ int daemon_open_image(struct daemon *d, const struct mount_request *request, str
 	return r < 0 ? r : daemon_open_found(d, &found, ret, err);
 }
 
+/* For struct tag_watch_config. */
+static void each_tagged(void *arg, tagged_fn fn, void *fn_arg)
+{
+	struct daemon *d = arg;
+
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	for (size_t i = 0; i < d->n_sessions; i++) {
+		const struct session *s = d->sessions[i];
+		const struct manifest *m = image_manifest(session_image(s));
+		bool any = is_word(m->platform.name, FORMAT_PLATFORM_ANY);
+		const struct tagged tagged = { .name = session_name(s),
+			                       .platform = any ? NULL : m->platform.name,
+			                       .digest = m->self.digest };
+
+		if (remotes_is_name(tagged.name) && !strchr(tagged.name, '@'))
+			fn(fn_arg, &tagged);
+	}
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+}
+
+static int look_tag_up(void *arg, const struct tagged *tagged, struct digest *ret)
+{
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
+	const struct mount_request request = { .image = tagged->name,
+		                               .platform = tagged->platform };
+	int r = daemon_find_image(arg, &request, &found, NULL);
+
+	if (r == 0)
+		*ret = found.manifest->self.digest;
+	return r;
+}
+
+int daemon_watch_tags(struct daemon *d)
+{
+	const struct tag_watch_config config = { .interval_s = d->config->tag_interval,
+		                                 .each = each_tagged,
+		                                 .look_up = look_tag_up,
+		                                 .arg = d };
+
+	d->tags = tag_watch_new(&config);
+	return d->tags ? 0 : -ENOMEM;
+}
+
 static int check_small_files(const char *word, struct err *err)
 {
 	if (!word || is_word(word, "auto") || is_word(word, "on") || is_word(word, "off"))
@@ -227,5 +270,7 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 	if (n_bad > 0)
 		log_err("%s: %u of %u packs cannot be used; files in them will fail: %s",
 		        request->image, n_bad, found.manifest->n_packs, bad.msg);
+	if (image_is_remote(img))
+		tag_watch_begin(d->tags);
 	return start_session(d, img, request, ret_device, err);
 }

@@ -209,26 +209,39 @@ static int get_manifest(const struct lookup *lookup, const char *target,
 	return 0;
 }
 
-/* Get the blob @d of the registry. */
-static int get_blob(const struct lookup *lookup, const struct descriptor *d, char **ret,
-                    struct err *err)
+/* Get the blob @d of the registry, into @bytes. */
+static int read_blob(const struct lookup *lookup, const struct descriptor *d, char *bytes,
+                     struct err *err)
 {
 	const struct registry_range all = { .digest = d->digest, .size = d->size, .len = d->size };
-	CLEANUP(free) char *bytes = malloc(d->size + 1);
 	char hex[DIGEST_HEX_SIZE];
 	struct digest digest;
-	int r;
+	int r = registry_pread(lookup->reg, &all, bytes, err);
 
-	if (!bytes)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = registry_pread(lookup->reg, &all, bytes, err);
 	if (r < 0)
 		return r;
-	bytes[d->size] = '\0';
 	sha256(bytes, d->size, &digest);
 	if (!digest_equal(&digest, &d->digest))
 		return err_set(err, -EBADMSG, "'%s': blob %.12s is damaged: its digest is another",
 		               registry_name(lookup->reg), digest_hex(&d->digest, hex));
+	return 0;
+}
+
+static int get_blob(const struct lookup *lookup, const struct descriptor *d, char **ret,
+                    struct err *err)
+{
+	CLEANUP(free) char *bytes = malloc(d->size + 1);
+	int r;
+
+	if (!bytes)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = read_blob(lookup, d, bytes, err);
+	/* As with packs: what is wrong once may be right the next time. */
+	if (r == -EBADMSG)
+		r = read_blob(lookup, d, bytes, err);
+	if (r < 0)
+		return r;
+	bytes[d->size] = '\0';
 	keep(lookup, &d->digest, bytes, d->size);
 	*ret = TAKE_PTR(bytes);
 	return 0;

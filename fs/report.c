@@ -87,6 +87,16 @@ static void add_prefetch(void *arg, const struct prefetch_report *report)
 	(void)json_array_append_new(arg, one);
 }
 
+/* The image that the tag of @s names now; null when it is that of @s. */
+static json_t *newer_json(const struct report_source *src, const struct session *s)
+{
+	const struct digest *digest = &image_manifest(session_image(s))->self.digest;
+	struct digest newer;
+
+	return tag_watch_newer(src->tags, session_name(s), digest, &newer) ? digest_json(&newer)
+	                                                                   : json_null();
+}
+
 json_t *report_status(const struct report_source *src)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
@@ -105,6 +115,7 @@ json_t *report_status(const struct report_source *src)
 		(void)json_object_set_new(mount, "device",
 		                          json_string(device_text(session_device(s), device)));
 		(void)json_object_set_new(mount, "open_files", opens_json(s, counts.open_files));
+		(void)json_object_set_new(mount, "newer", newer_json(src, s));
 		(void)json_object_set_new(mount, "recorded",
 		                          json_boolean(recorder_on(session_recorder(s))));
 		(void)json_array_append_new(mounts, mount);

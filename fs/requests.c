@@ -57,6 +57,7 @@ static json_t *answer_report(struct daemon *d, const json_t *message, bool stats
 {
 	struct report_source src = {
 		.engine = &d->engine,
+		.tags = d->tags,
 		.store = store_path(d->store),
 		.uptime_seconds = uptime(d),
 		.detail = json_string_value(json_object_get(message, "detail")),
