@@ -60,6 +60,28 @@ start_daemon --fetch-rate off
 read_all
 check_eq "bytes sent after a restart" "$(sent_bytes)" 0
 
+note "sixteen mounts at once, on a node that has nothing"
+"$ASSETFS" umount "$MNT"
+stop_daemon
+rm -r "$STORE"
+mkdir "$STORE"
+forget_sent
+start_daemon --fetch-rate 1G
+for i in {1..16}; do
+	mkdir "$T/mnt.$i"
+	("$ASSETFS" mount "$HOST/game:v1" "$T/mnt.$i" && "$READER" --ways read "$T/mnt.$i" "$T/src" >"$T/reader.$i") &
+	readers[i]=$!
+done
+for pid in "${readers[@]}"; do
+	wait "$pid" || fail "a mount failed, or a reader found wrong bytes"
+done
+(($(sent_bytes) <= image * 101 / 100)) || fail "$(sent_bytes) bytes came of an image of $image"
+for i in {2..16}; do
+	"$ASSETFS" umount "$T/mnt.$i"
+done
+"$ASSETFS" umount "$T/mnt.1"
+"$ASSETFS" mount "$HOST/game:v1" "$MNT"
+
 note "nor is the registry needed for what has a digest"
 "$ASSETFS" umount "$MNT"
 digest=$(jq -r '.manifests[0].digest' "$T/layout/index.json")
