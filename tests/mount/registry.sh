@@ -50,6 +50,7 @@ done
 read_all
 (($(sent_bytes) <= image * 101 / 100)) || fail "$(sent_bytes) bytes came of an image of $image"
 check_eq "fetch errors" "$(counter fetch_errors_total)" 0
+"$FSSTAT" | finds '^fetched  [0-9.]* MiB by [0-9]* transfers, of which 0 failed; 0 times' || fail "$("$FSSTAT")"
 check_decompressed "$T/layout:v1"
 
 note "a restart fetches nothing again"
