@@ -36,13 +36,19 @@ static bool find_in(const struct fetch *fetch, struct origin *origin, struct pie
 	return false;
 }
 
-static bool find_piece(const struct fetch *fetch, struct piece *ret)
+/* The first piece of all; else when to look again, at the latest, in *@ret_clock. */
+static bool find_piece(const struct fetch *fetch, struct piece *ret, uint64_t *ret_clock)
 {
 	uint64_t now = stats_clock();
 
+	*ret_clock = now + IDLE_NS;
 	for (struct origin *o = fetch->origins; o; o = o->next) {
-		if (!o->cancelled && now >= o->retry_at && find_in(fetch, o, ret))
+		if (o->cancelled)
+			continue;
+		if (now >= o->retry_at && find_in(fetch, o, ret))
 			return true;
+		if (now < o->retry_at && o->retry_at < *ret_clock)
+			*ret_clock = o->retry_at;
 	}
 	return false;
 }
@@ -83,18 +89,18 @@ static void *run(void *arg)
 	(void)pthread_mutex_lock(&fetch->lock);
 	while (!fetch->stop) {
 		uint64_t start = stats_clock();
-		uint64_t bytes;
+		uint64_t bytes, later;
 
 		if (somebody_waits(fetch)) {
 			fetch_wait(fetch, &fetch->paced, start + BUSY_NS);
-		} else if (find_piece(fetch, &piece)) {
+		} else if (find_piece(fetch, &piece, &later)) {
 			bytes = piece.range.end - piece.range.start;
 			fetch_piece(fetch, &piece);
 			start += bytes * NS_PER_S / fetch->rate;
 			while (!fetch->stop && stats_clock() < start)
 				fetch_wait(fetch, &fetch->paced, start);
 		} else {
-			fetch_wait(fetch, &fetch->paced, start + IDLE_NS);
+			fetch_wait(fetch, &fetch->paced, later);
 		}
 	}
 	fetch_end_thread(fetch);

@@ -52,7 +52,7 @@ mkdir "$T/mnt2"
 new_image there
 
 note "down at the mount"
-start_daemon --fetch-rate off --fetch-timeout 3 --tag-interval 1
+start_daemon --fetch-rate off --fetch-timeout 10 --tag-interval 1
 registry_down
 expect_failure 1 "$HOST/game': the host cannot be reached" "$ASSETFS" mount "$HOST/game:v1" "$MNT"
 registry_up
