@@ -221,24 +221,25 @@ static int await(struct origin *origin, struct blob *blob, const struct range *r
 }
 
 /*
- * Begin to fetch what a reader of @range is going to want: together with @range, when that is missing;
- * else when half of what was fetched ahead is used. Failures show when it is read.
+ * Begin to fetch what a reader of @range is going to want: together with @range, when that is neither there nor
+ * on its way; else when half of what was fetched ahead is used. Failures show when it is read.
  */
 static void begin_ahead(struct origin *origin, struct blob *blob, const struct range *range)
 {
 	struct range ahead = { .start = range->end, .end = end_ahead(blob, range) };
-	bool hit = is_there(blob, range);
 	struct range near = { .start = ahead.start, .end = ahead.start };
 	struct range gap;
+	bool missing;
 
 	near.end += (ahead.end - ahead.start) / 2;
 	if (blob->leaving || origin->cancelled || origin->fetch->stop ||
 	    stats_clock() < origin->retry_at)
 		return;
-	if (!hit)
+	missing = fetch_missing(origin->fetch, blob, range, &gap);
+	if (missing)
 		ahead.start = range->start;
-	if (!hit || fetch_missing(origin->fetch, blob, &near, &gap))
-		(void)!fetch_begin(origin, blob, &ahead, /* urgent= */ !hit);
+	if (missing || fetch_missing(origin->fetch, blob, &near, &gap))
+		(void)!fetch_begin(origin, blob, &ahead, /* urgent= */ missing);
 }
 
 int fetch_hold(struct origin *origin, const struct descriptor *d, const struct blob_range *range,

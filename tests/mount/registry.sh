@@ -29,6 +29,11 @@ read_all() {
 	"$READER" --ways shared "$MNT" "$T/src" >"$T/reader" || fail "mounted: $(tail -n 1 "$T/reader")"
 }
 
+note "options"
+for option in --store-size=0 --store-size=x --fetch-rate=0 --fetch-rate=fast --fetch-timeout=0 --tag-interval=x; do
+	expect_failure 2 "is not valid" "$ASSETFS" serve "$option"
+done
+
 note "what is not touched does not come"
 start_daemon --fetch-rate off
 "$ASSETFS" mount "$HOST/game:v1" "$MNT"

@@ -55,6 +55,7 @@ static int far_read(void *arg, const struct descriptor *blob, const struct blob_
 
 		for (size_t i = 0; i < len; i++)
 			bytes[i] = (uint8_t)(far_byte(blob->digest.bytes[0], off + i) + lie);
+		(void)usleep(place->step_us);
 		/* Before anybody can see them. */
 		(void)__atomic_fetch_add(&place->n_bytes, len, __ATOMIC_RELAXED);
 		r = take(take_arg, bytes, len, err);

@@ -16,6 +16,7 @@ struct far_place {
 	int n_failures; /* atomic; reads that are still to fail, with -ECONNRESET after half of their bytes */
 	bool is_down;      /* atomic; reads fail with -ECONNREFUSED */
 	bool is_missing;   /* atomic; reads fail with -ENOENT */
+	unsigned step_us;  /* constant; what each 8 KiB take */
 	int n_lies;        /* atomic; reads that are still to give wrong bytes */
 	unsigned released; /* atomic */
 };

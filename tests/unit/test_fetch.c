@@ -212,6 +212,22 @@ Test(fetch, who_waits_in_vain_gets_an_error_until_it_is_well_again)
 	tear_down(&b);
 }
 
+/* The time is that without a byte. */
+Test(fetch, who_gets_something_is_patient)
+{
+	const struct descriptor d = far_blob(20, MIB);
+	struct bench b;
+
+	set_up(&b, 0, 0);
+	close_bench(&b);
+	b.timeout_s = 4;
+	b.place.step_us = 150000;
+	open_bench(&b, 0, 0);
+	cr_assert_eq(look(&b, &d, 0, MIB / 4), 0);
+	cr_assert_eq(count(&b, STAT_FETCHES), 1);
+	tear_down(&b);
+}
+
 Test(fetch, what_is_missing_is_not_waited_for)
 {
 	const struct descriptor d = far_blob(8, MIB);
