@@ -143,8 +143,31 @@ read_all b
 "$ASSETFS" umount "$MNT"
 registry_up
 
-note "waits, and what goes on meanwhile"
+note "forty who wait, and one who need not"
 stop_daemon
+rm -r "$STORE/remote" "$STORE"/store.db*
+start_daemon --fetch-rate off --fetch-timeout 6000
+mount_tag a
+cmp "$MNT/noise-1" "$T/a/noise-1"
+registry_down
+: >"$STORE/assetfs.log"
+waiting=()
+for i in {1..40}; do
+	cmp "$MNT/noise-$((i % 3 + 3))" "$T/a/noise-$((i % 3 + 3))" &
+	waiting+=($!)
+done
+wait_for grep -q 'a fetch failed' "$STORE/assetfs.log" || fail "nobody waits"
+cmp "$MNT/noise-1" "$T/a/noise-1"
+kill -0 "${waiting[0]}" || fail "who should wait does not"
+registry_up
+for pid in "${waiting[@]}"; do
+	wait "$pid" || fail "who has waited does not get the right bytes"
+done
+"$ASSETFS" umount "$MNT"
+stop_daemon
+
+note "waits, and what goes on meanwhile"
+: >"$STORE/assetfs.log"
 rm -r "$STORE/remote" "$STORE"/store.db*
 start_daemon --fetch-rate off --fetch-timeout 5
 mount_tag a
