@@ -153,8 +153,8 @@ static void note_failure(struct task *task, uint32_t i, const struct err *err)
 		task->err = *err;
 		task->err_part = i;
 	}
-	/* No room: what follows would find none either. */
-	if (err->code == -ENOSPC)
+	/* No room, or packs that cannot be fetched: what follows would fare no better. */
+	if (err->code == -ENOSPC || (err->code != -EBADMSG && image_is_remote(task->map->img)))
 		task->is_over = true;
 }
 

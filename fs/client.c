@@ -16,6 +16,7 @@
 #include "layout.h"
 #include "mountinfo.h"
 #include "notify.h"
+#include "oci/reference.h"
 #include "store.h"
 
 enum {
@@ -100,12 +101,32 @@ int client_call_or_start(const char *store, const json_t *request, int pass_fd, 
 	return r;
 }
 
+/* A name in a registry, with what is left out of it. */
+static int remote_name(const char *text, char **ret, struct err *err)
+{
+	CLEANUP(reference_release) struct reference ref = REFERENCE_INIT;
+	char hex[DIGEST_HEX_SIZE];
+	int r = reference_parse(text, &ref, err);
+
+	if (r < 0)
+		return r;
+	if (asprintf(ret, "%s/%s%s%s%s%s", ref.host, ref.repository, ref.tag ? ":" : "",
+	             ref.tag ? ref.tag : "", ref.pinned ? "@sha256:" : "",
+	             ref.pinned ? digest_hex(&ref.digest, hex) : "") < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
 int client_image_name(const char *text, char **ret, struct err *err)
 {
+	bool is_layout = text[0] == '/' || text[0] == '.' ||
+	                 strncmp(text, "oci:", strlen("oci:")) == 0;
 	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
 	CLEANUP(free) char *layout = NULL;
-	int r = image_ref_parse(text, &ref, err);
+	int r = is_layout ? image_ref_parse(text, &ref, err) : 0;
 
+	if (!is_layout)
+		return remote_name(text, ret, err);
 	if (r < 0)
 		return r;
 	layout = realpath(ref.layout, NULL);

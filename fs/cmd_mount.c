@@ -23,7 +23,8 @@
 
 static const char mount_help[] =
 	"Usage: assetfs mount [OPTION]... IMAGE DIR\n"
-	"Mount IMAGE, a LAYOUT[:TAG], at the directory DIR. Starts a daemon when none\n"
+	"Mount IMAGE, a LAYOUT[:TAG] or a HOST/REPOSITORY[:TAG][@DIGEST] in a registry, at\n"
+	"the directory DIR. Starts a daemon when none\n"
 	"runs; such a daemon ends with its last mount.\n\n"
 	"      --platform OS/ARCH  choose an image (default: of this machine)\n"
 	"      --small-files=WHEN  auto, on or off: let the kernel open files by itself, which\n"

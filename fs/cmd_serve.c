@@ -26,6 +26,20 @@ static const char help[] =
 	"                          memory or of the cgroup's limit)\n"
 	"      --fill-threads N    threads that may fill at once what nobody waits for\n"
 	"                          (default: half of the processors)\n"
+	"      --store-size SIZE   most that packs of registries may have in the store\n"
+	"                          (default: what the disk has room for)\n"
+	"      --fetch-rate SIZE   fetch what nobody has asked for yet, at most so many bytes a\n"
+	"                          second; off: do not (default: 32M)\n"
+	"      --fetch-timeout SECONDS\n"
+	"                          most that a read waits for a registry that sends nothing\n"
+	"                          (default: 60)\n"
+	"      --tag-interval SECONDS\n"
+	"                          see so often whether tags of what is mounted have moved, for\n"
+	"                          'assetfs status'; 0: never (default: 600)\n"
+	"      --plain-http        speak http with registries; with this machine itself that\n"
+	"                          is found out\n"
+	"      --ca-file FILE      trust these certificates of registries instead of the\n"
+	"                          system's\n"
 	"      --metrics ADDR:PORT serve /metrics, /healthz and /readyz over HTTP\n"
 	"      --xattrs            let files have user.assetfs.*, at a cost to listings\n"
 	"      --auto-exit         end once the last mount is gone\n"
@@ -33,11 +47,35 @@ static const char help[] =
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
 
+enum {
+	OPT_STORE_SIZE = 512,
+	OPT_FETCH_RATE,
+	OPT_FETCH_TIMEOUT,
+	OPT_TAG_INTERVAL,
+	OPT_PLAIN_HTTP,
+	OPT_CA_FILE,
+};
+
+#define FETCH_RATE_DEFAULT ((uint64_t)32 << 20)
+
+enum {
+	FETCH_TIMEOUT_DEFAULT = 60,
+	FETCH_TIMEOUT_MAX = 24 * 3600,
+	TAG_INTERVAL_DEFAULT = 600,
+	TAG_INTERVAL_MAX = 365 * 24 * 3600,
+};
+
 static const struct option options[] = {
 	{ "store", required_argument, NULL, 's' },
 	{ "region", required_argument, NULL, 'R' },
 	{ "region-size", required_argument, NULL, 'r' },
 	{ "fill-threads", required_argument, NULL, 't' },
+	{ "store-size", required_argument, NULL, OPT_STORE_SIZE },
+	{ "fetch-rate", required_argument, NULL, OPT_FETCH_RATE },
+	{ "fetch-timeout", required_argument, NULL, OPT_FETCH_TIMEOUT },
+	{ "tag-interval", required_argument, NULL, OPT_TAG_INTERVAL },
+	{ "plain-http", no_argument, NULL, OPT_PLAIN_HTTP },
+	{ "ca-file", required_argument, NULL, OPT_CA_FILE },
 	{ "metrics", required_argument, NULL, 'm' },
 	{ "xattrs", no_argument, NULL, 'x' },
 	{ "auto-exit", no_argument, NULL, 'a' },
@@ -93,6 +131,42 @@ static int parse_threads(const char *text, unsigned *ret)
 	return 0;
 }
 
+/* Apply an option about registries. Returns 0 or -EINVAL. */
+static int apply_fetch_option(int option, struct daemon_config *config)
+{
+	uint64_t n = 0;
+
+	switch (option) {
+	case OPT_STORE_SIZE:
+		return text_parse_size(optarg, &config->store_size) < 0 || config->store_size == 0
+		               ? -EINVAL
+		               : 0;
+	case OPT_FETCH_RATE:
+		config->fetch_rate = 0;
+		if (strcmp(optarg, "off") == 0)
+			return 0;
+		return text_parse_size(optarg, &config->fetch_rate) < 0 || config->fetch_rate == 0
+		               ? -EINVAL
+		               : 0;
+	case OPT_FETCH_TIMEOUT:
+		if (text_parse_uint(optarg, FETCH_TIMEOUT_MAX, &n) < 0 || n == 0)
+			return -EINVAL;
+		config->fetch_timeout = (unsigned)n;
+		return 0;
+	case OPT_TAG_INTERVAL:
+		if (text_parse_uint(optarg, TAG_INTERVAL_MAX, &n) < 0)
+			return -EINVAL;
+		config->tag_interval = (unsigned)n;
+		return 0;
+	case OPT_PLAIN_HTTP:
+		config->plain_http = true;
+		return 0;
+	default:
+		config->ca_file = optarg;
+		return 0;
+	}
+}
+
 /* Returns -1 to go on, or an exit status. */
 static int apply_option(int option, struct daemon_config *config)
 {
@@ -111,6 +185,15 @@ static int apply_option(int option, struct daemon_config *config)
 		return -1;
 	case 't':
 		if (parse_threads(optarg, &config->fill_threads) < 0)
+			break;
+		return -1;
+	case OPT_STORE_SIZE:
+	case OPT_FETCH_RATE:
+	case OPT_FETCH_TIMEOUT:
+	case OPT_TAG_INTERVAL:
+	case OPT_PLAIN_HTTP:
+	case OPT_CA_FILE:
+		if (apply_fetch_option(option, config) < 0)
 			break;
 		return -1;
 	case 'm':
@@ -147,6 +230,9 @@ int cmd_serve(int argc, char *argv[])
 {
 	struct daemon_config config = { .store = default_store(),
 		                        .region_size = region_default_size(),
+		                        .fetch_rate = FETCH_RATE_DEFAULT,
+		                        .fetch_timeout = FETCH_TIMEOUT_DEFAULT,
+		                        .tag_interval = TAG_INTERVAL_DEFAULT,
 		                        .options = argv + 1 };
 	struct err err = ERR_INIT;
 	int option;

@@ -48,6 +48,8 @@ static void print_mount(const json_t *mount)
 	(void)printf("\n%s\n", client_text(mount, "image"));
 	(void)printf("  digest      %s\n", client_text(mount, "digest"));
 	(void)printf("  platform    %s\n", client_text(mount, "platform"));
+	if (json_is_string(json_object_get(mount, "newer")))
+		(void)printf("  newer       %s has the tag now\n", client_text(mount, "newer"));
 	if (json_is_false(json_object_get(mount, "opens_seen")))
 		(void)printf("  open files  not seen: the kernel opens them by itself\n");
 	else

@@ -375,6 +375,22 @@ static int open_stats(struct daemon *d, struct err *err)
 	return d->engine.stats ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
+static int start_remotes(struct daemon *d, struct err *err)
+{
+	const struct remotes_config config = {
+		.store = d->store,
+		.stats = d->engine.stats,
+		.store_size = d->config->store_size,
+		.rate = d->config->fetch_rate,
+		.timeout_s = d->config->fetch_timeout,
+		.plain_http = d->config->plain_http,
+		.ca_file = d->config->ca_file,
+	};
+
+	d->remotes = remotes_new(&config);
+	return d->remotes && daemon_watch_tags(d) == 0 ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
 static int start_prefetch(struct daemon *d, unsigned cores, struct err *err)
 {
 	const struct prefetch_config config = {
@@ -455,6 +471,9 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	if (r == 0)
 		r = open_stats(d, err);
 	d->engine.xattrs = d->config->xattrs;
+	d->engine.frugal = d->config->fetch_rate == 0;
+	if (r == 0)
+		r = start_remotes(d, err);
 	if (r == 0)
 		r = start_region(d, kept, err);
 	if (r == 0) {
@@ -489,6 +508,8 @@ static void stop(struct daemon *d)
 	fill_free(d->engine.fill);
 	pins_free(d->pins);
 	region_close(d->engine.region);
+	tag_watch_free(d->tags);
+	remotes_free(d->remotes);
 	store_close(d->store); /* before listen_fd: see there */
 	stats_close(d->engine.stats);
 	if (d->listen_fd >= 0)
@@ -506,6 +527,7 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 {
 	struct daemon d = { .config = config, .listen_fd = -1, .signal_fd = -1, .event_fd = -1 };
 	struct kept_list kept;
+	bool quiet;
 	char size[TEXT_SIZE_MAX];
 	int r = notify_inherit(&kept);
 
@@ -527,18 +549,23 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 		notify_failed(r);
 	}
 	notify_stopping();
+	/* Nobody waits for registries any more. */
+	quiet = remotes_stop(d.remotes);
+	quiet = tag_watch_stop(d.tags) && quiet;
 	prefetch_cancel(d.engine.prefetch, NULL);
 	if (d.store)
 		detach_mounts(&d);
-	if (wait_until_quiet(&d)) {
+	if (wait_until_quiet(&d) && quiet) {
 		stop(&d);
 		return r;
 	}
 	/*
 	 * A mount in another namespace or an open file is left, and with it the
-	 * threads that serve it: end without tearing down what they use.
+	 * threads that serve it; or a registry does not answer: end without tearing down what is
+	 * in use.
 	 */
-	log_warn("ending with mounts in use, which are cut off");
+	if (d.n_sessions > 0)
+		log_warn("ending with mounts in use, which are cut off");
 	store_close(d.store);
 	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

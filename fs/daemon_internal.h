@@ -9,8 +9,10 @@
 #include "daemon.h"
 #include "notify.h"
 #include "pins.h"
+#include "remotes.h"
 #include "session.h"
 #include "store.h"
+#include "tag_watch.h"
 
 struct daemon {
 	/* constant while clients are served */
@@ -19,6 +21,8 @@ struct daemon {
 	struct engine engine;
 	uint64_t region_size;    /* bytes */
 	bool took_over;          /* from an earlier daemon */
+	struct remotes *remotes; /* owned */
+	struct tag_watch *tags;  /* owned */
 	struct pins *pins;       /* owned */
 	struct metrics *metrics; /* owned, or NULL */
 	int listen_fd;           /* owned */
@@ -99,12 +103,29 @@ void daemon_renew_keeper(struct daemon *d);
 
 /* What `fsstat` shows of all images: report_stats(). NULL when memory runs out. Any thread. */
 json_t *daemon_stats(struct daemon *d, struct err *err);
+
+/* What a request names, as far as it was looked up: in a layout, or in a registry when there is an origin. */
+struct found_image {
+	struct remote_image in;          /* owned */
+	const struct manifest *manifest; /* of in.set */
+};
+
+#define FOUND_IMAGE_INIT ((struct found_image){ .in = REMOTE_IMAGE_INIT, .manifest = NULL })
+
+static inline void found_image_release_cleanup(struct found_image *found)
+{
+	remote_image_release(&found->in);
+}
+
 /*
- * Find the image that @request names. The caller gives back *@ret_layout and *@ret_set, from
- * which *@ret is borrowed. Returns 0, -ENOENT or -errno.
+ * Find the image that @request names; the caller releases @ret, also after an error. Returns 0, -ENOENT,
+ * -errno or what remotes_find() returns.
  */
-MUST_CHECK int daemon_find_image(const struct mount_request *request, struct layout **ret_layout,
-                                 struct image_set *ret_set, const struct manifest **ret,
+MUST_CHECK int daemon_find_image(struct daemon *d, const struct mount_request *request,
+                                 struct found_image *ret, struct err *err);
+
+/* Open what was found, once. The caller closes *@ret. Returns 0 or -errno. */
+MUST_CHECK int daemon_open_found(struct daemon *d, struct found_image *found, struct image **ret,
                                  struct err *err);
 
 /* The session that @target, a mount point, shows; or NULL. With sessions_lock held. */
@@ -115,6 +136,9 @@ struct session *daemon_session_of(const struct daemon *d, const struct digest *d
 
 /* The session whose files have st_dev @device, or NULL. With sessions_lock held. */
 struct session *daemon_session_by_device(const struct daemon *d, dev_t device);
+
+/* Make d->tags. Returns 0 or -ENOMEM. */
+MUST_CHECK int daemon_watch_tags(struct daemon *d);
 
 /* A client's request. */
 struct request {

@@ -161,57 +161,127 @@ static int start_session(struct daemon *d, struct image *img, const struct mount
 	return TAKE_FD(mount);
 }
 
-int daemon_find_image(const struct mount_request *request, struct layout **ret_layout,
-                      struct image_set *ret_set, const struct manifest **ret, struct err *err)
+/* Find what @request names in a layout. */
+static int find_in_layout(const struct mount_request *request, struct remote_image *ret,
+                          struct err *err)
 {
 	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	struct platform platform = platform_of_host();
 	int r = image_ref_parse(request->image, &ref, err);
 
-	if (r == 0 && request->platform)
+	if (r == 0)
+		r = layout_open(ref.layout, &ret->layout, err);
+	return r < 0 ? r : layout_images(ret->layout, ref.tag, &ret->set, err);
+}
+
+int daemon_find_image(struct daemon *d, const struct mount_request *request,
+                      struct found_image *ret, struct err *err)
+{
+	struct platform platform = platform_of_host();
+	int r = 0;
+
+	if (request->platform)
 		r = platform_parse(request->platform, &platform, err);
 	if (r == 0)
-		r = layout_open(ref.layout, &layout, err);
-	if (r == 0)
-		r = layout_images(layout, ref.tag, ret_set, err);
+		r = remotes_is_name(request->image)
+		            ? remotes_find(d->remotes, request->image, &ret->in, err)
+		            : find_in_layout(request, &ret->in, err);
 	if (r < 0)
 		return r;
-	*ret = image_set_find(ret_set, &platform, err);
-	if (!*ret)
-		return -ENOENT;
-	*ret_layout = TAKE_PTR(layout);
-	return 0;
+	ret->manifest = image_set_find(&ret->in.set, &platform, err);
+	return ret->manifest ? 0 : -ENOENT;
+}
+
+int daemon_open_found(struct daemon *d, struct found_image *found, struct image **ret,
+                      struct err *err)
+{
+	if (found->in.origin)
+		return remotes_open(d->remotes, &found->in, found->manifest, ret, err);
+	return store_open_image(d->store, found->in.layout, found->manifest, ret, err);
 }
 
 int daemon_open_image(struct daemon *d, const struct mount_request *request, struct image **ret,
                       struct err *err)
 {
-	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	const struct manifest *manifest;
-	int r = daemon_find_image(request, &layout, &set, &manifest, err);
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
+	int r = daemon_find_image(d, request, &found, err);
 
-	return r < 0 ? r : store_open_image(d->store, layout, manifest, ret, err);
+	return r < 0 ? r : daemon_open_found(d, &found, ret, err);
+}
+
+/* For struct tag_watch_config. */
+static void each_tagged(void *arg, tagged_fn fn, void *fn_arg)
+{
+	struct daemon *d = arg;
+
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	for (size_t i = 0; i < d->n_sessions; i++) {
+		const struct session *s = d->sessions[i];
+		const struct manifest *m = image_manifest(session_image(s));
+		bool any = is_word(m->platform.name, FORMAT_PLATFORM_ANY);
+		const struct tagged tagged = { .name = session_name(s),
+			                       .platform = any ? NULL : m->platform.name,
+			                       .digest = m->self.digest };
+
+		if (remotes_is_name(tagged.name) && !strchr(tagged.name, '@'))
+			fn(fn_arg, &tagged);
+	}
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+}
+
+static int look_tag_up(void *arg, const struct tagged *tagged, struct digest *ret)
+{
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
+	const struct mount_request request = { .image = tagged->name,
+		                               .platform = tagged->platform };
+	int r = daemon_find_image(arg, &request, &found, NULL);
+
+	if (r == 0)
+		*ret = found.manifest->self.digest;
+	return r;
+}
+
+int daemon_watch_tags(struct daemon *d)
+{
+	const struct tag_watch_config config = { .interval_s = d->config->tag_interval,
+		                                 .each = each_tagged,
+		                                 .look_up = look_tag_up,
+		                                 .arg = d };
+
+	d->tags = tag_watch_new(&config);
+	return d->tags ? 0 : -ENOMEM;
+}
+
+/* Find the manifest @digest in the layout that @request names. */
+static int find_digest_in_layout(const struct mount_request *request, const struct digest *digest,
+                                 struct remote_image *ret, struct err *err)
+{
+	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
+	int r = image_ref_parse(request->image, &ref, err);
+
+	if (r == 0)
+		r = layout_open(ref.layout, &ret->layout, err);
+	return r < 0 ? r : remote_image_load(ret, digest, err);
 }
 
 int daemon_open_digest(struct daemon *d, const struct mount_request *request,
                        const struct digest *digest, struct image **ret, struct err *err)
 {
-	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	CLEANUP(manifest_release) struct manifest manifest = MANIFEST_INIT;
-	int r = image_ref_parse(request->image, &ref, err);
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
+	struct manifest *manifest;
+	int r = remotes_is_name(request->image)
+	                ? remotes_find_digest(d->remotes, request->image, digest, &found.in, err)
+	                : find_digest_in_layout(request, digest, &found.in, err);
 
-	if (r == 0)
-		r = layout_open(ref.layout, &layout, err);
-	if (r == 0)
-		r = layout_manifest(layout, digest, &manifest, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(manifest.platform.name, sizeof(manifest.platform.name), "%s",
+	manifest = &found.in.set.manifests[0];
+	(void)snprintf(manifest->platform.name, sizeof(manifest->platform.name), "%s",
 	               request->platform);
-	return store_open_image(d->store, layout, &manifest, ret, err);
+	found.manifest = manifest;
+	r = daemon_open_found(d, &found, ret, err);
+	if (r == 0 && image_is_remote(*ret))
+		tag_watch_begin(d->tags);
+	return r;
 }
 
 int daemon_mount_digest(struct daemon *d, const struct mount_request *request,
@@ -234,9 +304,7 @@ static int check_small_files(const char *word, struct err *err)
 int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *ret_device,
                  struct err *err)
 {
-	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	const struct manifest *manifest;
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
 	struct image *img;
 	struct err bad = ERR_INIT;
 	uint32_t n_bad;
@@ -245,20 +313,22 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 
 	if (r < 0)
 		return r;
-	r = daemon_find_image(request, &layout, &set, &manifest, err);
+	r = daemon_find_image(d, request, &found, err);
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&d->sessions_lock);
-	mount = clone_mount(d, request, &manifest->self.digest, ret_device);
+	mount = clone_mount(d, request, &found.manifest->self.digest, ret_device);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	if (mount >= 0)
 		return mount;
-	r = store_open_image(d->store, layout, manifest, &img, err);
+	r = daemon_open_found(d, &found, &img, err);
 	if (r < 0)
 		return r;
 	n_bad = image_check_packs(img, &bad);
 	if (n_bad > 0)
 		log_err("%s: %u of %u packs cannot be used; files in them will fail: %s",
-		        request->image, n_bad, manifest->n_packs, bad.msg);
+		        request->image, n_bad, found.manifest->n_packs, bad.msg);
+	if (image_is_remote(img))
+		tag_watch_begin(d->tags);
 	return start_session(d, img, request, ret_device, err);
 }

@@ -28,7 +28,8 @@ enum { READERS_KEPT = 4 }; /* each has some 500 KiB of buffers in use */
 struct flight {
 	struct table_node node; /* in fill->flights while it is under way */
 	struct digest digest;
-	pid_t owner; /* thread that flies */
+	pid_t owner;             /* thread that flies */
+	const struct image *img; /* that it reads; only compared */
 	/* under fill->lock */
 	unsigned refs;
 	bool done;
@@ -316,8 +317,9 @@ static void flight_unref(struct flight *flight)
 		free(flight);
 }
 
-/* A new flight of @chunk. With fill->lock held. Returns NULL when memory runs out. */
-static struct flight *new_flight(struct fill *fill, const struct chunk *chunk)
+/* A new flight of @chunk of @img. With fill->lock held. Returns NULL when memory runs out. */
+static struct flight *new_flight(struct fill *fill, const struct image *img,
+                                 const struct chunk *chunk)
 {
 	CLEANUP(free) struct flight *flight = calloc(1, sizeof(*flight));
 
@@ -325,6 +327,7 @@ static struct flight *new_flight(struct fill *fill, const struct chunk *chunk)
 		return NULL;
 	flight->digest = chunk->digest;
 	flight->owner = gettid();
+	flight->img = img;
 	flight->refs = 1;
 	return TAKE_PTR(flight);
 }
@@ -349,21 +352,26 @@ static int await(struct fill *fill, struct flight *flight, struct err *err)
 /*
  * Begin a flight of @chunk, which is then the caller's to fly and to end; or
  * wait for the one under way. Returns NULL in that case, with its outcome in
- * *@ret, and when memory runs out.
+ * *@ret, and when memory runs out. A failure of another image is none of @img: its packs may
+ * be elsewhere, and *@ret is 0 then.
  */
-static struct flight *flight_begin(struct fill *fill, const struct chunk *chunk, int *ret,
-                                   struct err *err)
+static struct flight *flight_begin(struct fill *fill, const struct image *img,
+                                   const struct chunk *chunk, int *ret, struct err *err)
 {
 	struct flight *other;
 	struct flight *ours = NULL;
+	bool is_foreign;
 
 	*ret = 0;
 	(void)pthread_mutex_lock(&fill->lock);
 	other = find_flight(fill, &chunk->digest);
+	is_foreign = other && other->img != img;
 	if (other)
 		*ret = await(fill, other, err);
 	else
-		ours = new_flight(fill, chunk);
+		ours = new_flight(fill, img, chunk);
+	if (is_foreign)
+		*ret = 0;
 	(void)pthread_mutex_unlock(&fill->lock);
 	if (!other && !ours)
 		*ret = err_set(err, -ENOMEM, "out of memory");
@@ -403,7 +411,7 @@ static int fill_extent(struct fill *fill, struct image *img, const struct target
 	while (!object_covers(t->obj, x->off, x->len)) {
 		struct err outcome = ERR_INIT;
 		int r;
-		struct flight *flight = flight_begin(fill, &x->chunk, &r, err);
+		struct flight *flight = flight_begin(fill, img, &x->chunk, &r, err);
 
 		if (r < 0)
 			return r;

@@ -77,7 +77,7 @@ MUST_CHECK int fill_range(struct fill *fill, struct extent_map *map, struct obje
 
 /*
  * As fill_range() for all of @obj, but goes on after an extent that fails, so
- * that damage costs no more than itself. Returns the first error.
+ * that damage costs no more than itself; not when its pack cannot be fetched. Returns the first error.
  */
 MUST_CHECK int fill_object(struct fill *fill, struct extent_map *map, struct object *obj,
                            struct err *err);

@@ -89,7 +89,7 @@ static const json_t *find_latency(const json_t *stats, const char *name)
 
 static const json_t *find(const json_t *stats, const char *name)
 {
-	static const char *const objects[] = { "cache", "region", "sharing" };
+	static const char *const objects[] = { "cache", "region", "store", "sharing" };
 	const json_t *value = find_in(stats, name);
 
 	for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]) && !value; i++)

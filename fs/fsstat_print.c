@@ -38,6 +38,24 @@ static void print_region(const json_t *stats, FILE *out)
 	              (unsigned long long)fsstat_number(region, "evictions_total"));
 }
 
+/* Of registries; nothing where none was used. */
+static void print_fetch(const json_t *cache, FILE *out)
+{
+	char bytes[TEXT_SIZE_MAX];
+
+	if (fsstat_number(cache, "fetch_requests_total") == 0)
+		return;
+	(void)fprintf(
+		out,
+		"fetched  %s by %llu transfers, of which %llu failed; %llu times wrong bytes, "
+		"%llu waits in vain\n",
+		text_size(fsstat_number(cache, "bytes_fetched_total"), bytes),
+		(unsigned long long)fsstat_number(cache, "fetches_total"),
+		(unsigned long long)fsstat_number(cache, "fetch_errors_total"),
+		(unsigned long long)fsstat_number(cache, "fetch_damaged_total"),
+		(unsigned long long)fsstat_number(cache, "fetch_timeouts_total"));
+}
+
 static void print_cache(const json_t *cache, FILE *out)
 {
 	char rate[RATE_MAX];
@@ -192,6 +210,7 @@ void fsstat_print(const json_t *stats, FILE *out)
 	if (images)
 		print_region(stats, out);
 	print_cache(json_object_get(stats, "cache"), out);
+	print_fetch(json_object_get(stats, "cache"), out);
 	fsstat_print_latency(stats, out);
 	if (!images)
 		return;

@@ -74,6 +74,8 @@ static void begin_fill(struct session *s, struct inode *inode, fuse_ino_t ino, s
 	struct err err = ERR_INIT;
 	int r;
 
+	if (!small && s->engine->frugal && image_is_remote(s->img))
+		return;
 	if (!small && !inode_fill_begin(inode))
 		return;
 	r = small ? extent_map_load(s->img, inode_content(inode), &map, &err)

@@ -87,14 +87,12 @@ int daemon_prefetch_mount(struct daemon *d, const struct request *request, dev_t
 static int start_for_image(struct daemon *d, const struct mount_request *what,
                            struct prefetch_order *order, struct digest *ret, struct err *err)
 {
-	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	const struct manifest *manifest;
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
 	const struct session *s;
-	int r = daemon_find_image(what, &layout, &set, &manifest, err);
+	int r = daemon_find_image(d, what, &found, err);
 
 	if (r == 0) {
-		*ret = manifest->self.digest;
+		*ret = found.manifest->self.digest;
 		(void)pthread_mutex_lock(&d->sessions_lock);
 		s = daemon_session_of(d, ret);
 		if (s)
@@ -102,7 +100,7 @@ static int start_for_image(struct daemon *d, const struct mount_request *what,
 		(void)pthread_mutex_unlock(&d->sessions_lock);
 		if (s)
 			return r;
-		r = store_open_image(d->store, layout, manifest, &order->img, err);
+		r = daemon_open_found(d, &found, &order->img, err);
 	}
 	if (r < 0) {
 		free(order->text);
@@ -159,9 +157,7 @@ json_t *answer_prefetch(struct daemon *d, struct request *request, struct err *e
 static int find_digest(struct daemon *d, const struct mount_request *what, struct digest *ret,
                        struct err *err)
 {
-	CLEANUP(image_set_release) struct image_set set = IMAGE_SET_INIT;
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	const struct manifest *manifest;
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
 	const struct session *s;
 	int r;
 
@@ -172,9 +168,9 @@ static int find_digest(struct daemon *d, const struct mount_request *what, struc
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	if (s)
 		return 0;
-	r = daemon_find_image(what, &layout, &set, &manifest, err);
+	r = daemon_find_image(d, what, &found, err);
 	if (r == 0)
-		*ret = manifest->self.digest;
+		*ret = found.manifest->self.digest;
 	return r;
 }
 

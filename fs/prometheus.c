@@ -27,6 +27,8 @@ static const struct number gauges[] = {
 	{ "region", "huge_bytes", "assetfs_region_huge_bytes",
 	  "Memory of the region that is on huge pages." },
 	{ "region", "objects", "assetfs_region_objects", "Files in the region." },
+	{ "store", "used_bytes", "assetfs_store_used_bytes",
+	  "Bytes of blobs of registries in the store." },
 	{ "sharing", "users", "assetfs_users",
 	  "Mount namespaces that have opened a file and have a living process." },
 	{ "sharing", "bytes_if_private", "assetfs_private_bytes",

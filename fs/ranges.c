@@ -73,6 +73,47 @@ int ranges_add(struct ranges *set, uint64_t start, uint64_t end)
 	return 0;
 }
 
+int ranges_remove(struct ranges *set, uint64_t start, uint64_t end)
+{
+	size_t first = find(set, start + 1); /* the first range that ends behind @start */
+	size_t last = first;                 /* one past those that begin before @end */
+	struct range left, right;
+	size_t n_kept;
+	int r;
+
+	while (last < set->n && set->range[last].start < end)
+		last++;
+	if (start >= end || last == first)
+		return 0;
+	left = (struct range){ .start = set->range[first].start, .end = start };
+	right = (struct range){ .start = end, .end = set->range[last - 1].end };
+	n_kept = (size_t)(left.start < left.end) + (size_t)(right.start < right.end);
+	/* Only one that is cut in the middle becomes more. */
+	r = n_kept > last - first ? make_room(set) : 0;
+	if (r < 0)
+		return r;
+	memmove(&set->range[first + n_kept], &set->range[last],
+	        (set->n - last) * sizeof(set->range[0]));
+	set->n = set->n - (last - first) + n_kept;
+	if (left.start < left.end)
+		set->range[first++] = left;
+	if (right.start < right.end)
+		set->range[first] = right;
+	return 0;
+}
+
+bool ranges_gap(const struct ranges *set, uint64_t start, uint64_t end, struct range *ret)
+{
+	size_t i = find(set, start + 1);
+
+	if (i < set->n && set->range[i].start <= start)
+		start = set->range[i++].end;
+	if (i < set->n && set->range[i].start < end)
+		end = set->range[i].start;
+	*ret = (struct range){ .start = start, .end = end };
+	return start < end;
+}
+
 bool ranges_cover(const struct ranges *set, uint64_t start, uint64_t end)
 {
 	size_t i;

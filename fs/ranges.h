@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A set of byte ranges, kept sorted, disjoint and merged: which parts of an
- * object are placed. Files are mostly filled in order, so that the set is
+ * object are placed, or of a blob are there. Files are mostly filled in order, so that the set is
  * mostly one range. No locking: the owner serialises.
  */
 #pragma once
@@ -28,11 +28,17 @@ void ranges_release(struct ranges *set);
 /* Add [@start, @end). Returns 0, or -ENOMEM with the set unchanged. */
 MUST_CHECK int ranges_add(struct ranges *set, uint64_t start, uint64_t end);
 
+/* Take [@start, @end) out. Returns 0, or -ENOMEM with the set unchanged. */
+MUST_CHECK int ranges_remove(struct ranges *set, uint64_t start, uint64_t end);
+
 /* Whether every byte of [@start, @end) is in the set; the empty range always is. */
 bool ranges_cover(const struct ranges *set, uint64_t start, uint64_t end);
 
 /* Whether any byte of [@start, @end) is in the set. */
 bool ranges_touch(const struct ranges *set, uint64_t start, uint64_t end);
+
+/* Whether bytes of [@start, @end) are missing; sets *@ret to the first run of such. */
+bool ranges_gap(const struct ranges *set, uint64_t start, uint64_t end, struct range *ret);
 
 /* Bytes in the set. */
 uint64_t ranges_bytes(const struct ranges *set);

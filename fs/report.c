@@ -88,6 +88,16 @@ static void add_prefetch(void *arg, const struct prefetch_report *report)
 	(void)json_array_append_new(arg, one);
 }
 
+/* The image that the tag of @s names now; null when it is that of @s. */
+static json_t *newer_json(const struct report_source *src, const struct session *s)
+{
+	const struct digest *digest = &image_manifest(session_image(s))->self.digest;
+	struct digest newer;
+
+	return tag_watch_newer(src->tags, session_name(s), digest, &newer) ? digest_json(&newer)
+	                                                                   : json_null();
+}
+
 json_t *report_status(const struct report_source *src)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
@@ -106,6 +116,7 @@ json_t *report_status(const struct report_source *src)
 		(void)json_object_set_new(mount, "device",
 		                          json_string(device_text(session_device(s), device)));
 		(void)json_object_set_new(mount, "open_files", opens_json(s, counts.open_files));
+		(void)json_object_set_new(mount, "newer", newer_json(src, s));
 		(void)json_object_set_new(mount, "recorded",
 		                          json_boolean(recorder_on(session_recorder(s))));
 		(void)json_array_append_new(mounts, mount);
@@ -129,6 +140,19 @@ static json_t *region_json(const struct report_source *src)
 	                 "size_bytes", (json_int_t)usage.size, "used_bytes", (json_int_t)usage.used,
 	                 "objects", (json_int_t)usage.objects, "huge_bytes",
 	                 known ? json_integer((json_int_t)huge) : json_null());
+}
+
+/* What blobs of registries take, beside the counters of the store. */
+static int add_store(const struct report_source *src, json_t *report)
+{
+	const struct fetch_usage *blobs = &src->blobs;
+	CLEANUP(json_decref)
+	json_t *more =
+		json_pack("{so sI}", "size_bytes",
+	                  blobs->size > 0 ? json_integer((json_int_t)blobs->size) : json_null(),
+	                  "used_bytes", (json_int_t)blobs->used);
+
+	return json_object_update(json_object_get(report, "store"), more);
 }
 
 static bool is_detail(const struct report_source *src, const char *detail)
@@ -225,7 +249,8 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 	                   (json_int_t)src->uptime_seconds, "passthrough", passthrough_json(src),
 	                   "region", region_json(src), "images", images);
 	if (!report || stats_add_json(src->engine->stats, report) < 0 ||
-	    add_sharing(src, report) < 0 || add_files(src, report) < 0)
+	    add_store(src, report) < 0 || add_sharing(src, report) < 0 ||
+	    add_files(src, report) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	*ret = TAKE_PTR(report);
 	return 0;

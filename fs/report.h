@@ -7,11 +7,15 @@
 
 #include <jansson.h>
 
+#include "fetch.h"
 #include "mountinfo.h"
 #include "session.h"
+#include "tag_watch.h"
 
 struct report_source {
 	struct engine *engine;
+	struct tag_watch *tags;    /* of registries */
+	struct fetch_usage blobs;  /* of registries, in the store */
 	struct session **sessions; /* n_sessions, none of them ended */
 	size_t n_sessions;
 	const char *store;

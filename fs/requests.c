@@ -61,6 +61,7 @@ static json_t *answer_report(struct daemon *d, const json_t *message, bool stats
 {
 	struct report_source src = {
 		.engine = &d->engine,
+		.tags = d->tags,
 		.store = store_path(d->store),
 		.uptime_seconds = uptime(d),
 		.detail = json_string_value(json_object_get(message, "detail")),
@@ -69,6 +70,7 @@ static json_t *answer_report(struct daemon *d, const json_t *message, bool stats
 	const char *target = json_string_value(json_object_get(message, "target"));
 	json_t *report = NULL;
 
+	remotes_usage(d->remotes, &src.blobs);
 	(void)pthread_mutex_lock(&d->sessions_lock);
 	src.sessions = d->sessions;
 	src.n_sessions = d->n_sessions;

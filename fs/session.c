@@ -123,7 +123,8 @@ static void loop(struct session *s)
 	if (loop) {
 		/* Requests of a cloned descriptor are lost when it is closed. */
 		fuse_loop_cfg_set_clone_fd(loop, 0);
-		fuse_loop_cfg_set_max_threads(loop, SESSION_THREADS);
+		fuse_loop_cfg_set_max_threads(loop, image_is_remote(s->img) ? SESSION_THREADS_REMOTE
+		                                                            : SESSION_THREADS);
 		fuse_loop_cfg_set_idle_threads(loop, SESSION_THREADS_IDLE);
 		(void)fuse_session_loop_mt(s->se, loop);
 		fuse_loop_cfg_destroy(loop);
@@ -349,6 +350,7 @@ void session_free(struct session *s)
 	if (s->thread)
 		(void)pthread_join(s->thread, NULL);
 	if (s->img) {
+		image_cancel(s->img);
 		prefetch_cancel(s->engine->prefetch, s->img);
 		fill_cancel(s->engine->fill, s->img);
 	}

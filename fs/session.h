@@ -26,12 +26,18 @@ struct engine {
 	struct prefetch *prefetch; /* owned by the daemon */
 	struct stats *stats;       /* owned by the daemon */
 	bool xattrs;               /* mounts have ours, also where the image has none */
+	bool frugal;               /* nothing is fetched from registries that nobody asked for */
 };
 
 struct inodes;
 
 /* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
-enum { SESSION_THREADS = 16, SESSION_THREADS_IDLE = 4 };
+enum {
+	SESSION_THREADS = 16,
+	SESSION_THREADS_IDLE = 4,
+	SESSION_THREADS_REMOTE =
+		256, /* many may wait for a registry that is down, while others go on */
+};
 
 struct session;
 

@@ -44,6 +44,24 @@
 	  "Plain bytes of the chunks decompressed.") \
 	X(STAT_CHUNKS_PAST_REGION, "cache", "chunks_past_region_total", "assetfs_chunks_past_region_total", \
 	  "Chunks decompressed for one read because the region had no room.") \
+	X(STAT_FETCH_REQUESTS, "cache", "fetch_requests_total", "assetfs_fetch_requests_total", \
+	  "Frames and other ranges that were wanted of blobs in registries.") \
+	X(STAT_FETCH_HITS, "cache", "fetch_hits_total", "assetfs_fetch_hits_total", \
+	  "Such ranges that the store had.") \
+	X(STAT_FETCHES, "cache", "fetches_total", "assetfs_fetches_total", \
+	  "Transfers of ranges that were begun; each wants one connection.") \
+	X(STAT_BYTES_FETCHED, "cache", "bytes_fetched_total", "assetfs_fetched_bytes_total", \
+	  "Bytes of blobs that came from registries.") \
+	X(STAT_FETCH_ERRORS, "cache", "fetch_errors_total", "assetfs_fetch_errors_total", \
+	  "Transfers that failed, after the tries that belong to each.") \
+	X(STAT_FETCH_TIMEOUTS, "cache", "fetch_timeouts_total", "assetfs_fetch_timeouts_total", \
+	  "Times that somebody has waited for a registry in vain.") \
+	X(STAT_FETCH_DAMAGED, "cache", "fetch_damaged_total", "assetfs_fetch_damaged_total", \
+	  "Ranges that were fetched, had wrong bytes, and were thrown away.") \
+	X(STAT_STORE_EVICTIONS, "store", "store_evictions_total", "assetfs_store_evictions_total", \
+	  "Blobs that left the store to make room for others.") \
+	X(STAT_STORE_BYTES_EVICTED, "store", "store_bytes_evicted_total", "assetfs_store_evicted_bytes_total", \
+	  "Bytes of blobs that left the store to make room for others.") \
 	X(STAT_EVICTIONS, "region", "evictions_total", "assetfs_region_evictions_total", \
 	  "Files that left the region to make room for others.") \
 	X(STAT_BYTES_EVICTED, "region", "bytes_evicted_total", "assetfs_region_evicted_bytes_total", \
@@ -60,7 +78,9 @@
 	X(LATENCY_OPEN, "open", "assetfs_open_seconds", \
 	  "Time from the daemon's receipt of an open of a file that is not empty to its answer.") \
 	X(LATENCY_CHUNK_FILL, "chunk_fill", "assetfs_chunk_fill_seconds", \
-	  "Time to read, decompress, verify and place a chunk.")
+	  "Time to read, decompress, verify and place a chunk; to fetch it, too, where it has to be.") \
+	X(LATENCY_FETCH, "fetch", "assetfs_fetch_seconds", \
+	  "Time of a transfer from a registry that came to its end.")
 /* clang-format on */
 
 #define STATS_CONSTANT(constant, ...) constant,

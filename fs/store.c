@@ -244,6 +244,17 @@ static bool find_keeping(struct store *store, const char *name, char ret[static 
 	return k != NULL;
 }
 
+bool store_has_index(struct store *store, const struct manifest *manifest)
+{
+	char hex[DIGEST_HEX_SIZE];
+	char name[INDEX_NAME_MAX];
+	char unfinished[INDEX_NAME_MAX];
+
+	(void)snprintf(name, sizeof(name), "%s.sqlite", digest_hex(&manifest->index.digest, hex));
+	return faccessat(store->indexes, name, R_OK, 0) == 0 ||
+	       find_keeping(store, name, unfinished);
+}
+
 int store_open_image(struct store *store, const struct layout *layout,
                      const struct manifest *manifest, struct image **ret, struct err *err)
 {

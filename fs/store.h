@@ -9,6 +9,8 @@
  *	STORE/assetfs.log        of a daemon that `assetfs mount` has started
  *	STORE/mounts/MAJ:MIN     a note of a session, by its device (daemon_heal.c)
  *	STORE/indexes/HEX.sqlite index databases, by the digest of their layer
+ *	STORE/remote             blobs of registries: fs/remotes.h
+ *	STORE/store.db           which bytes of them are there: fs/store_db.h
  */
 #pragma once
 
@@ -35,6 +37,9 @@ DEFINE_CLEANUP(struct store *, store_close)
 int store_dir(const struct store *store);
 int store_mounts(const struct store *store);
 const char *store_path(const struct store *store);
+
+/* Whether the index of @manifest is kept, so that its blob is not needed. */
+bool store_has_index(struct store *store, const struct manifest *manifest);
 
 /*
  * Open an image, its index kept in the store. Returns 0, or what

@@ -90,6 +90,21 @@ static int unpack_trace(const struct layout *layout, const struct descriptor *d,
 	return 0;
 }
 
+/* As unpack_trace(), of a trace that a source brings. */
+static int unpack_brought_trace(const struct image *img, char **ret, size_t *ret_len,
+                                struct err *err)
+{
+	const struct descriptor *d = &img->manifest.trace;
+	const struct blob_range all = { .off = 0, .len = d->size };
+	int r = img->source.hold(img->source.arg, d, &all, err);
+
+	if (r < 0)
+		return r;
+	r = unpack_trace(img->layout, d, ret, ret_len, err);
+	img->source.release(img->source.arg, d, &all, /* damaged= */ r == -EBADMSG);
+	return r;
+}
+
 int image_read_trace(const struct image *img, char **ret, size_t *ret_len, struct err *err)
 {
 	const struct descriptor *d = &img->manifest.trace;
@@ -98,7 +113,8 @@ int image_read_trace(const struct image *img, char **ret, size_t *ret_len, struc
 
 	if (d->size == 0)
 		return 0;
-	r = unpack_trace(img->layout, d, ret, ret_len, err);
+	r = image_is_remote(img) ? unpack_brought_trace(img, ret, ret_len, err)
+	                         : unpack_trace(img->layout, d, ret, ret_len, err);
 	if (r < 0)
 		return err_wrap(err, r, "'%s': trace '%.12s'", layout_path(img->layout),
 		                digest_hex(&d->digest, hex));
@@ -235,12 +251,30 @@ void image_close(struct image *img)
 		return;
 	for (uint32_t i = 0; img->packs && i < img->manifest.n_packs; i++)
 		image_pack_release(&img->packs[i]);
+	if (img->source.close)
+		img->source.close(img->source.arg);
 	deltas_free(img->deltas);
 	index_close(img->index);
 	layout_close(img->layout);
 	manifest_release(&img->manifest);
 	free(img->packs);
 	free(img);
+}
+
+void image_set_source(struct image *img, const struct pack_source *source)
+{
+	img->source = *source;
+}
+
+bool image_is_remote(const struct image *img)
+{
+	return img->source.hold != NULL;
+}
+
+void image_cancel(struct image *img)
+{
+	if (img->source.cancel)
+		img->source.cancel(img->source.arg);
 }
 
 struct index *image_index(const struct image *img)
@@ -304,7 +338,7 @@ uint32_t image_check_packs(const struct image *img, struct err *err)
 	bool looked = false;
 	uint32_t n_bad = 0;
 
-	for (uint32_t i = 0; i < img->manifest.n_packs; i++) {
+	for (uint32_t i = 0; !image_is_remote(img) && i < img->manifest.n_packs; i++) {
 		struct err bad = ERR_INIT;
 		int r = image_check_pack(img, i, &bad);
 
@@ -357,19 +391,47 @@ int image_check_plain(const void *plain, const struct chunk *chunk, struct err *
 	return 0;
 }
 
+/* Read @chunk from a pack that is there. */
+static int read_there(const struct image *img, const struct chunk_reader *reader,
+                      const struct chunk *chunk, void *plain, struct err *err)
+{
+	int r = image_pack_read(img, chunk->pack - 1, reader, chunk, err);
+
+	if (r == 0)
+		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
+		                     chunk->size, err);
+	return r < 0 ? r : image_check_plain(plain, chunk, err);
+}
+
+/* Read @chunk from a pack that a source brings. */
+static int read_brought(const struct image *img, const struct chunk_reader *reader,
+                        const struct chunk *chunk, void *plain, struct err *err)
+{
+	const struct descriptor *pack = &img->manifest.packs[chunk->pack - 1];
+	const struct blob_range range = { .off = chunk->frame_off, .len = chunk->frame_size };
+	int r = img->source.hold(img->source.arg, pack, &range, err);
+
+	if (r < 0)
+		return r;
+	r = read_there(img, reader, chunk, plain, err);
+	img->source.release(img->source.arg, pack, &range, /* damaged= */ r == -EBADMSG);
+	return r;
+}
+
 int image_read_packed(const struct image *img, const struct chunk_reader *reader,
                       const struct chunk *chunk, void *plain, struct err *err)
 {
 	char hex[DIGEST_HEX_SIZE];
-	uint32_t i = chunk->pack - 1;
-	int r = image_pack_read(img, i, reader, chunk, err);
+	int r;
 
-	(void)digest_hex(&img->manifest.packs[i].digest, hex);
-	if (r == 0)
-		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
-		                     chunk->size, err);
-	if (r == 0)
-		r = image_check_plain(plain, chunk, err);
+	if (!image_is_remote(img)) {
+		r = read_there(img, reader, chunk, plain, err);
+	} else {
+		r = read_brought(img, reader, chunk, plain, err);
+		if (r == -EBADMSG)
+			r = read_brought(img, reader, chunk, plain, err);
+	}
+	(void)digest_hex(&img->manifest.packs[chunk->pack - 1].digest, hex);
 	return r < 0 ? err_wrap(err, r, "pack '%.12s': chunk %llu at offset %llu", hex,
 	                        (unsigned long long)chunk->id, (unsigned long long)chunk->frame_off)
 	             : 0;
@@ -392,7 +454,7 @@ int image_read_chunk_to(struct image *img, struct chunk_reader *reader, const st
 {
 	int r = image_read_packed(img, reader, chunk, plain, err);
 
-	if (r != -ENOENT || img->manifest.n_deltas == 0)
+	if (r != -ENOENT || img->manifest.n_deltas == 0 || image_is_remote(img))
 		return r;
 	r = read_without_pack(img, reader, chunk, err);
 	if (r == 0 && plain != reader->plain)

@@ -15,6 +15,12 @@
 
 struct image;
 
+/* A run of a blob. */
+struct blob_range {
+	uint64_t off;
+	uint64_t len;
+};
+
 /*
  * Decompress the index of @manifest from @layout to @out_fd, an empty file,
  * checking its digest. Returns 0; -EBADMSG when it is damaged; -errno.
@@ -49,6 +55,35 @@ MUST_CHECK int image_open_in_memory(const struct layout *layout, const struct ma
 MUST_CHECK int image_open_ref(const struct image_ref *ref, const struct platform *platform,
                               struct image **ret, struct err *err);
 
+/*
+ * Who brings the packs of an image to the blobs of its layout, bit by bit, while it is read. Any
+ * thread.
+ */
+struct pack_source {
+	/*
+	 * Make the @range of @pack be there, and stay until release(). Returns 0; -ETIMEDOUT and others
+	 * when it cannot be had now; -ECANCELED after cancel().
+	 */
+	int (*hold)(void *arg, const struct descriptor *pack, const struct blob_range *range,
+	            struct err *err);
+	/* What hold() gave has been read. @damaged: it was not what it should be. */
+	void (*release)(void *arg, const struct descriptor *pack, const struct blob_range *range,
+	                bool damaged);
+	/* Nothing more is wanted: calls of hold() end. */
+	void (*cancel)(void *arg);
+	void (*close)(void *arg);
+	void *arg;
+};
+
+/* Let @source, which is the image's from now on, bring its packs. Before anything is read. */
+void image_set_source(struct image *img, const struct pack_source *source);
+
+/* Whether it has a source. */
+bool image_is_remote(const struct image *img);
+
+/* Let reads that wait for the source fail with -ECANCELED; those that come, too. */
+void image_cancel(struct image *img);
+
 /* Accepts NULL. No call may be under way. */
 void image_close(struct image *img);
 DEFINE_CLEANUP(struct image *, image_close)
@@ -60,7 +95,7 @@ const struct manifest *image_manifest(const struct image *img);
 /*
  * Compare each pack's presence and size with the index, cheaply, so that a
  * mount can say early what is going to fail. A missing pack is fine when deltas
- * can give all its chunks. Returns the number of packs that are not as they should be,
+ * can give all its chunks, or a source brings it. Returns the number of packs that are not as they should be,
  * with the first in @err.
  */
 uint32_t image_check_packs(const struct image *img, struct err *err);
@@ -85,6 +120,7 @@ DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)
 
 /*
  * Read a chunk from its pack, decompress it and compare it with its digest.
+ * Bytes that a source brought and that are damaged are asked for once more.
  * When the pack is missing, a delta is tried whose base, index and packs, is in the same layout.
  * On success *@ret points to chunk->size bytes in @reader, valid until its next
  * use. The pack's pages are dropped from the page cache: the plain bytes are
@@ -93,7 +129,7 @@ DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)
  * Returns 0, or:
  *	-EBADMSG  damaged: frame, size or digest wrong, or the pack ends early
  *	-ENOENT   the pack is missing, and no delta helps
- *	-ENOMEM, -errno
+ *	-ENOMEM, -errno, what a source returns
  * The message names the pack.
  */
 MUST_CHECK int image_read_chunk(struct image *img, struct chunk_reader *reader,

@@ -22,6 +22,8 @@ struct image {
 	struct index *index;      /* owned; a base of deltas loses it once its chunks are known */
 	struct deltas *deltas;    /* owned; opened when a pack is missing */
 
+	struct pack_source source; /* owned; hold: NULL when packs are files of the layout */
+
 	struct image_pack *packs; /* owned; each of the manifest's packs */
 };
 

@@ -79,6 +79,8 @@ static int add_image(struct pusher *p, const struct manifest *m, struct err *err
 
 	if (r == 0 && m->index.size > 0)
 		r = add_blob(p, &m->index, false, err);
+	if (r == 0 && m->trace.size > 0)
+		r = add_blob(p, &m->trace, false, err);
 	for (uint32_t i = 0; r == 0 && i < m->n_packs; i++)
 		r = add_blob(p, &m->packs[i], false, err);
 	for (uint32_t i = 0; r == 0 && i < m->n_deltas; i++)
@@ -94,7 +96,7 @@ static int list_blobs(struct pusher *p, struct err *err)
 	int r = 0;
 
 	for (uint32_t i = 0; i < set->n_manifests; i++)
-		max += 2u + set->manifests[i].n_packs + set->manifests[i].n_deltas;
+		max += 3u + set->manifests[i].n_packs + set->manifests[i].n_deltas;
 	p->blobs = calloc(max + 1, sizeof(*p->blobs));
 	if (!p->blobs)
 		return err_set(err, -ENOMEM, "out of memory");

@@ -15,48 +15,11 @@ if [[ -z ${ASSETFS_TEST_INSIDE:-} ]]; then
 	export GAME
 fi
 . "$(dirname "$0")/bench_lib.sh"
+# shellcheck source=game_lib.sh
+. "$(dirname "$0")/game_lib.sh"
 
 : "${ROUNDS:=5}"
 GOAL=1.1
-data=$ASSETS/usr/share/games/supertuxkart
-[[ -d $data/data ]] || fail "no game data in $data"
-for lib in $(ldd "$GAME/usr/games/supertuxkart" | awk '/not found/ { print $1 }'); do
-	skip "$lib is missing; ./dev deps installs it"
-done
-
-# As in tests/mount/server.sh.
-mkdir "$T/overlay"
-mount -t tmpfs tmpfs "$T/overlay"
-mkdir "$T/overlay/upper" "$T/overlay/work"
-mount -t overlay -o "lowerdir=/usr/share,upperdir=$T/overlay/upper,workdir=$T/overlay/work" overlay /usr/share
-mkdir -p /usr/share/games/supertuxkart
-
-listening() {
-	grep -q 'Listening has been started' "$T/home/log" 2>/dev/null
-}
-
-# serve_game DIR: in a mount and a network namespace of its own; returns when it listens
-serve_game() {
-	local end=$((SECONDS + PATIENCE))
-	rm -rf "${T:?}/home"
-	mkdir "$T/home"
-	HOME=$T/home XDG_CONFIG_HOME=$T/home/config XDG_DATA_HOME=$T/home/data XDG_CACHE_HOME=$T/home/cache \
-		unshare --mount --propagation private --net sh -c '
-			ip link set lo up &&
-			mount --bind "$1" /usr/share/games/supertuxkart && cd "$HOME" &&
-			exec stdbuf -oL -eL "$2/usr/games/supertuxkart" --lan-server=bench --no-graphics --no-sound --log=nocolor
-		' sh "$1" "$GAME" </dev/null >"$T/home/log" 2>&1 &
-	game=$!
-	until listening; do
-		((SECONDS < end)) || fail "the server does not come to listen: $(tail -n 3 "$T/home/log")"
-		sleep 0.01
-	done
-}
-
-end_game() {
-	kill -TERM "$game"
-	wait "$game" || true
-}
 
 # What is measured, of each kind.
 start_local() {
@@ -140,5 +103,4 @@ record start --argjson l "${median_of[local]}" --argjson m "${median_of[mount]}"
 	--arg ls "${times[local]}" --arg ms "${times[mount]}" --arg ts "${times[traced]:-}" --argjson uses "$([[ -e $T/trace ]] && wc -l <"$T/trace" || echo null)" \
 	'{local_ms: $l, mount_ms: $m, traced_ms: $t, mount_ratio: ($m / $l), traced_ratio: (if $t then $t / $l else null end),
 		trace_lines: $uses, samples_ms: ({local: $ls, mount: $ms, traced: $ts} | map_values(split(" ") | map(select(. != "") | tonumber)))}'
-umount /usr/share
-umount "$T/overlay"
+leave_game

@@ -45,6 +45,17 @@ same_image() {
 	[[ -z $(compgen -G "$1/.tmp-*") && -z $(compgen -G "$1/blobs/sha256/.*-*") ]]
 }
 
+@test "an image with a trace comes back with it" {
+	mkdir t1
+	noise 700000 >t1/large
+	printf '%s\n' '# assetfs trace 1' '0 700000 large' >trace
+	build --trace trace t1 ./src:r
+	[[ -n $(layers src r trace) ]]
+	push ./src:r "$REPO:r"
+	pull "$REPO:r" ./dst:x
+	same_image dst x t1
+}
+
 @test "an image comes back with the same digests and files" {
 	make_tree t1
 	build t1 ./src:r

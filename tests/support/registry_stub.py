@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Stands in front of a registry and makes faults: usage: registry_stub.py PORT DIR
+"""Stands in front of a registry and makes faults: usage: registry_stub.py PORT DIR [OWN]
 
 PORT is the registry's, on this machine. DIR/port and DIR/elsewhere get the two ports of the stub; the second one,
 another host to all who ask, has the registry's blobs, too. DIR/log gets a line for each request: port
-(front or elsewhere), method, path, what its Authorization begins with or "-", its Range or "-".
+(front or elsewhere), method, path, what its Authorization begins with or "-", its Range or "-". DIR/sent gets a line
+for each answer of the registry that is passed on: bytes of the body, path. With OWN, that is the first port.
 
 DIR/faults has a line for each fault that is to come: METHOD PATTERN ACTION [ARGUMENT]. The first that
 fits a request happens, once; with a '*' before the line, always. PATTERN is searched for in PORT PATH.
@@ -34,6 +35,7 @@ import threading
 import urllib.parse
 
 UPSTREAM, DIR = int(sys.argv[1]), sys.argv[2]
+OWN = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 LOCK = threading.Lock()
 SERVERS = {}
 
@@ -176,9 +178,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def pass_on(self, action, words, status, headers, body):
         if action == "corrupt":
             body = body[:-1] + bytes([body[-1] ^ 1])
+        cut = int(words[0]) if action in ("reset", "truncate", "unmeasured", "stall") else len(body)
+        with LOCK:
+            write("sent", f"{min(cut, len(body))} {self.path}\n", "a")
         self.answer(status, headers, body, length=action != "unmeasured")
         if action in ("reset", "truncate", "unmeasured", "stall"):
-            self.wfile.write(body[: int(words[0])])
+            self.wfile.write(body[:cut])
             if action == "stall":
                 self.wfile.flush()
                 self.connection.recv(1)
@@ -190,13 +195,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64
 
     def handle_error(self, request, client_address):
         pass  # who talks to it hangs up as it likes
 
 
 for key in ("front", "elsewhere"):
-    SERVERS[key] = Server(("127.0.0.1", 0), Handler)
+    SERVERS[key] = Server(("127.0.0.1", OWN if key == "front" else 0), Handler)
     threading.Thread(target=SERVERS[key].serve_forever, daemon=True).start()
 write("elsewhere", str(SERVERS["elsewhere"].server_address[1]))
 write("port.new", str(SERVERS["front"].server_address[1]))

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "sample.h"
 
@@ -86,7 +88,7 @@ static void expect_codes(const int codes[static SAMPLE_N_CHUNKS])
 	struct chunk_list list = chunks_of(img);
 
 	cr_assert_not_null(reader);
-	for (size_t i = 0; i < list.n; i++) {
+	for (size_t i = 0; i < SAMPLE_N_CHUNKS; i++) {
 		struct err err = ERR_INIT;
 		char hex[DIGEST_HEX_SIZE];
 
@@ -314,4 +316,156 @@ Test(image, serves_many_threads_at_once)
 		cr_assert_eq(pthread_join(threads[i], NULL), 0);
 		cr_expect_eq(jobs[i].n_failed, 0);
 	}
+}
+
+/* A source that has the packs' bytes, and puts them where the image reads. */
+struct brought {
+	struct image *img;
+	uint8_t *bytes[SAMPLE_N_PACKS]; /* owned */
+	unsigned n_holds, n_releases, n_damaged, n_cancels, n_closes;
+	unsigned n_lies; /* wrong frames that are still to come */
+	int failure;     /* of all calls of hold() */
+};
+
+/* The place of @pack in the manifest. */
+static size_t slot_of(const struct descriptor *pack)
+{
+	size_t i = 0;
+
+	while (!digest_equal(&manifest.packs[i].digest, &pack->digest))
+		i++;
+	return i;
+}
+
+static int bring(void *arg, const struct descriptor *pack, const struct blob_range *range,
+                 struct err *err)
+{
+	struct brought *b = arg;
+	char path[SAMPLE_PATH_MAX];
+	CLEANUP(close) int fd = open(pack_path(slot_of(pack), path), O_WRONLY | O_CLOEXEC);
+	const uint8_t *bytes = b->bytes[slot_of(pack)] + range->off;
+	uint8_t wrong = (uint8_t)(bytes[0] ^ 1);
+
+	b->n_holds++;
+	if (b->failure < 0)
+		return err_set(err, b->failure, "nobody answers");
+	cr_assert_leq(range->off + range->len, pack->size);
+	cr_assert_eq(io_pwrite(fd, bytes, range->len, range->off), 0);
+	if (b->n_lies > 0) {
+		b->n_lies--;
+		cr_assert_eq(io_pwrite(fd, &wrong, 1, range->off), 0);
+	}
+	return 0;
+}
+
+static void let_go(void *arg, const struct descriptor *pack, const struct blob_range *range,
+                   bool damaged)
+{
+	struct brought *b = arg;
+
+	(void)pack;
+	(void)range;
+	b->n_releases++;
+	b->n_damaged += damaged;
+}
+
+static void note_cancel(void *arg)
+{
+	((struct brought *)arg)->n_cancels++;
+}
+
+static void note_close(void *arg)
+{
+	((struct brought *)arg)->n_closes++;
+}
+
+/* Take the packs' bytes away and give them to @b, the source of a new image. */
+static void open_brought(struct brought *b)
+{
+	const struct pack_source source = { .hold = bring,
+		                            .release = let_go,
+		                            .cancel = note_cancel,
+		                            .close = note_close,
+		                            .arg = b };
+
+	for (size_t i = 0; i < SAMPLE_N_PACKS; i++) {
+		size_t size = manifest.packs[i].size;
+		char path[SAMPLE_PATH_MAX];
+		CLEANUP(close) int fd = open(pack_path(i, path), O_RDWR | O_CLOEXEC);
+
+		b->bytes[i] = malloc(size);
+		cr_assert_not_null(b->bytes[i]);
+		cr_assert_eq(io_pread(fd, b->bytes[i], size, 0), 0);
+		cr_assert_eq(ftruncate(fd, 0), 0);
+		cr_assert_eq(ftruncate(fd, (off_t)size), 0);
+	}
+	b->img = open_image();
+	cr_assert_not(image_is_remote(b->img));
+	image_set_source(b->img, &source);
+	cr_assert(image_is_remote(b->img));
+}
+
+static void close_brought(struct brought *b)
+{
+	image_close(b->img);
+	cr_expect_eq(b->n_closes, 1);
+	for (size_t i = 0; i < SAMPLE_N_PACKS; i++)
+		free(b->bytes[i]);
+}
+
+/* Read all chunks; returns the first error. */
+static int read_brought(struct brought *b, struct err *err)
+{
+	CLEANUP(chunk_reader_free) struct chunk_reader *reader = chunk_reader_new();
+	struct chunk_list list = chunks_of(b->img);
+	int r = 0;
+
+	cr_assert_not_null(reader);
+	for (size_t i = 0; r == 0 && i < SAMPLE_N_CHUNKS; i++)
+		r = read_and_compare(b->img, reader, &list.chunks[i], err);
+	return r;
+}
+
+Test(image, a_source_brings_each_frame_before_it_is_read)
+{
+	struct brought b = { .n_lies = 0 };
+	struct err err = ERR_INIT;
+
+	open_brought(&b);
+	cr_expect_eq(image_check_packs(b.img, NULL), 0);
+	cr_expect_eq(read_brought(&b, &err), 0, "%s", err.msg);
+	cr_expect_eq(b.n_holds, SAMPLE_N_CHUNKS);
+	cr_expect_eq(b.n_releases, SAMPLE_N_CHUNKS);
+	cr_expect_eq(b.n_damaged, 0);
+	image_cancel(b.img);
+	cr_expect_eq(b.n_cancels, 1);
+	close_brought(&b);
+}
+
+Test(image, wrong_bytes_of_a_source_are_asked_for_once_more)
+{
+	struct brought b = { .n_lies = 1 };
+	struct err err = ERR_INIT;
+
+	open_brought(&b);
+	cr_expect_eq(read_brought(&b, &err), 0, "%s", err.msg);
+	cr_expect_eq(b.n_holds, SAMPLE_N_CHUNKS + 1);
+	cr_expect_eq(b.n_damaged, 1);
+	b.n_lies = 2;
+	cr_expect_eq(read_brought(&b, &err), -EBADMSG);
+	cr_expect_eq(b.n_damaged, 3);
+	cr_expect_eq(b.n_releases, b.n_holds);
+	close_brought(&b);
+}
+
+Test(image, what_a_source_cannot_bring_is_told)
+{
+	struct brought b = { .failure = -ETIMEDOUT };
+	struct err err = ERR_INIT;
+
+	open_brought(&b);
+	cr_expect_eq(read_brought(&b, &err), -ETIMEDOUT);
+	cr_expect(strstr(err.msg, "nobody answers") && strstr(err.msg, "pack '"), "%s", err.msg);
+	cr_expect_eq(b.n_releases, 0);
+	close_brought(&b);
 }

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images that are in registries. What is fetched of them is kept in the store: their manifests whole, in
+ * the form of an OCI layout, and packs as sparse files beside them (fs/fetch.h).
+ *
+ *	STORE/remote/oci-layout, STORE/remote/blobs/sha256/HEX
+ *
+ * Nothing of this is opened before the first image of a registry is asked for. Functions may be called
+ * from any thread.
+ */
+#pragma once
+
+#include "fetch.h"
+#include "store.h"
+
+struct remotes;
+
+struct remotes_config {
+	struct store *store; /* borrowed */
+	struct stats *stats; /* borrowed */
+	uint64_t store_size; /* as in struct fetch_config */
+	uint64_t rate;       /* likewise */
+	unsigned timeout_s;  /* likewise */
+	bool plain_http;     /* as in struct registry_options */
+	const char *ca_file; /* borrowed; likewise */
+};
+
+/* Returns NULL when memory runs out. */
+struct remotes *remotes_new(const struct remotes_config *config);
+
+/* As fetch_stop(). Accepts NULL. */
+bool remotes_stop(struct remotes *remotes);
+
+/* As fetch_free(). Accepts NULL. */
+void remotes_free(struct remotes *remotes);
+
+/* Whether @image names one in a registry, and not in a layout. */
+bool remotes_is_name(const char *image);
+
+/* An image that was looked up. */
+struct remote_image {
+	struct layout *layout; /* owned; of the store */
+	struct image_set set;  /* owned */
+	struct origin *origin; /* owned reference */
+};
+
+#define REMOTE_IMAGE_INIT ((struct remote_image){ .layout = NULL, .origin = NULL })
+
+void remote_image_release(struct remote_image *found);
+
+/*
+ * Ask the registry what @name stands for. A name with a digest, whose manifests are in the store, does not
+ * need the registry. Returns 0; an error of registry.h; -errno.
+ */
+MUST_CHECK int remotes_find(struct remotes *remotes, const char *name, struct remote_image *ret,
+                            struct err *err);
+
+/*
+ * As remotes_find(), of the manifest @digest alone, which the store has from then: asks no registry.
+ * Returns 0, -ENOENT, -EBADMSG or -errno.
+ */
+MUST_CHECK int remotes_find_digest(struct remotes *remotes, const char *name,
+                                   const struct digest *digest, struct remote_image *ret,
+                                   struct err *err);
+
+/* Load the manifest @digest of @ret->layout as the only one of @ret->set. Returns as layout_manifest(). */
+MUST_CHECK int remote_image_load(struct remote_image *ret, const struct digest *digest,
+                                 struct err *err);
+
+/*
+ * Open the image of @manifest, which is of @found->set, and let its packs come from where it was found: takes
+ * @found->origin then. Returns as store_open_image() and fetch_hold() do.
+ */
+MUST_CHECK int remotes_open(struct remotes *remotes, struct remote_image *found,
+                            const struct manifest *manifest, struct image **ret, struct err *err);
+
+/* As fetch_usage(); what blobs take is not known before the first image was asked for. */
+void remotes_usage(struct remotes *remotes, struct fetch_usage *ret);
