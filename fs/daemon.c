@@ -496,6 +496,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	}
 	if (r == 0 && d->took_over) {
 		stats_add(d->engine.stats, STAT_TAKEOVERS, 1);
+		daemon_restore_pins(d);
 		region_resize(d->engine.region, d->region_size);
 	}
 	return r;

@@ -53,8 +53,7 @@ static void read_boot_id(char ret[static BOOT_ID_SIZE])
 	ret[n > 0 ? n : 0] = '\0';
 }
 
-/* Not made durable: after a crash of the machine there is no mount left. */
-static int write_note(int dir, const char *name, const json_t *note)
+int daemon_write_note(int dir, const char *name, const json_t *note)
 {
 	CLEANUP(free) char *text = json_dumps(note, JSON_COMPACT);
 	char unfinished[NAME_MAX_NOTE + 8];
@@ -81,7 +80,7 @@ void daemon_note_session(struct daemon *d, const struct session *s)
 	note = json_pack("{ss ss ss ss sb}", "boot_id", boot_id, "image", session_name(s),
 	                 "manifest", digest_hex(&m->self.digest, digest), "platform",
 	                 m->platform.name, "small_files", session_small_files(s));
-	if (!note || write_note(store_mounts(d->store), name, note) < 0)
+	if (!note || daemon_write_note(store_mounts(d->store), name, note) < 0)
 		log_warn(
 			"%s: should daemon and keeper die, it has to be mounted again by hand: the store "
 			"could not be written",

@@ -83,6 +83,16 @@ void daemon_note_session(struct daemon *d, const struct session *s);
 void daemon_forget_session(struct daemon *d, const struct session *s);
 
 /*
+ * Write @note to the file @name in the directory @dir, whole or not at all. It is not made durable: what
+ * it is about ends with the machine. Returns 0 or -EIO.
+ */
+MUST_CHECK int daemon_write_note(int dir, const char *name, const json_t *note);
+
+/* Write down what is pinned; and pin again what an earlier daemon, whose region this is, had written down. */
+void daemon_save_pins(struct daemon *d);
+void daemon_restore_pins(struct daemon *d);
+
+/*
  * Mount again what daemons before have left notes of, over the mounts that have died with them.
  * After daemon_resume().
  */

@@ -201,9 +201,10 @@ int pins_remove(struct pins *pins, const char *name)
 static json_t *pin_json(const struct pin *pin)
 {
 	char hex[DIGEST_HEX_SIZE];
-	json_t *json = json_pack(
-		"{so so}", "image", control_text(pin->name), "digest",
-		json_sprintf("sha256:%s", digest_hex(&image_manifest(pin->img)->self.digest, hex)));
+	const struct manifest *m = image_manifest(pin->img);
+	json_t *json = json_pack("{so so ss}", "image", control_text(pin->name), "digest",
+	                         json_sprintf("sha256:%s", digest_hex(&m->self.digest, hex)),
+	                         "platform", m->platform.name);
 
 	if (pin->floor != PIN_ALL)
 		(void)json_object_set_new(json, "floor_bytes",

@@ -4,7 +4,7 @@
  *
  * A pin has its image open, so that it holds whether or not the image is
  * mounted. It ends when it is removed, when its time is over, or with the
- * daemon. Any thread.
+ * daemon, unless another one goes on (daemon_pins.c). Any thread.
  */
 #pragma once
 

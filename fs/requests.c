@@ -142,6 +142,7 @@ static json_t *answer_pin(struct daemon *d, struct request *request, struct err 
 		image_close(img);
 		return NULL;
 	}
+	daemon_save_pins(d);
 	log_info("pin of %s", what.image);
 	return answer_ok();
 }
@@ -154,6 +155,7 @@ static json_t *answer_unpin(struct daemon *d, struct request *request, struct er
 		(void)err_set(err, -ENOENT, "'%s' is not pinned", image ? image : "");
 		return NULL;
 	}
+	daemon_save_pins(d);
 	log_info("unpin of %s", image);
 	return answer_ok();
 }

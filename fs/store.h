@@ -7,6 +7,7 @@
  *	STORE/control.sock       container/control/control.h
  *	STORE/stats              fs/stats.h
  *	STORE/assetfs.log        of a daemon that `assetfs mount` has started
+ *	STORE/pins               what is pinned (daemon_pins.c)
  *	STORE/mounts/MAJ:MIN     a note of a session, by its device (daemon_heal.c)
  *	STORE/indexes/HEX.sqlite index databases, by the digest of their layer
  *	STORE/remote             blobs of registries: fs/remotes.h

@@ -37,6 +37,9 @@ for image in a b; do
 	"$ASSETFS" mount "$T/layout:$image" "$T/mnt.$image"
 done
 connections=$(own_connections)
+"$ASSETFS" pin --floor 1M --for 3600 "$T/layout:a"
+"$ASSETFS" pin "$T/layout:b"
+"$ASSETFS" unpin "$T/layout:b"
 
 note "$KILLS times kill -9"
 "$CHURN" --processes 16 --seconds 1000000 --seed "$SEED" "${trees[@]}" >"$T/churn" 2>&1 &
@@ -105,6 +108,10 @@ wait $churn || fail "churn: $(tail -n 5 "$T/churn")"
 tail -n 1 "$T/churn"
 check_eq "connections" "$(own_connections)" "$connections"
 check_eq "errors" "$("$FSSTAT" --json | jq '[.images[].errors_total] | add')" 0
+
+check_eq "pins" "$("$ASSETFS" status --json | jq -c '[.pins[] | [.image, .floor_bytes]]')" "[[\"$T/layout:a\",1048576]]"
+left=$("$ASSETFS" status --json | jq '.pins[0].seconds_left')
+((left > 1800 && left < 3600)) || fail "a pin for an hour has $left s left"
 
 note "all of it still reads, and ends"
 for image in a b; do

@@ -285,7 +285,8 @@ def main():
     version = output(os.environ["ASSETFS_CSI"], "--version").split()[1]
     help_text = output(os.environ["ASSETFS_CSI"], "--help")
     check(f"default {KUBELET})" in help_text and f"default {DRIVER})" in help_text, "defaults of the driver")
-    programs = {"assetfs serve": option_names(os.environ["ASSETFS"], "serve"),
+    # The keeper has the options of the daemon that it starts.
+    programs = {"assetfs keeper": option_names(os.environ["ASSETFS"], "serve"),
                 "assetfs-csi": option_names(os.environ["ASSETFS_CSI"])}
     for path in yaml_files(os.path.join(DEPLOY, "kubernetes")):
         load(path)
