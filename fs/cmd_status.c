@@ -33,6 +33,9 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+/* Seconds that a request may wait without a word about it. */
+#define WAITS_LONG 1.0
+
 static const char *yes_or_no(const json_t *value)
 {
 	if (!json_is_boolean(value))
@@ -42,6 +45,7 @@ static const char *yes_or_no(const json_t *value)
 
 static void print_mount(const json_t *mount)
 {
+	double waited = json_number_value(json_object_get(mount, "oldest_request_seconds"));
 	const json_t *point;
 	size_t i;
 
@@ -55,6 +59,8 @@ static void print_mount(const json_t *mount)
 	else
 		(void)printf("  open files  %lld\n",
 		             (long long)json_integer_value(json_object_get(mount, "open_files")));
+	if (waited >= WAITS_LONG)
+		(void)printf("  waiting     %.1f s: the oldest request of the kernel\n", waited);
 	json_array_foreach(json_object_get(mount, "mountpoints"), i, point)
 		(void)printf("  mounted at  %s\n", json_string_value(point));
 }

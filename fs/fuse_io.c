@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "fuse_wire.h"
+#include "stats.h"
 
 /* 1 MiB: the most that a READ asks for unless the administrator raises fs.fuse.max_pages_limit. */
 enum { MAX_PAGES = 256 };
@@ -21,6 +22,46 @@ enum { STACK_DEPTH = 1 };
 
 /* As the kernel has numbered the request that this thread has read. */
 static _Thread_local uint64_t last_unique;
+
+/* Which of fuse_io.began is this thread's, counted from 1; 0: not known yet. */
+static _Thread_local unsigned place;
+
+static uint64_t *began(struct fuse_io *io)
+{
+	static unsigned places;
+
+	if (place == 0)
+		place = 1 + __atomic_fetch_add(&places, 1, __ATOMIC_RELAXED) % FUSE_IO_THREADS;
+	return &io->began[place - 1];
+}
+
+/* A request has come, or this thread has answered it. */
+static void note_request(struct fuse_io *io, uint32_t opcode)
+{
+	bool answered = opcode != WIRE_OP_FORGET && opcode != WIRE_OP_BATCH_FORGET &&
+	                opcode != WIRE_OP_INTERRUPT;
+
+	__atomic_store_n(began(io), answered ? stats_clock() : 0, __ATOMIC_RELAXED);
+}
+
+static void note_answer(struct fuse_io *io, uint64_t unique)
+{
+	if (unique == last_unique)
+		__atomic_store_n(began(io), 0, __ATOMIC_RELAXED);
+}
+
+uint64_t fuse_io_oldest(const struct fuse_io *io)
+{
+	uint64_t now = stats_clock();
+	uint64_t oldest = now;
+
+	for (size_t i = 0; i < FUSE_IO_THREADS; i++) {
+		uint64_t at = __atomic_load_n(&io->began[i], __ATOMIC_RELAXED);
+
+		oldest = at != 0 && at < oldest ? at : oldest;
+	}
+	return now - oldest;
+}
 
 static void note_init(struct fuse_io *io, const struct wire_in_header *head, const void *buf,
                       size_t len)
@@ -69,6 +110,7 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 		return n;
 	memcpy(&head, buf, sizeof(head));
 	last_unique = head.unique;
+	note_request(io, head.opcode);
 	if (head.opcode == WIRE_OP_INIT)
 		note_init(io, &head, buf, (size_t)n);
 	return n;
@@ -121,6 +163,7 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 	struct wire_open_out open;
 
 	memcpy(&head, iov[0].iov_base, sizeof(head));
+	note_answer(io, head.unique);
 	if (head.error != 0 || count < 2)
 		return writev(fd, iov, count);
 	if (io->init_unique != 0 && head.unique == io->init_unique &&
@@ -162,6 +205,7 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 	struct wire_out_header head;
 
 	memcpy(&head, iov[0].iov_base, sizeof(head));
+	note_answer(io, head.unique);
 	if (io->init_unique != 0 && head.unique == io->init_unique)
 		return write_init(io, fd, iov, count);
 	return writev(fd, iov, count);

@@ -19,7 +19,10 @@
 
 #include "base/err.h"
 
-enum { FUSE_IO_INIT_MAX = 256 };
+enum {
+	FUSE_IO_INIT_MAX = 256,
+	FUSE_IO_THREADS = 64, /* more than a session has */
+};
 
 /* One of these is the first member of the session's user data. */
 struct fuse_io {
@@ -32,6 +35,7 @@ struct fuse_io {
 	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
 	bool cached_only;       /* set before fuse_io_attach(): do not ask for passthrough */
 	uint64_t *requests;     /* atomic, borrowed: that the kernel has sent */
+	uint64_t began[FUSE_IO_THREADS]; /* atomic: when each thread got what it has not answered; 0 */
 };
 
 /* Make @se, whose user data begins with @io, serve the descriptor @dev_fd of /dev/fuse. */
@@ -63,6 +67,9 @@ MUST_CHECK int fuse_io_resend(const struct fuse_io *io);
  * was sent before.
  */
 uint64_t fuse_io_unique(bool *ret_again);
+
+/* How long the oldest request has waited for its answer, in nanoseconds; 0: none does. */
+uint64_t fuse_io_oldest(const struct fuse_io *io);
 
 /* In the init operation: ask for passthrough and for large reads. */
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn);

@@ -11,8 +11,11 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 
-#define WIRE_OP_INIT 26u
-#define WIRE_MINOR   40u
+#define WIRE_OP_FORGET       2u
+#define WIRE_OP_INIT         26u
+#define WIRE_OP_INTERRUPT    36u
+#define WIRE_OP_BATCH_FORGET 42u
+#define WIRE_MINOR           40u
 
 /* Bits of flags in both INIT messages; bits 32 and up travel in flags2. */
 #define WIRE_INIT_MAX_PAGES    (1u << 22)

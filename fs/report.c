@@ -116,6 +116,8 @@ json_t *report_status(const struct report_source *src)
 		(void)json_object_set_new(mount, "device",
 		                          json_string(device_text(session_device(s), device)));
 		(void)json_object_set_new(mount, "open_files", opens_json(s, counts.open_files));
+		(void)json_object_set_new(mount, "oldest_request_seconds",
+		                          json_real((double)counts.oldest_request_ns / 1e9));
 		(void)json_object_set_new(mount, "newer", newer_json(src, s));
 		(void)json_object_set_new(mount, "recorded",
 		                          json_boolean(recorder_on(session_recorder(s))));

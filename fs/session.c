@@ -444,6 +444,7 @@ void session_counts(struct session *s, struct session_counts *ret)
 		.opens = __atomic_load_n(&s->tally->opens, __ATOMIC_RELAXED),
 		.requests = __atomic_load_n(&s->tally->requests, __ATOMIC_RELAXED),
 		.errors = __atomic_load_n(&s->tally->errors, __ATOMIC_RELAXED),
+		.oldest_request_ns = fuse_io_oldest(&s->io),
 		.passthrough = fuse_io_passthrough(&s->io),
 	};
 }

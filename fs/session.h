@@ -112,6 +112,7 @@ struct session_counts {
 	uint64_t opens;      /* since it began */
 	uint64_t requests;   /* that the kernel has sent */
 	uint64_t errors; /* requests that failed for reasons that lie with us or with the image */
+	uint64_t oldest_request_ns; /* since when one waits for its answer; 0: none does */
 	bool passthrough;
 };
 

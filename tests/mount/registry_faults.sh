@@ -67,7 +67,21 @@ begin "down after the mount"
 cmp "$T/mnt2/noise" "$T/there/noise"
 registry_down
 cmp "$T/mnt2/noise" "$T/there/noise" || fail "what is there cannot be read"
-fails
+fails &
+failing=$!
+oldest() {
+	"$ASSETFS" status --json | jq '[.mounts[].oldest_request_seconds] | max'
+}
+waits() {
+	[[ $(jq -n "$(oldest) >= 2") == true ]]
+}
+wait_for waits || fail "status does not say that a request waits"
+"$ASSETFS" status | finds '  waiting     [0-9.]* s: the oldest request' || fail "$("$ASSETFS" status)"
+wait $failing || fail "a read of what cannot be had"
+answered() {
+	[[ $(jq -n "$(oldest) < 0.5") == true ]]
+}
+wait_for answered || fail "a request waits $(oldest) s"
 metric fetch_timeouts_total
 metric fetch_errors_total
 cmp "$T/mnt2/noise" "$T/there/noise" || fail "what is there cannot be read"
