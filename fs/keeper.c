@@ -30,6 +30,7 @@ enum {
 	DELAY_FIRST_MS = 50, /* after a daemon that did not get ready; doubled each time */
 	DELAY_MAX_MS = 10000,
 	NAMES_MAX = KEEPER_FDS_MAX * KEPT_NAME_MAX,
+	FILES_MAX = 2 * KEEPER_FDS_MAX + 64, /* each twice, while they are put in their places */
 };
 
 struct keeper {
@@ -101,8 +102,8 @@ static void protect(struct keeper *k)
 	k->oom_score[n > 0 ? n : 0] = '\0';
 	if (n > 0)
 		(void)!io_write(fd, "-1000", 5);
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < KEEPER_FDS_MAX + 64) {
-		limit.rlim_cur = KEEPER_FDS_MAX + 64;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < FILES_MAX) {
+		limit.rlim_cur = FILES_MAX;
 		if (limit.rlim_max < limit.rlim_cur)
 			limit.rlim_max = limit.rlim_cur;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);

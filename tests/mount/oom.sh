@@ -16,7 +16,7 @@ clean_up() {
 }
 
 mkdir "$T/src"
-for i in {1..60}; do
+for i in {1..100}; do
 	noise 4000000 >"$T/src/$i"
 done
 "$ASSETPACK" build "$T/src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
@@ -27,12 +27,13 @@ keeper=$!
 wait_for status_ok || fail "daemon does not answer"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
 cat "$MNT"/{1..20} | cmp - <(cat "$T/src"/{1..20}) || fail "wrong bytes"
-# 80 MB are in the region, 160 to come, and a third of those may.
-limit=$(($(group_memory daemon | cut -d ' ' -f 1) + (50 << 20)))
+# 80 MB are in the region, 320 to come, and not half of those may.
+limit=$(($(group_memory daemon | cut -d ' ' -f 1) + (130 << 20)))
 [[ $CGROUP_VERSION == 1 ]] && file=memory.limit_in_bytes || file=memory.max
 echo $limit >"$GROUP/daemon/$file"
 
-"$CHURN" --processes 8 --seconds 1000000 --seed "$SEED" "$T/src" "$MNT" >"$T/churn" 2>&1 &
+# Few files are in use at a time: those cannot leave the region.
+"$CHURN" --processes 4 --held 1 --seconds 1000000 --seed "$SEED" "$T/src" "$MNT" >"$T/churn" 2>&1 &
 churn=$!
 killed() {
 	(($(counter takeovers_total 2>/dev/null || echo 0) > 0)) || ! kill -0 $churn 2>/dev/null
