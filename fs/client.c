@@ -89,7 +89,12 @@ int client_call_or_start(const char *store, const json_t *request, int pass_fd, 
 
 	for (int i = 0; i < CALLS; i++) {
 		r = control_call_with(store, request, pass_fd, ret, ret_fd, err);
-		if (r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
+		/* A daemon that has died while it was asked may have a keeper: ask the next one. */
+		if (r == -ECONNRESET || r == -EPIPE) {
+			(void)nanosleep(&pause, NULL);
+			continue;
+		}
+		if (r != -ENOTCONN)
 			return r;
 		if (started < 0 && started != -EBUSY)
 			return err_set(err, started, "%s", start_err.msg);

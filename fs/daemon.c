@@ -21,6 +21,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -199,13 +200,14 @@ static void trim(struct daemon *d, uint64_t *work)
 }
 
 /*
- * Leave all mounts to the next daemon. What is under way is not waited for: the kernel sends it
- * to the next one again, as after a kill.
+ * Leave all mounts to the next daemon, as a kill would: what is under way is not waited for, for the
+ * kernel sends it to the next one again.
  */
 static _Noreturn void leave(void)
 {
 	log_info("leaves its mounts to the next daemon");
-	_exit(KEEPER_NEXT);
+	(void)syscall(SYS_exit_group, KEEPER_NEXT);
+	abort();
 }
 
 /* SIGUSR1 leaves the mounts; other signals end them. */

@@ -144,13 +144,17 @@ static int mount_over(int mount, const char *root, const char *path)
 	               : 0;
 }
 
-/* A mount of @device that nothing covers, or NULL. */
+/*
+ * A mount of @device that nothing covers, or NULL. What is mounted on a slave, such as those of the host in
+ * a pod, helps nobody but this process: who made it has to mount again.
+ */
 static const struct mount_point *uncovered(const struct mount_points *points, dev_t device)
 {
 	for (size_t i = 0; i < points->n; i++) {
 		const struct mount_point *point = &points->point[i];
 
-		if (point->device == device && mount_points_at(points, point->path) == point)
+		if (point->device == device && !point->is_slave &&
+		    mount_points_at(points, point->path) == point)
 			return point;
 	}
 	return NULL;

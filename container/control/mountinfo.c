@@ -81,6 +81,7 @@ static int parse_line(char *line, struct mount_points *points)
 	char *field[5] = { NULL };
 	char *type = strstr(line, " - ");
 	char *source;
+	const char *rest;
 	unsigned maj;
 	unsigned min;
 	char *end;
@@ -95,12 +96,15 @@ static int parse_line(char *line, struct mount_points *points)
 		if (!field[i])
 			return 0;
 	}
+	rest = strtok_r(NULL, "", &save);
 	maj = (unsigned)strtoul(field[2], &end, 10);
 	min = *end == ':' ? (unsigned)strtoul(end + 1, NULL, 10) : 0;
 	point = (struct mount_point){ .path = unescaped_copy(field[4]),
 		                      .root = unescaped_copy(field[3]),
 		                      .source = unescaped_copy(source),
-		                      .device = makedev(maj, min) };
+		                      .device = makedev(maj, min),
+		                      .is_slave = rest && strstr(rest, " master:") &&
+		                                  !strstr(rest, " shared:") };
 	if (add(points, &point) == 0)
 		return 0;
 	mount_point_release(&point);

@@ -2,6 +2,7 @@
 /* The assetfs mounts of this process's mount namespace, read from /proc/self/mountinfo. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -11,6 +12,7 @@ struct mount_point {
 	char *root;   /* owned; what of the image is seen at the path: "/" or a directory in it */
 	char *source; /* owned; the image, as it was called when its session began */
 	dev_t device;
+	bool is_slave; /* of a mount elsewhere, to which what is mounted here does not get */
 };
 
 struct mount_points {

@@ -115,5 +115,4 @@ note "kill -9 of the daemon"
 kill -KILL "$daemon"
 wait "$daemon" || true
 start_daemon
-"$ASSETFS" mount "$T/layout:v1" "$mounts/game" 2>"$T/mount.log" || fail "$(cat "$T/mount.log")"
 read_all "after the daemon was killed"

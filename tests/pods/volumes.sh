@@ -242,10 +242,16 @@ one_node_mount() {
 }
 wait_for one_node_mount || fail "mounts of images are left: $(own_mounts)"
 
+# It is the driver that is tested: in a pod of its own the daemon does not mount again by itself.
+daemon_dies() {
+	kill -KILL "$daemon"
+	wait "$daemon" || true
+	rm -f "$STORE"/mounts/*
+}
+
 note "kill -9 of the daemon"
 second=$(publish 2 path one)
-kill -KILL "$daemon"
-wait "$daemon" || true
+daemon_dies
 check_eq "a pod reads" "$(pod_reads 1 one/file)" other
 stats "$first" | jq -e '.volumeCondition.abnormal and (.usage == null)' >/dev/null || fail "$(stats "$first")"
 start_daemon
@@ -259,8 +265,7 @@ start_pod 2 "$second"
 unpublish "$second"
 
 note "both at once, and the driver comes back first"
-kill -KILL "$daemon"
-wait "$daemon" || true
+daemon_dies
 end_driver KILL 137
 start_driver
 start_daemon
@@ -275,8 +280,7 @@ check_eq "publish again" "$(publish 1)" "$first"
 second=$(publish 2)
 [[ -e $second/new && ! -e $first/new ]] || fail "the wrong image"
 check_eq "image mounts" "$(node_mounts)" 2
-kill -KILL "$daemon"
-wait "$daemon" || true
+daemon_dies
 start_daemon
 wait_for test -e "$second/new" || fail "not healed: $(cat "$T/driver.log")"
 wait_for grep -q "names another image by now" "$T/driver.log" || fail "$(cat "$T/driver.log")"

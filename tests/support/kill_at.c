@@ -233,8 +233,9 @@ EXPORT int unlinkat(int fd, const char *name, int flag)
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	bool keeps = message->msg_iovlen == 1 &&
-	             strncmp(message->msg_iov[0].iov_base, "FDSTORE=1", 9) == 0;
+	static const char store[] = "FDSTORE=1";
+	bool keeps = message->msg_iovlen == 1 && message->msg_iov[0].iov_len > strlen(store) &&
+	             memcmp(message->msg_iov[0].iov_base, store, strlen(store)) == 0;
 	ssize_t n;
 
 	if (keeps)

@@ -12,7 +12,8 @@ static const char text[] =
 	"44 27 0:41 / /b ro shared:7 master:3 - fuse.assetfs other ro\n"
 	"45 27 0:42 / /c ro - fuse.sshfs x ro\n"
 	"46 27 0:43 / /b ro - fuse.assetfs above ro\n"
-	"47 27 0:40 /sub /bind ro - fuse.assetfs stk:v1 ro\n";
+	"47 27 0:40 /sub /bind ro - fuse.assetfs stk:v1 ro\n"
+	"48 27 0:44 / /in-a-pod ro,nosuid master:3 - fuse.assetfs stk:v2 ro\n";
 
 Test(mountinfo, finds_assetfs_mounts_only)
 {
@@ -20,7 +21,7 @@ Test(mountinfo, finds_assetfs_mounts_only)
 	CLEANUP(free) char *copy = strdup(text);
 
 	cr_assert_eq(mount_points_parse(copy, &points), 0);
-	cr_assert_eq(points.n, 4);
+	cr_assert_eq(points.n, 5);
 	cr_assert_null(mount_points_at(&points, "/c"));
 	cr_assert_null(mount_points_at(&points, "/proc"));
 }
@@ -84,6 +85,17 @@ Test(mountinfo, survives_lines_cut_anywhere)
 		CLEANUP(free) char *copy = strndup(text, len);
 
 		cr_assert_eq(mount_points_parse(copy, &points), 0);
-		cr_assert_leq(points.n, 4);
+		cr_assert_leq(points.n, 5);
 	}
+}
+
+Test(mountinfo, knows_mounts_that_others_made)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(free) char *copy = strdup(text);
+
+	cr_assert_eq(mount_points_parse(copy, &points), 0);
+	cr_assert(mount_points_at(&points, "/in-a-pod")->is_slave);
+	cr_assert_not(mount_points_of(&points, makedev(0, 41))->is_slave, "it is shared as well");
+	cr_assert_not(mount_points_at(&points, "/bind")->is_slave);
 }
