@@ -469,6 +469,8 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	d->region_size = region_size(d->config);
 	limits_apply(SESSION_THREADS);
 	if (r == 0)
+		r = daemon_check_kept(kept, err);
+	if (r == 0)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)
 		r = open_stats(d, err);
@@ -551,7 +553,8 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 	} else {
 		notify_failed(r);
 	}
-	notify_stopping();
+	if (r == 0)
+		notify_stopping();
 	/* Nobody waits for registries any more. */
 	quiet = remotes_stop(d.remotes);
 	quiet = tag_watch_stop(d.tags) && quiet;

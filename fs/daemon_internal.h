@@ -98,6 +98,12 @@ void daemon_restore_pins(struct daemon *d);
  */
 void daemon_heal(struct daemon *d);
 
+/*
+ * Whether this version can go on with all sessions that the keeper had: else it must not begin, for an
+ * earlier version may. Returns 0 or -EPROTONOSUPPORT.
+ */
+MUST_CHECK int daemon_check_kept(const struct kept_list *kept, struct err *err);
+
 /* Go on with the sessions of an earlier daemon that the keeper had; what fails is logged and ends. */
 void daemon_resume(struct daemon *d, struct kept_list *kept);
 

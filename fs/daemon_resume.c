@@ -8,6 +8,23 @@
 #include "base/log.h"
 #include "daemon_internal.h"
 
+static bool is_state(const struct kept *kept)
+{
+	return kept->fd >= 0 &&
+	       strncmp(kept->name, SESSION_KEPT_STATE, strlen(SESSION_KEPT_STATE)) == 0;
+}
+
+int daemon_check_kept(const struct kept_list *kept, struct err *err)
+{
+	for (size_t i = 0; i < kept->n; i++) {
+		int r = is_state(&kept->kept[i]) ? saved_check(kept->kept[i].fd, err) : 0;
+
+		if (r == -EPROTONOSUPPORT)
+			return r;
+	}
+	return 0;
+}
+
 static int resume(struct daemon *d, struct saved *saved, int dev_fd, struct err *err)
 {
 	const struct session_config config = { .engine = &d->engine,
@@ -65,12 +82,11 @@ static void resume_kept(struct daemon *d, struct kept_list *kept, const char *su
 
 void daemon_resume(struct daemon *d, struct kept_list *kept)
 {
-	size_t len = strlen(SESSION_KEPT_STATE);
-
 	for (size_t i = 0; i < kept->n; i++) {
 		struct kept *state = &kept->kept[i];
 
-		if (state->fd >= 0 && strncmp(state->name, SESSION_KEPT_STATE, len) == 0)
-			resume_kept(d, kept, state->name + len, TAKE_FD(state->fd));
+		if (is_state(state))
+			resume_kept(d, kept, state->name + strlen(SESSION_KEPT_STATE),
+			            TAKE_FD(state->fd));
 	}
 }

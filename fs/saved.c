@@ -131,6 +131,13 @@ static int check(int fd, struct err *err, uint64_t *ret_n_inodes)
 	return 0;
 }
 
+int saved_check(int fd, struct err *err)
+{
+	uint64_t n_inodes;
+
+	return check(fd, err, &n_inodes);
+}
+
 /* Carry out the change that is written down. May be done several times. */
 static void carry_out(struct saved *saved)
 {

@@ -64,6 +64,9 @@ struct saved_request {
 MUST_CHECK int saved_new(const struct saved_facts *facts, uint64_t n_inodes, struct saved **ret,
                          struct err *err);
 
+/* Whether this version can go on with the file @fd. Returns 0 or as saved_adopt(). */
+MUST_CHECK int saved_check(int fd, struct err *err);
+
 /*
  * Go on with the file @fd of an earlier daemon, which is taken on success. Returns 0; -EBADMSG
  * when it is none; -EPROTONOSUPPORT when it is of another version; -errno.

@@ -146,6 +146,7 @@ static int refusal(int fd)
 	int r = saved_adopt(fd, &other, &err);
 
 	cr_assert_lt(r, 0);
+	cr_assert_eq(saved_check(fd, NULL), r);
 	cr_assert_neq(err.msg[0], '\0');
 	(void)close(fd);
 	return r;
@@ -157,6 +158,7 @@ Test(saved, what_is_no_state_is_refused)
 	uint32_t version = SAVED_VERSION + 1;
 
 	cr_assert_eq(refusal(fd), -EBADMSG);
+	cr_assert_eq(saved_check(saved_fd(saved), NULL), 0);
 	cr_assert_eq(pwrite(saved_fd(saved), &version, sizeof(version), 8), sizeof(version));
 	cr_assert_eq(refusal(dup(saved_fd(saved))), -EPROTONOSUPPORT);
 	version = SAVED_VERSION;
