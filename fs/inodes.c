@@ -403,7 +403,9 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, u
 	if (saved && !saved_has(saved, inode->node.hash))
 		seen = true;
 	(void)pthread_mutex_lock(&inode->inodes->lock);
-	if (inode->n_passthrough == 0 && (seen || inode->n_cached > 0 || inode->backing_id == 0))
+	/* Without a reference to the object, its room could be taken, and the backing id with it. */
+	if (inode->n_passthrough == 0 &&
+	    (seen || inode->n_cached > 0 || inode->backing_id == 0 || !obj))
 		mode = OPEN_CACHED;
 	if (mode == OPEN_PASSTHROUGH)
 		inode->n_passthrough++;

@@ -108,7 +108,7 @@ MUST_CHECK bool inode_set_backing(struct inode *inode, int id);
 
 /*
  * Decide the mode of a new open and count it. @obj is what inode_object() gave; while
- * the file is open, it stays. With @seen it is cached mode, unless the inode is open in
+ * the file is open, it stays; without it, and with @seen, it is cached mode, unless the inode is open in
  * passthrough mode. @unique: as the kernel numbers the request; 0: there is none. Sets
  * *@ret_backing to the backing id, or to 0.
  */

@@ -176,6 +176,22 @@ Test(inodes, keep_their_first_backing_id)
 	expect_open(OPEN_PASSTHROUGH, 7);
 }
 
+Test(inodes, passthrough_needs_the_object)
+{
+	int got;
+
+	/* Another open got room and a backing id after this one had found no room. */
+	cr_assert(inode_set_backing(inode, 7));
+	cr_assert_eq(inode_enter(inode, NULL, /* seen= */ false, 0, &got), OPEN_CACHED);
+	cr_assert_eq(got, 0);
+	cr_assert_not(inode_leave(inode, OPEN_CACHED, 0));
+	expect_open(OPEN_PASSTHROUGH, 7);
+	/* The first one has it. */
+	cr_assert_eq(inode_enter(inode, NULL, /* seen= */ false, 0, &got), OPEN_PASSTHROUGH);
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
+	cr_assert_not(inode_leave(inode, OPEN_PASSTHROUGH, 0));
+}
+
 Test(inodes, pages_stay_while_the_object_is_incomplete)
 {
 	expect_open(OPEN_CACHED, 0);
