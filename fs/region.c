@@ -8,10 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "region_internal.h"
+
+enum { ROOM_TRIES = 20, ROOM_PAUSE_NS = 10000000 };
 
 /* A region without objects onto @root, which is taken on success. */
 static struct region *region_new(const struct region_config *config, int root)
@@ -270,13 +273,17 @@ int region_get_spare(struct region *region, const struct digest *digest, uint64_
 int region_get_before(struct region *region, const struct digest *digest, uint64_t size,
                       uint64_t before, struct object **ret)
 {
+	const struct timespec pause = { .tv_nsec = ROOM_PAUSE_NS };
 	struct sweep sweep = { .before = before };
 	const struct want want = { .sweep = &sweep };
-	int r;
+	int r = get(region, digest, size, &want, ret);
 
-	do {
+	/* What is in use for a moment may leave a moment later. */
+	for (int i = 0; r == -EAGAIN || (r == -ENOSPC && i < ROOM_TRIES); i += r == -ENOSPC) {
+		if (r == -ENOSPC)
+			(void)nanosleep(&pause, NULL);
 		r = get(region, digest, size, &want, ret);
-	} while (r == -EAGAIN);
+	}
 	return r;
 }
 
