@@ -7,8 +7,7 @@ load lib
 # One good layout for all tests of this file, in $GOOD.
 setup_file() {
 	GOOD=$BATS_FILE_TMPDIR/good
-	T=$BATS_FILE_TMPDIR
-	export GOOD T
+	export GOOD
 	cd "$BATS_FILE_TMPDIR" || return 1
 	mkdir -p src/dir/sub
 	noise 1500000 >src/dir/large.bin
