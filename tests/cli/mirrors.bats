@@ -40,11 +40,7 @@ setup() {
 	FIRST=127.0.0.1:$(<"$DIR/first/port")
 	SECOND=127.0.0.1:$(<"$DIR/second/port")
 	MIRRORS=(--mirror "$HOST=http://$FIRST" --mirror "$HOST=http://$SECOND/")
-	pack=$(cd "$DIR" && for name in $(layers src r pack); do
-		echo "$(stat -c %s "src/blobs/sha256/${name#sha256:}") $name"
-	done | sort -n | tail -n 1)
-	pack_size=${pack% *}
-	pack=${pack#* }
+	largest_pack
 }
 
 # at NAME FAULT...: of one of the three

@@ -29,11 +29,7 @@ setup() {
 	HOST=127.0.0.1:$(<"$STUB/port")
 	rm -f "$STUB/token" "$STUB/user"
 	fault
-	pack=$(cd "$BATS_FILE_TMPDIR" && for name in $(layers src r pack); do
-		echo "$(stat -c %s "src/blobs/sha256/${name#sha256:}") $name"
-	done | sort -n | tail -n 1)
-	pack_size=${pack% *}
-	pack=${pack#* }
+	largest_pack
 }
 
 came_whole() {

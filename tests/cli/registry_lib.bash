@@ -103,6 +103,16 @@ layers() {
 		'.images[].layers[] | select(.mediaType | contains("." + $kind + ".")).digest' | sort -u
 }
 
+# largest_pack: the largest pack of src:r, the layout in this file's directory: $pack, of $pack_size bytes
+largest_pack() {
+	pack=$(cd "$BATS_FILE_TMPDIR" && for name in $(layers src r pack); do
+		echo "$(stat -c %s "src/blobs/sha256/${name#sha256:}") $name"
+	done | sort -n | tail -n 1)
+	# shellcheck disable=SC2034 # for those who call it
+	pack_size=${pack% *}
+	pack=${pack#* }
+}
+
 # stored DIR: bytes of all blobs in a registry's storage
 stored() {
 	find "$1/store" -path '*/v2/blobs/*' -name data -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }'

@@ -30,11 +30,7 @@ setup() {
 	fault
 	HOST=127.0.0.1:$(<"$STUB/port")
 	MIRROR=127.0.0.1:$(<"$BATS_FILE_TMPDIR/mirror/port")
-	pack=$(cd "$BATS_FILE_TMPDIR" && for name in $(layers src r pack); do
-		echo "$(stat -c %s "src/blobs/sha256/${name#sha256:}") $name"
-	done | sort -n | tail -n 1)
-	pack_size=${pack% *}
-	pack=${pack#* }
+	largest_pack
 	BLOB=$BATS_FILE_TMPDIR/src/blobs/sha256/${pack#sha256:}
 }
 
