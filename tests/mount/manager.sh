@@ -20,10 +20,6 @@ wait_for status_ok || fail "daemon does not answer"
 "$CHURN" --processes 8 --seconds 1000000 --seed "$SEED" "$T/src" "$MNT" >"$T/churn" 2>&1 &
 churn=$!
 
-next_daemon() {
-	local now
-	now=$(daemon_pid 2>/dev/null) && [[ $now != "$pid" ]]
-}
 # goes_on WHAT
 goes_on() {
 	wait_for next_daemon || fail "$1: no other daemon"

@@ -114,10 +114,6 @@ some_fetched() {
 	(($(counter bytes_fetched_total) > image / 10)) || ! kill -0 $reader 2>/dev/null
 }
 wait_for some_fetched
-next_daemon() {
-	local now
-	now=$(daemon_pid 2>/dev/null) && [[ $now != "$pid" ]]
-}
 pid=$(daemon_pid)
 kill -KILL "$pid"
 wait_for next_daemon || fail "no other daemon"

@@ -50,10 +50,6 @@ for ((i = 0; i < KILLS; i++)); do
 	sleep "0.$((RANDOM % 10))$((RANDOM % 10))"
 	kill -0 $churn 2>/dev/null || fail "after $i kills: $(tail -n 5 "$T/churn")"
 	kill -KILL "$pid"
-	next_daemon() {
-		local now
-		now=$(daemon_pid 2>/dev/null) && [[ $now != "$pid" ]]
-	}
 	wait_for next_daemon || fail "no other daemon after kill $i"
 done
 
@@ -118,9 +114,6 @@ for image in a b; do
 	"$READER" "$T/mnt.$image" "$T/$image" >"$T/reader" || fail "reader of $image: $(tail -n 1 "$T/reader")"
 done
 # Nothing is open any more: a count that was lost or made twice would show.
-all_closed() {
-	[[ $("$ASSETFS" status --json | jq '[.mounts[].open_files] | add') == 0 ]]
-}
 wait_for all_closed || fail "files that nobody has open: $("$ASSETFS" status --json | jq -c '[.mounts[].open_files]')"
 for image in a b; do
 	"$ASSETFS" umount "$T/mnt.$image"

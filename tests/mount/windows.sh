@@ -27,10 +27,6 @@ all_hit() {
 	(($(hits) == steps)) || ! kill -0 "$churn" 2>/dev/null
 }
 
-all_closed() {
-	[[ $("$ASSETFS" status --json 2>/dev/null | jq '[.mounts[].open_files] | add') == 0 ]]
-}
-
 # kill_in PLAN: as kill_at.c has it, while files are read
 kill_in() {
 	local plan=$1

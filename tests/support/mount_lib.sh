@@ -135,6 +135,17 @@ daemon_pid() {
 	"$ASSETFS" status --json | jq -er .pid
 }
 
+# Whether another daemon than $pid answers.
+next_daemon() {
+	local now
+	now=$(daemon_pid 2>/dev/null) && [[ $now != "$pid" ]]
+}
+
+# Whether the daemon knows of no file that is open.
+all_closed() {
+	[[ $("$ASSETFS" status --json 2>/dev/null | jq '[.mounts[].open_files] | add') == 0 ]]
+}
+
 no_daemon() {
 	[[ -z $(daemons) ]]
 }
