@@ -103,15 +103,6 @@ static int parse(int argc, char *argv[], const char *help, int n, struct mount_a
 	return -1;
 }
 
-/* Whether the mount at @dir asks for a daemon that is no more. */
-static bool is_dead(const char *dir)
-{
-	struct statfs fs;
-
-	/* Unlike stat(2), statfs(2) always asks the daemon. */
-	return statfs(dir, &fs) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
-}
-
 /* Make sure that @dir can be mounted on, and detach the mounts of a dead daemon from it. */
 static int clear_directory(const char *dir, struct err *err)
 {
@@ -125,7 +116,7 @@ static int clear_directory(const char *dir, struct err *err)
 			return r;
 		if (!mount_points_at(&points, dir))
 			break;
-		if (!is_dead(dir))
+		if (!mount_is_dead(dir))
 			return err_set(err, -EBUSY,
 			               "'%s' has an assetfs mount already; unmount it first", dir);
 		if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
@@ -259,7 +250,7 @@ static void clear_below(const char *dir)
 		CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 
 		if (mount_points_load(&points, NULL) < 0 || !mount_points_at(&points, dir) ||
-		    !is_dead(dir) || umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		    !mount_is_dead(dir) || umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 			return;
 	}
 }

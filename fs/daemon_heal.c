@@ -15,7 +15,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -123,15 +122,6 @@ static int read_note(int dir, const char *name, struct note *ret)
 	return 0;
 }
 
-/* Whether the mount at @path asks for a daemon that is no more. */
-static bool is_dead(const char *path)
-{
-	struct statfs fs;
-
-	/* Unlike stat(2), statfs(2) always asks the daemon. */
-	return statfs(path, &fs) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
-}
-
 /* Mount what @mount has, from @root on, on top of @path. */
 static int mount_over(int mount, const char *root, const char *path)
 {
@@ -209,7 +199,7 @@ static bool has_dead_mount(dev_t device)
 	if (mount_points_load(&points, NULL) < 0)
 		return false;
 	point = uncovered(&points, device);
-	return point && is_dead(point->path);
+	return point && mount_is_dead(point->path);
 }
 
 /* The device that a note is named by. Returns false when @name is no such name. */

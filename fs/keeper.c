@@ -38,8 +38,7 @@ struct keeper {
 	int socket;        /* owned; what the daemon notifies */
 	int signal_fd;     /* owned */
 	char name[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1]; /* of the socket */
-	char outer[PATH_MAX]; /* $NOTIFY_SOCKET of the keeper itself; empty: none */
-	char oom_score[16];   /* that the keeper was started with, and its daemons are */
+	char oom_score[16]; /* that the keeper was started with, and its daemons are */
 
 	char program[PATH_MAX]; /* of the next daemon; empty: this one */
 	char program_before[PATH_MAX];
@@ -63,19 +62,14 @@ static struct keeper the_keeper;
 
 static int open_socket(struct keeper *k, struct err *err)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	socklen_t len = sizeof(addr);
 	const int on = 1;
 
-	k->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* With no name at all, Linux binds to an unused abstract one: see unix(7), autobind. */
-	if (k->socket < 0 || setsockopt(k->socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0 ||
-	    bind(k->socket, (const struct sockaddr *)&addr, sizeof(sa_family_t)) < 0 ||
-	    getsockname(k->socket, (struct sockaddr *)&addr, &len) < 0)
-		return err_set_errno(err, "socket for the daemon");
-	(void)snprintf(k->name, sizeof(k->name), "@%.*s",
-	               (int)(len - offsetof(struct sockaddr_un, sun_path) - 1), addr.sun_path + 1);
-	return 0;
+	k->socket = notify_listen(k->name, sizeof(k->name), err);
+	if (k->socket < 0)
+		return k->socket;
+	return setsockopt(k->socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0
+	               ? err_set_errno(err, "socket for the daemon")
+	               : 0;
 }
 
 static int open_signals(struct keeper *k, struct err *err)
@@ -230,22 +224,6 @@ static char *value_of(char *message, const char *key)
 	return NULL;
 }
 
-/* Tell who waits for the keeper. */
-static void tell(const struct keeper *k, const char *message)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	size_t len = strlen(k->outer);
-	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || len == 0 || len >= sizeof(addr.sun_path))
-		return;
-	memcpy(addr.sun_path, k->outer, len);
-	if (k->outer[0] == '@')
-		addr.sun_path[0] = '\0';
-	(void)sendto(fd, message, strlen(message), MSG_NOSIGNAL, (const struct sockaddr *)&addr,
-	             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
-}
-
 /* What the daemon says, with the descriptor @fd or -1, which is taken. */
 static void hear(struct keeper *k, char *message, int fd)
 {
@@ -266,13 +244,15 @@ static void hear(struct keeper *k, char *message, int fd)
 		(void)snprintf(k->program_before, sizeof(k->program_before), "%s", k->program);
 		(void)snprintf(k->program, sizeof(k->program), "%s", program);
 	}
+	/* Who waits for the keeper hears of the first daemon. */
 	if (value_of(message, "READY")) {
+		if (!k->served)
+			notify_ready();
 		k->ready = k->served = true;
 		k->delay_ms = 0;
-		tell(k, "READY=1");
 	}
 	if (code && !k->served)
-		tell(k, message);
+		notify_failed(-(int)strtol(code, NULL, 10));
 	if (fd >= 0)
 		(void)close(fd);
 }
@@ -419,12 +399,9 @@ static void begin(struct keeper *k, char *const argv[])
 int keeper_run(char *const argv[], struct err *err)
 {
 	struct keeper *k = &the_keeper;
-	/* Before any thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	const char *outer = getenv("NOTIFY_SOCKET");
 	int r;
 
 	begin(k, argv);
-	(void)snprintf(k->outer, sizeof(k->outer), "%s", outer ? outer : "");
 	r = open_socket(k, err);
 	if (r == 0)
 		r = open_signals(k, err);

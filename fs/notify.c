@@ -207,8 +207,7 @@ void notify_failed(int code)
 	notify(message);
 }
 
-/* A datagram socket under a name that the kernel chooses; the name goes to @ret. */
-static int listen_for_ready(char *ret, size_t size, struct err *err)
+int notify_listen(char *ret, size_t size, struct err *err)
 {
 	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -256,7 +255,7 @@ static int receive(int fd)
 int notify_spawn(char *const argv[], int log_fd, struct err *err)
 {
 	char name[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
-	CLEANUP(close) int ready = listen_for_ready(name, sizeof(name), err);
+	CLEANUP(close) int ready = notify_listen(name, sizeof(name), err);
 	CLEANUP(close) int pidfd = -1;
 	pid_t pid;
 

@@ -55,6 +55,12 @@ void notify_stopping(void);
 /* Let the next daemon be the program @path. For `assetfs keeper` only. Returns 0 or -errno. */
 MUST_CHECK int notify_program(const char *path, struct err *err);
 
+/*
+ * A datagram socket under a name that the kernel chooses, which goes to @ret as $NOTIFY_SOCKET has it.
+ * Returns it, to be closed by the caller, or -errno.
+ */
+MUST_CHECK int notify_listen(char *ret, size_t size, struct err *err);
+
 /* A socket at $NOTIFY_SOCKET, an abstract name that nobody has any more. Returns it or -errno. */
 MUST_CHECK int notify_listen_again(struct err *err);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -162,4 +163,12 @@ const struct mount_point *mount_points_whole(const struct mount_points *points, 
 			return &points->point[i];
 	}
 	return NULL;
+}
+
+bool mount_is_dead(const char *path)
+{
+	struct statfs fs;
+
+	/* Unlike stat(2), statfs(2) always asks the daemon. */
+	return statfs(path, &fs) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }

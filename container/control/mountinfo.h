@@ -43,5 +43,8 @@ const struct mount_point *mount_points_of(const struct mount_points *points, dev
 /* Some mount of @device that shows all of it, or NULL. */
 const struct mount_point *mount_points_whole(const struct mount_points *points, dev_t device);
 
+/* Whether the mount at @path asks for a daemon that is no more. Asks the daemon, if there is one. */
+bool mount_is_dead(const char *path);
+
 /* Undo mountinfo's escapes of blanks and backslashes, \ooo, in place. */
 void mount_text_unescape(char *text);
