@@ -150,20 +150,35 @@ no_daemon() {
 	[[ -z $(daemons) ]]
 }
 
-# kill_daemons: SIGKILL to daemons and keepers, until their files are closed
+# in_state STATES PID...: whether each of the processes is in one of the states of proc(5), or gone
+in_state() {
+	local states=$1 pid
+	shift
+	for pid; do
+		[[ ! -e /proc/$pid || $(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) == ["$states"] ]] || return 1
+	done
+}
+
+# kill_daemons: SIGKILL to daemons and keepers, until their files are closed. All are stopped before the first one is
+# killed: each of them starts the other one again.
 kill_daemons() {
-	local killed='' pids
-	all_killed() {
+	local pids
+	all_stopped() {
 		pids=$(daemons)
 		# shellcheck disable=SC2086
-		[[ -z $pids ]] || kill -KILL $pids 2>/dev/null
-		killed+=" $pids"
-		for pid in $killed; do
-			[[ ! -e /proc/$pid || $(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) == [ZX] ]] || return 1
-		done
-		[[ -z $pids ]]
+		[[ -z $pids ]] || kill -STOP $pids 2>/dev/null
+		# shellcheck disable=SC2086
+		in_state TZX $pids && [[ $(daemons) == "$pids" ]]
 	}
-	wait_for all_killed || fail "the daemon survives SIGKILL"
+	all_dead() {
+		# shellcheck disable=SC2086
+		in_state ZX $pids
+	}
+	wait_for all_stopped || fail "the daemon cannot be stopped"
+	# shellcheck disable=SC2086
+	[[ -z $pids ]] || kill -KILL $pids 2>/dev/null
+	wait_for all_dead || fail "the daemon survives SIGKILL"
+	no_daemon || fail "a daemon was started again"
 }
 
 # Wait for the end of a daemon whose last mount is gone. The next one counts from zero.
