@@ -389,11 +389,23 @@ static void flight_end(struct fill *fill, struct flight *flight, const struct er
 	(void)pthread_mutex_unlock(&fill->lock);
 }
 
+/* Place @x from what an earlier daemon has left. */
+static bool take_kept(struct fill *fill, struct object *obj, const struct extent *x)
+{
+	bool taken = place_kept(fill, obj, x);
+
+	if (taken)
+		seen_add(fill, x, obj);
+	return taken;
+}
+
 /* What a flight does. Sets *@ret_hit unless the chunk had to be decompressed. */
 static int fly(struct fill *fill, struct image *img, const struct target *t, const struct extent *x,
                bool *ret_hit, struct err *err)
 {
-	int r = object_covers(t->obj, x->off, x->len) ? 1 : copy_placed(fill, t->obj, x, err);
+	int r = object_covers(t->obj, x->off, x->len) || take_kept(fill, t->obj, x)
+	                ? 1
+	                : copy_placed(fill, t->obj, x, err);
 
 	*ret_hit = r != 0;
 	if (r == 0)

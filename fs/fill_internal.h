@@ -107,6 +107,12 @@ MUST_CHECK int place_hole(struct fill *fill, struct object *obj, uint64_t off, u
 MUST_CHECK int place_copy(struct fill *fill, struct object *obj, const struct extent *x);
 
 /*
+ * Mark @x as placed if an earlier daemon has left its bytes in the object's file. Returns false when
+ * they are not there, or cannot be verified by themselves.
+ */
+bool place_kept(struct fill *fill, struct object *obj, const struct extent *x);
+
+/*
  * Decompress the chunk of @x where it is to lie, verify it and mark it placed. Returns 1; 0 when
  * it has to go through a buffer; -ENOSPC, or what image_read_chunk() returns.
  */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "fill_internal.h"
@@ -68,13 +69,35 @@ int place_bytes(struct fill *fill, struct object *obj, const void *data, size_t 
 	return r;
 }
 
+static int allocate(int fd, int mode, uint64_t off, uint64_t len)
+{
+	int r;
+
+	do {
+		r = fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) < 0 ? -errno
+		                                                                          : 0;
+	} while (r == -EINTR);
+	return r;
+}
+
+/* Nobody has verified that a file of an earlier daemon has zeros there. */
+static int clear_kept(struct object *obj, uint64_t off, uint64_t len)
+{
+	CLEANUP(close) int fd = object_open_to_fill(obj);
+
+	return fd < 0 ? fd : allocate(fd, FALLOC_FL_PUNCH_HOLE, off, len);
+}
+
 int place_hole(struct fill *fill, struct object *obj, uint64_t off, uint64_t len)
 {
 	struct claim claim = { .obj = obj, .start = off, .end = off + len };
-	int r;
+	int r = 0;
 
 	claim_begin(fill, &claim);
-	r = object_place_hole(obj, off, len);
+	if (object_kept(obj))
+		r = clear_kept(obj, off, len);
+	if (r == 0)
+		r = object_place_hole(obj, off, len);
 	claim_end(fill, &claim);
 	return r;
 }
@@ -92,6 +115,39 @@ int place_copy(struct fill *fill, struct object *obj, const struct extent *x)
 		r = -ENOMEM;
 	claim_end(fill, &claim);
 	return r;
+}
+
+/* Whether the bytes of @x that lie in the file of @obj are those of @digest. */
+static bool file_has(const struct extent *x, struct object *obj, const struct digest *digest)
+{
+	CLEANUP(close) int fd = object_open(obj);
+	CLEANUP(free) void *bytes = NULL;
+	struct digest found;
+	off_t data = fd < 0 ? -1 : lseek(fd, (off_t)x->off, SEEK_DATA);
+
+	if (data < 0 || (uint64_t)data >= x->off + x->len)
+		return false;
+	bytes = malloc(x->len);
+	if (!bytes || io_pread(fd, bytes, x->len, x->off) < 0)
+		return false;
+	sha256(bytes, x->len, &found);
+	return digest_equal(&found, digest);
+}
+
+bool place_kept(struct fill *fill, struct object *obj, const struct extent *x)
+{
+	struct claim claim = { .obj = obj, .start = x->off, .end = x->off + x->len };
+	const struct digest *digest = is_whole_chunk(x)            ? &x->chunk.digest
+	                              : x->len == object_size(obj) ? object_digest(obj)
+	                                                           : NULL;
+	bool placed;
+
+	if (!digest || !object_kept(obj))
+		return false;
+	claim_begin(fill, &claim);
+	placed = file_has(x, obj, digest) && object_mark_placed(obj, x->off, x->len) == 0;
+	claim_end(fill, &claim);
+	return placed;
 }
 
 /* By way of memory of ours, where the kernel does not copy between these files. */
@@ -164,17 +220,6 @@ void target_close(struct target *t)
 	if (t->fd >= 0)
 		(void)close(t->fd);
 	*t = (struct target){ .obj = t->obj, .fd = -1 };
-}
-
-static int allocate(int fd, int mode, uint64_t off, uint64_t len)
-{
-	int r;
-
-	do {
-		r = fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) < 0 ? -errno
-		                                                                          : 0;
-	} while (r == -EINTR);
-	return r;
 }
 
 /* With the range of @x claimed. Returns as place_direct(). */

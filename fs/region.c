@@ -16,8 +16,7 @@
 
 enum { ROOM_TRIES = 20, ROOM_PAUSE_NS = 10000000 };
 
-/* A region without objects onto @root, which is taken on success. */
-static struct region *region_new(const struct region_config *config, int root)
+struct region *region_new(const struct region_config *config, int root)
 {
 	struct region *region = calloc(1, sizeof(*region));
 
@@ -32,21 +31,6 @@ static struct region *region_new(const struct region_config *config, int root)
 	(void)pthread_mutex_init(&region->lock, NULL);
 	(void)pthread_cond_init(&region->settled, NULL);
 	return region;
-}
-
-int region_open(const struct region_config *config, struct region **ret, struct err *err)
-{
-	CLEANUP(close)
-	int root = config->directory ? region_root_on_disk(config->directory, err)
-	                             : region_root_in_memory(config->size, err);
-
-	if (root < 0)
-		return root;
-	*ret = region_new(config, root);
-	if (!*ret)
-		return err_set(err, -ENOMEM, "out of memory");
-	(void)TAKE_FD(root);
-	return 0;
 }
 
 int region_root(const struct region *region)
@@ -96,6 +80,8 @@ void region_close(struct region *region)
 	(void)pthread_cond_destroy(&region->settled);
 	(void)pthread_mutex_destroy(&region->lock);
 	(void)pthread_mutex_destroy(&region->evict_lock);
+	if (region->is_open && !region->in_memory)
+		region_root_set_clean(region->root);
 	if (region->root >= 0)
 		(void)close(region->root);
 	free(region);
@@ -136,8 +122,7 @@ static struct object *find_locked(struct region *region, const struct digest *di
 	return obj ? object_ref(obj) : NULL;
 }
 
-/* With region->lock held: enter @fresh, unless objects would take more than @limit then. */
-static int insert_locked(struct region *region, struct object *fresh, uint64_t limit)
+int region_insert(struct region *region, struct object *fresh, uint64_t limit)
 {
 	int r;
 
@@ -149,46 +134,6 @@ static int insert_locked(struct region *region, struct object *fresh, uint64_t l
 	ring_add(region, fresh);
 	region->n_filled += has_bytes(fresh);
 	region->reserved += room_of(fresh->size);
-	return 0;
-}
-
-/* Enter an object that an earlier daemon has completed. */
-static int adopt_object(void *arg, const struct digest *digest, uint64_t size)
-{
-	struct region *region = arg;
-	CLEANUP(free) struct object *obj = calloc(1, sizeof(*obj));
-	int r;
-
-	if (!obj)
-		return -ENOMEM;
-	obj->region = region;
-	obj->digest = *digest;
-	obj->size = size;
-	obj->sized = obj->complete = true;
-	(void)pthread_mutex_lock(&region->lock);
-	r = insert_locked(region, obj, UINT64_MAX);
-	(void)pthread_mutex_unlock(&region->lock);
-	if (r == 0)
-		obj = NULL;
-	return r;
-}
-
-int region_adopt(const struct region_config *config, int root, struct region **ret, struct err *err)
-{
-	CLEANUP(region_close) struct region *region = region_new(config, root);
-	uint64_t used;
-	int r;
-
-	if (!region)
-		return err_set(err, -ENOMEM, "out of memory");
-	if (region->in_memory)
-		region_root_usage(root, &region->size, &used);
-	r = region_root_objects(root, adopt_object, region, err);
-	if (r < 0) {
-		region->root = -1; /* the caller's */
-		return r;
-	}
-	*ret = TAKE_PTR(region);
 	return 0;
 }
 
@@ -207,7 +152,7 @@ static int find_or_insert(struct region *region, struct object **fresh, bool spa
 	(void)pthread_mutex_lock(&region->lock);
 	*ret = find_locked(region, &(*fresh)->digest);
 	if (!*ret) {
-		r = insert_locked(region, *fresh, spare ? region->size / 2 : region->size);
+		r = region_insert(region, *fresh, spare ? region->size / 2 : region->size);
 		if (r == 0)
 			*ret = TAKE_PTR(*fresh);
 	}
@@ -232,6 +177,15 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
 	struct object *obj = region_find(region, digest);
 	int r;
 
+	/* A file of an earlier daemon that was cut, or an index that lies. */
+	if (obj && obj->size != size) {
+		object_discard(obj);
+		obj = region_find(region, digest);
+	}
+	if (obj && obj->size != size) {
+		object_unref(obj);
+		return -ENOSPC;
+	}
 	if (obj) {
 		*ret = obj;
 		return 0;
@@ -339,6 +293,11 @@ uint64_t object_size(const struct object *obj)
 bool object_complete(const struct object *obj)
 {
 	return __atomic_load_n(&obj->complete, __ATOMIC_ACQUIRE);
+}
+
+bool object_kept(const struct object *obj)
+{
+	return obj->kept && !object_complete(obj);
 }
 
 bool object_covers(struct object *obj, uint64_t off, uint64_t len)

@@ -20,6 +20,9 @@
  * 4. The sizes of all objects, rounded up to pages, never exceed the region's
  *    size: a hole that a reader maps still has room.
  * 5. A referenced object does not go.
+ * 6. What an earlier daemon has left is used as it was when that one has handed it over, or closed the
+ *    region since the kernel was started. Else, and where an object was not complete, its bytes are
+ *    verified once more before they count as placed (fill.c).
  *
  * All functions may be called from any thread. Locks, in the order in which
  * they may be taken: the region's of eviction; those of holders, guard and
@@ -43,15 +46,16 @@ struct region_config {
 };
 
 /*
- * Create an empty region. What an earlier one has left in the directory is removed.
- * Returns 0; -EBUSY when another region has the directory; -EPERM or -errno.
+ * Create a region: in memory an empty one; on disk with what an earlier one has left there.
+ * Returns 0; -EBUSY when another region has the directory; -ENOTEMPTY when it holds something else;
+ * -EPERM or -errno.
  */
 MUST_CHECK int region_open(const struct region_config *config, struct region **ret,
                            struct err *err);
 
 /*
- * Go on with the region of an earlier daemon by the directory @root of its files, taken on success:
- * complete objects are there, what was not complete is removed. Of @config, directory only says
+ * Go on with the region of an earlier daemon by the directory @root of its files, taken on success.
+ * Of @config, directory only says
  * whether it is on disk; the size of a region in memory is as before. Returns 0 or -errno.
  */
 MUST_CHECK int region_adopt(const struct region_config *config, int root, struct region **ret,
@@ -180,6 +184,9 @@ uint64_t object_size(const struct object *obj);
 
 /* Whether all bytes are placed. Never turns false again. Lock-free. */
 bool object_complete(const struct object *obj);
+
+/* Whether its file has bytes of an earlier daemon that may be right, and are not placed. */
+bool object_kept(const struct object *obj);
 
 /* Whether the @len bytes at @off are placed. */
 bool object_covers(struct object *obj, uint64_t off, uint64_t len);

@@ -36,39 +36,48 @@ int region_root_in_memory(uint64_t size, struct err *err)
 	return root;
 }
 
-/* Remove the files of an earlier region; anything else means that the directory is not ours. */
-static int empty(int dirfd, const char *path, struct err *err)
+/* In the directory of a region on disk that was closed: the boot id of the kernel at that time. */
+#define CLEAN_FILE "clean"
+
+enum { BOOT_ID_SIZE = 37 };
+
+/* Returns whether it could be read. */
+static bool read_text(int dirfd, const char *path, char ret[static BOOT_ID_SIZE])
 {
-	int fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	int r = 0;
+	CLEANUP(close) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, BOOT_ID_SIZE - 1);
 
-	if (!dir) {
-		r = err_set_errno(err, "region '%s'", path);
-		if (fd >= 0)
-			(void)close(fd);
-		return r;
-	}
-	/* This DIR is this thread's alone. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while (r == 0 && (e = readdir(dir)) != NULL) {
-		struct digest digest;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (digest_parse(e->d_name, strlen(e->d_name), &digest) < 0)
-			r = err_set(err, -ENOTEMPTY,
-			            "region '%s' holds '%s', which is no object: give it a "
-			            "directory of its own",
-			            path, e->d_name);
-		else if (unlinkat(dirfd, e->d_name, 0) < 0)
-			r = err_set_errno(err, "region '%s': '%s'", path, e->d_name);
-	}
-	(void)closedir(dir);
-	return r;
+	ret[n > 0 ? n : 0] = '\0';
+	return n > 0;
 }
 
-int region_root_on_disk(const char *directory, struct err *err)
+static bool read_boot_id(char ret[static BOOT_ID_SIZE])
+{
+	return read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", ret);
+}
+
+void region_root_set_clean(int root)
+{
+	char boot[BOOT_ID_SIZE];
+	CLEANUP(close)
+	int fd = openat(root, CLEAN_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+	                0600);
+
+	/* What is written by halves is another boot id. */
+	if (fd >= 0 && read_boot_id(boot))
+		(void)!io_write(fd, boot, strlen(boot));
+}
+
+/* Whether the region was closed since the kernel was started. */
+static bool was_clean(int root)
+{
+	char now[BOOT_ID_SIZE];
+	char then[BOOT_ID_SIZE];
+
+	return read_boot_id(now) && read_text(root, CLEAN_FILE, then) && strcmp(now, then) == 0;
+}
+
+int region_root_on_disk(const char *directory, bool *ret_clean, struct err *err)
 {
 	CLEANUP(close) int root = -1;
 	int r = io_make_dirs(directory, err);
@@ -84,9 +93,7 @@ int region_root_on_disk(const char *directory, struct err *err)
 			               directory);
 		return err_set_errno(err, "region '%s'", directory);
 	}
-	r = empty(root, directory, err);
-	if (r < 0)
-		return r;
+	*ret_clean = was_clean(root);
 	if (fchmod(root, 0700) < 0)
 		return err_set_errno(err, "region '%s'", directory);
 	return TAKE_FD(root);
@@ -115,17 +122,27 @@ void region_root_set_complete(int root, const struct digest *digest)
 }
 
 /* One file of an earlier daemon's region. */
-static int adopt_file(int dirfd, const char *name, region_file_fn fn, void *arg)
+static int visit_file(int dirfd, const char *name, region_file_fn fn, void *arg, struct err *err)
 {
 	struct digest digest;
 	struct stat st;
+	int r;
 
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	if (digest_parse(name, strlen(name), &digest) == 0 && S_ISREG(st.st_mode) &&
-	    (st.st_mode & 07777) == MODE_WHOLE && st.st_size > 0)
-		return fn(arg, &digest, (uint64_t)st.st_size);
-	return unlinkat(dirfd, name, 0) < 0 ? -errno : 0;
+	/* The region is open from now on. */
+	if (strcmp(name, CLEAN_FILE) == 0)
+		return unlinkat(dirfd, name, 0) < 0 ? err_set_errno(err, "the region's '%s'", name)
+		                                    : 0;
+	if (digest_parse(name, strlen(name), &digest) < 0 ||
+	    fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return err_set(err, -ENOTEMPTY,
+		               "the region's directory holds '%s', which is no object: give it a "
+		               "directory of its own",
+		               name);
+	if (st.st_size == 0)
+		r = unlinkat(dirfd, name, 0) < 0 ? -errno : 0;
+	else
+		r = fn(arg, &digest, (uint64_t)st.st_size, (st.st_mode & 07777) == MODE_WHOLE);
+	return r < 0 ? err_set(err, r, "the region's '%s': %s", name, strerrordesc_np(-r)) : 0;
 }
 
 int region_root_objects(int root, region_file_fn fn, void *arg, struct err *err)
@@ -136,7 +153,7 @@ int region_root_objects(int root, region_file_fn fn, void *arg, struct err *err)
 	int r = 0;
 
 	if (!dir) {
-		r = err_set_errno(err, "the region that was kept");
+		r = err_set_errno(err, "the region's directory");
 		if (fd >= 0)
 			(void)close(fd);
 		return r;
@@ -144,10 +161,10 @@ int region_root_objects(int root, region_file_fn fn, void *arg, struct err *err)
 	/* This DIR is this thread's alone. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	while (r == 0 && (e = readdir(dir)) != NULL) {
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			r = adopt_file(fd, e->d_name, fn, arg);
+			r = visit_file(fd, e->d_name, fn, arg, err);
 	}
 	(void)closedir(dir);
-	return r < 0 ? err_set(err, r, "the region that was kept: %s", strerrordesc_np(-r)) : 0;
+	return r;
 }
 
 void region_root_usage(int root, uint64_t *ret_size, uint64_t *ret_used)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What region.c, region_evict.c and region_files.c share. */
+/* What region.c, region_adopt.c, region_evict.c and region_files.c share. */
 #pragma once
 
 #include <pthread.h>
@@ -20,6 +20,7 @@ struct region {
 	/* constant after the first object was made */
 	int root; /* owned; directory of the objects' files */
 	bool in_memory;
+	bool is_open;        /* all that lies at root is known */
 	struct stats *stats; /* borrowed */
 	region_guard_fn guard;
 	void *guard_arg;
@@ -53,6 +54,8 @@ struct object {
 	bool complete;
 	bool sized; /* the file exists and has its size */
 
+	bool kept; /* constant; an earlier daemon has made the file: object_kept() */
+
 	/* under region->lock */
 	struct ranges placed;         /* empty again once complete */
 	struct object *newer, *older; /* in the ring */
@@ -78,9 +81,15 @@ static inline bool has_bytes(const struct object *obj)
 /* Number of placed bytes. With region->lock held. */
 uint64_t placed_bytes(const struct object *obj);
 
-/* The directory for objects' files: of a new tmpfs of @size bytes, or of the empty @directory. */
+/*
+ * The directory for objects' files: of a new tmpfs of @size bytes; or @directory, which is made if
+ * need be. *@ret_clean: region_root_set_clean() was called last, since the kernel was started.
+ */
 MUST_CHECK int region_root_in_memory(uint64_t size, struct err *err);
-MUST_CHECK int region_root_on_disk(const char *directory, struct err *err);
+MUST_CHECK int region_root_on_disk(const char *directory, bool *ret_clean, struct err *err);
+
+/* Note that nobody changes the files any more, until region_root_objects() is called again. */
+void region_root_set_clean(int root);
 
 /* Let the tmpfs at @root have @size bytes. Returns 0, -EINVAL when more are in it, or -errno. */
 MUST_CHECK int region_root_resize(int root, uint64_t size);
@@ -89,14 +98,23 @@ MUST_CHECK int region_root_resize(int root, uint64_t size);
 void region_root_set_complete(int root, const struct digest *digest);
 
 /*
- * Call @fn for each file at @root that is marked as whole, and remove all others. Returns 0, what
- * @fn returns below 0, or -errno.
+ * Call @fn for each object's file at @root; @whole: it is marked as that. Returns 0; -ENOTEMPTY when
+ * there is another file; what @fn returns below 0; -errno.
  */
-typedef int (*region_file_fn)(void *arg, const struct digest *digest, uint64_t size);
+typedef int (*region_file_fn)(void *arg, const struct digest *digest, uint64_t size, bool whole);
 MUST_CHECK int region_root_objects(int root, region_file_fn fn, void *arg, struct err *err);
 
 /* Bytes that the file system under the region allows in all, and those in use. */
 void region_root_usage(int root, uint64_t *ret_size, uint64_t *ret_used);
+
+/* A region without objects onto @root, which is taken on success. NULL when memory runs out. */
+struct region *region_new(const struct region_config *config, int root);
+
+/*
+ * With region->lock held: enter @fresh, which is taken on success, unless objects would take more than
+ * @limit then. Returns 0, -ENOSPC or -ENOMEM.
+ */
+MUST_CHECK int region_insert(struct region *region, struct object *fresh, uint64_t limit);
 
 /* Enter @obj at the new end of the ring; take it out. With region->lock held. */
 void ring_add(struct region *region, struct object *obj);

@@ -3,6 +3,7 @@
 #include <criterion/parameterized.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "region.h"
 
 enum {
@@ -51,12 +53,16 @@ static void set_up_on_disk(void)
 	open_region(dir);
 }
 
-/* The region's files stay: they are removed when the next one opens. */
+/* The region's files stay. */
 static void tear_down_on_disk(void)
 {
+	DIR *d = opendir(dir);
+
 	region_close(region);
-	open_region(dir);
-	region_close(region);
+	/* One thread here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	for (const struct dirent *e; d && (e = readdir(d)) != NULL;)
+		(void)unlinkat(dirfd(d), e->d_name, 0);
+	(void)closedir(d);
 	(void)rmdir(dir);
 }
 
@@ -368,10 +374,15 @@ static void check_adopted(const char *directory)
 	adopt_region(directory, (uint64_t)OBJECT * ROOM);
 	region_usage(region, &usage);
 	cr_assert_eq(usage.objects, 1);
-	cr_assert_null(region_find(region, &half), "half-filled objects are not trusted");
+	obj = region_find(region, &half);
+	cr_assert_not_null(obj);
+	cr_assert(object_kept(obj));
+	cr_assert_not(object_touches(obj, 0, OBJECT), "half-filled objects are not trusted");
+	object_unref(obj);
 	obj = region_find(region, &whole);
 	cr_assert_not_null(obj);
 	cr_assert(object_complete(obj));
+	cr_assert_not(object_kept(obj));
 	cr_assert_eq(object_read(obj, got, OBJECT, 0), 0);
 	cr_assert_eq(memcmp(got, bytes, OBJECT), 0);
 	object_unref(obj);
@@ -420,6 +431,110 @@ Test(region, another_size_holds_once_what_is_in_use_has_left)
 Test(region_on_disk, complete_objects_outlive_a_daemon)
 {
 	check_adopted(dir);
+}
+
+enum { WHOLE = 1, HALF = 2 };
+
+/* A region with a whole object and half of one. */
+static void fill_two(void)
+{
+	static unsigned char bytes[OBJECT];
+	struct object *obj;
+
+	cr_assert_eq(get(WHOLE, &obj), 0);
+	cr_assert_eq(object_place(obj, bytes, OBJECT, 0), 0);
+	object_unref(obj);
+	cr_assert_eq(get(HALF, &obj), 0);
+	cr_assert_eq(object_place(obj, bytes, OBJECT / 2, 0), 0);
+	object_unref(obj);
+}
+
+/* Close the region and open it again, with @n bytes of @text written to the file @name in between. */
+static void reopen(const char *name, const char *text, size_t n)
+{
+	char path[sizeof(dir) + DIGEST_HEX_SIZE];
+	CLEANUP(close) int fd = -1;
+
+	region_close(region);
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_TRUNC);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(write(fd, text, n), n);
+	open_region(dir);
+}
+
+static void expect_kept(unsigned n, bool complete, bool kept)
+{
+	const struct digest digest = digest_of(n);
+	struct object *obj = region_find(region, &digest);
+
+	cr_assert_not_null(obj);
+	cr_assert_eq(object_size(obj), OBJECT);
+	cr_assert_eq(object_complete(obj), complete);
+	cr_assert_eq(object_kept(obj), kept);
+	cr_assert_eq(object_touches(obj, 0, OBJECT), complete);
+	object_unref(obj);
+}
+
+Test(region_on_disk, what_was_closed_is_trusted)
+{
+	fill_two();
+	region_close(region);
+	open_region(dir);
+	expect_kept(WHOLE, true, false);
+	expect_kept(HALF, false, true);
+	/* The same once more: it is open now. */
+	region_close(region);
+	open_region(dir);
+	expect_kept(WHOLE, true, false);
+}
+
+Test(region_on_disk, after_a_boot_nothing_is_trusted)
+{
+	fill_two();
+	reopen("clean", "another boot", 12);
+	expect_kept(WHOLE, false, true);
+	expect_kept(HALF, false, true);
+}
+
+Test(region_on_disk, what_was_not_closed_is_not_trusted)
+{
+	char path[sizeof(dir) + 16];
+
+	fill_two();
+	region_close(region);
+	(void)snprintf(path, sizeof(path), "%s/clean", dir);
+	cr_assert_eq(unlink(path), 0);
+	open_region(dir);
+	expect_kept(WHOLE, false, true);
+	expect_kept(HALF, false, true);
+}
+
+Test(region_on_disk, cut_file_is_made_anew)
+{
+	const struct digest digest = digest_of(WHOLE);
+	char name[DIGEST_HEX_SIZE];
+	struct object *obj;
+
+	fill_two();
+	reopen(digest_hex(&digest, name), "short", 5);
+	cr_assert_eq(get(WHOLE, &obj), 0);
+	cr_assert_eq(object_size(obj), OBJECT);
+	cr_assert_not(object_complete(obj));
+	cr_assert_not(object_kept(obj));
+	object_unref(obj);
+}
+
+Test(region_on_disk, smaller_region_lets_objects_go)
+{
+	const struct region_config config = { .size = OBJECT, .directory = dir, .stats = &stats };
+	struct region_usage usage;
+
+	fill_two();
+	region_close(region);
+	cr_assert_eq(region_open(&config, &region, NULL), 0);
+	region_usage(region, &usage);
+	cr_assert_eq(usage.used, OBJECT);
 }
 
 Test(region_on_disk, another_region_is_refused)
