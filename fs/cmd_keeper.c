@@ -10,6 +10,8 @@
 #include "keeper.h"
 #include "saved.h"
 
+#define CAN_ADOPT "--can-adopt="
+
 static const char help[] =
 	"Usage: assetfs keeper [OPTION]...\n"
 	"Run the node daemon, and another one when it dies: mounts and open files go on.\n"
@@ -43,13 +45,24 @@ static long option_number(const char *argument, const char *option)
 	                                                       : -1;
 }
 
+/* Whether it is a version that this program can go on from, as the daemon in argument @can asks. */
+static int can_adopt(const char *can)
+{
+	const char *oldest = strchr(can, ',');
+
+	return oldest && saved_knows((uint32_t)option_number(can, CAN_ADOPT),
+	                             (uint32_t)strtoul(oldest + 1, NULL, 10))
+	               ? STATUS_OK
+	               : STATUS_FAILED;
+}
+
 int cmd_keeper(int argc, char *argv[])
 {
 	CLEANUP(free) char **arguments = NULL;
 	struct err err = ERR_INIT;
 	/* Of daemons only: one that wants another keeper, and one that wants another program. */
 	long pid = option_number(argv[1], "--adopt=");
-	long version = option_number(argv[1], "--can-adopt=");
+	long version = option_number(argv[1], CAN_ADOPT);
 	int r;
 
 	(void)argc;
@@ -58,7 +71,7 @@ int cmd_keeper(int argc, char *argv[])
 		return STATUS_OK;
 	}
 	if (version >= 0)
-		return version <= SAVED_VERSION ? STATUS_OK : STATUS_FAILED;
+		return can_adopt(argv[1]);
 	arguments = daemon_arguments(argv + (pid > 0 ? 2 : 1));
 	if (!arguments)
 		return STATUS_FAILED;

@@ -102,14 +102,17 @@ static int check_program(const char *path, struct err *err)
 {
 	char program[] = "assetfs";
 	char command[] = "keeper";
-	char can[32];
+	char can[48];
 	char *argv[] = { program, command, can, NULL };
 	struct pollfd end = { .events = POLLIN };
 	CLEANUP(close) int pidfd = -1;
+	uint32_t version;
+	uint32_t oldest;
 	int status = 0;
 	pid_t pid;
 
-	(void)snprintf(can, sizeof(can), "--can-adopt=%u", SAVED_VERSION);
+	saved_versions(&version, &oldest);
+	(void)snprintf(can, sizeof(can), "--can-adopt=%u,%u", version, oldest);
 	pid = spawn(path, argv, -1);
 	if (pid < 0)
 		return err_set(err, pid, "'%s': %s", path, strerrordesc_np(-pid));

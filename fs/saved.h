@@ -11,7 +11,11 @@
  * whole and then carried out; the next daemon carries out again what it finds written down.
  *
  * Changes are serialised by the caller (inodes.c, under its lock). The file belongs to one
- * daemon at a time, and its form to this version: SAVED_VERSION.
+ * daemon at a time.
+ *
+ * Daemons of two versions may follow each other, in either order: a state says of which version
+ * it is, which the oldest is that can go on with it, and where its parts lie. The next daemon
+ * makes one of its own version from it (saved.c).
  */
 #pragma once
 
@@ -22,8 +26,6 @@
 
 #include "base/err.h"
 #include "base/hash.h"
-
-#define SAVED_VERSION 1u
 
 enum { SAVED_INIT_MAX = 256 };
 
@@ -64,12 +66,18 @@ struct saved_request {
 MUST_CHECK int saved_new(const struct saved_facts *facts, uint64_t n_inodes, struct saved **ret,
                          struct err *err);
 
-/* Whether this version can go on with the file @fd. Returns 0 or as saved_adopt(). */
+/* Of which version the states of this program are, and the oldest that can go on with them. */
+void saved_versions(uint32_t *ret_version, uint32_t *ret_oldest);
+
+/* Whether this program can go on with states of which another one says that. */
+bool saved_knows(uint32_t version, uint32_t oldest);
+
+/* Whether it can with the file @fd. Returns 0 or as saved_adopt(). */
 MUST_CHECK int saved_check(int fd, struct err *err);
 
 /*
  * Go on with the file @fd of an earlier daemon, which is taken on success. Returns 0; -EBADMSG
- * when it is none; -EPROTONOSUPPORT when it is of another version; -errno.
+ * when it is none; -EPROTONOSUPPORT when it is of a version that is not known; -errno.
  */
 MUST_CHECK int saved_adopt(int fd, struct saved **ret, struct err *err);
 

@@ -5,7 +5,7 @@
 # two images whose objects come and go: nobody may see it.
 . "$(dirname "$0")/../support/mount_lib.sh"
 
-: "${CHURN:?}" "${KILLS:=25}" "${UPGRADES:=10}"
+: "${CHURN:?}" "${NEXT_ASSETFS:?}" "${KILLS:=25}" "${UPGRADES:=10}"
 SEED=${SEED:-$(date +%s)}
 RANDOM=$SEED
 echo "   SEED=$SEED"
@@ -53,8 +53,12 @@ for ((i = 0; i < KILLS; i++)); do
 	wait_for next_daemon || fail "no other daemon after kill $i"
 done
 
-note "$UPGRADES upgrades"
-cp "$ASSETFS" "$T/next"
+note "$UPGRADES upgrades, to the next version and back"
+cp "$NEXT_ASSETFS" "$T/next"
+# What a later version may be that this one cannot go on from.
+! "$ASSETFS" keeper --can-adopt=3,2 || fail "this version can go on from one that it does not know"
+! "$T/next" keeper --can-adopt=3,3 || fail "so can the next one"
+"$T/next" keeper --can-adopt=3,2 || fail "the next version is none"
 for ((i = 0; i < UPGRADES; i++)); do
 	pid=$(daemon_pid)
 	"$ASSETFS" upgrade --binary "$([[ $((i % 2)) == 0 ]] && echo "$T/next" || echo "$ASSETFS")" >"$T/upgrade" ||

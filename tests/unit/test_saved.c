@@ -152,17 +152,64 @@ static int refusal(int fd)
 	return r;
 }
 
+/* Write @value over that of the state's beginning. */
+static void forge(off_t off, uint32_t value)
+{
+	cr_assert_eq(pwrite(saved_fd(saved), &value, sizeof(value), 4096 + off), sizeof(value));
+}
+
+enum { OFF_VERSION = 0, OFF_OLDEST = 4 };
+
 Test(saved, what_is_no_state_is_refused)
 {
-	int fd = memfd_create("none", MFD_CLOEXEC);
-	uint32_t version = SAVED_VERSION + 1;
+	uint32_t version;
+	uint32_t oldest;
 
-	cr_assert_eq(refusal(fd), -EBADMSG);
+	saved_versions(&version, &oldest);
+	cr_assert_eq(refusal(memfd_create("none", MFD_CLOEXEC)), -EBADMSG);
 	cr_assert_eq(saved_check(saved_fd(saved), NULL), 0);
-	cr_assert_eq(pwrite(saved_fd(saved), &version, sizeof(version), 8), sizeof(version));
+	forge(OFF_OLDEST, version + 1);
 	cr_assert_eq(refusal(dup(saved_fd(saved))), -EPROTONOSUPPORT);
-	version = SAVED_VERSION;
-	cr_assert_eq(pwrite(saved_fd(saved), &version, sizeof(version), 8), sizeof(version));
-	cr_assert_eq(ftruncate(saved_fd(saved), 1 << 20), 0);
+	forge(OFF_OLDEST, oldest);
+	forge(OFF_VERSION, oldest - 1);
+	cr_assert_eq(refusal(dup(saved_fd(saved))), -EPROTONOSUPPORT);
+	forge(OFF_VERSION, version);
+	cr_assert_eq(ftruncate(saved_fd(saved), 1 << 19), 0);
 	cr_assert_eq(refusal(dup(saved_fd(saved))), -EBADMSG);
+}
+
+Test(saved, another_version_can_go_on)
+{
+	struct seen seen = { .n = 0 };
+	uint32_t version;
+	uint32_t oldest;
+	uint32_t mode;
+	struct stat st;
+
+	saved_versions(&version, &oldest);
+	saved_tally(saved)->opens = 7;
+	change(10, 341, &(struct saved_inode){ .backing_id = 5, .n_passthrough = 1 });
+	change(18, N_INODES, &(struct saved_inode){ .n_cached = 3 });
+	/* Twice: what the first one has left is not in the way of the second. */
+	for (int i = 0; i < 2; i++) {
+		uint64_t at = 0;
+
+		cr_assert_eq(pread(saved_fd(saved), &at, sizeof(at), 8), sizeof(at));
+		forge((off_t)at - 4096 + OFF_VERSION, version + 1);
+		take_over();
+	}
+	cr_assert_str_eq(saved_facts(saved)->name, "/images:v1");
+	cr_assert_eq(saved_tally(saved)->opens, 7);
+	cr_assert_eq(saved_highest_backing(saved), 5);
+	cr_assert(saved_find(saved, 10, &mode));
+	cr_assert_eq(mode, OPEN_PASSTHROUGH);
+	cr_assert(saved_has(saved, N_INODES));
+	cr_assert_not(saved_has(saved, N_INODES + 1));
+	cr_assert_eq(saved_each(saved, note, &seen), 0);
+	cr_assert_eq(seen.n, 2);
+	cr_assert_eq(seen.ino[0], 341);
+	cr_assert_eq(seen.inode[0].n_passthrough, 1);
+	cr_assert_eq(seen.ino[1], N_INODES);
+	cr_assert_eq(fstat(saved_fd(saved), &st), 0);
+	cr_assert_lt(st.st_blocks * 512, 600000, "what was never written takes memory");
 }
