@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What watching costs: reading with a daemon that serves metrics and is scraped every second, against
-# one that does neither, in turns; each round with two fresh daemons, the other one first than in the
-# round before. The game's assets and 10,000 files of 4 to 16 KiB:
+# one that does neither. Both run at the same time and are read from in turns, the other one first
+# than the time before; nobody scrapes while the plain one is. The game's assets and 10,000 files of
+# 4 to 16 KiB:
 #   cold  everything, by 2 processes that share the files; page cache dropped, daemon just started
 #   tree  all of it in memory, as `warm` reads it
 #   open  the 10,000 files, opened, read and closed in random order, in memory
 #
-# ROUNDS (15); PASSES: so many times in a row the last two (10)
+# ROUNDS (15) with daemons of their own; PASSES (6): so often the last two in each round
 LIMIT=7200
 . "$(dirname "$0")/bench_lib.sh"
 
-: "${ROUNDS:=15}" "${PASSES:=10}"
+: "${ROUNDS:=15}" "${PASSES:=6}"
 GOAL=1.01
 mkdir -p "$T/src/many"
 cp -r "$ASSETS" "$T/src/tree"
@@ -36,38 +37,56 @@ share_files() {
 	(cd "$1" && find . -type f -print0 | sort -z | xargs -0 -P 2 -n 128 cat >/dev/null)
 }
 
-# again COMMAND...: PASSES times
-again() {
-	local i
-	for ((i = 0; i < PASSES; i++)); do
-		"$@"
+# of WHAT: the daemon that commands are for
+of() {
+	STORE=$T/store.$1
+	export ASSETFS_STORE=$STORE
+}
+
+# begin WHAT: a daemon that has nothing, with its mount
+begin() {
+	local options=()
+	of "$1"
+	[[ $1 == plain ]] || options=(--metrics 127.0.0.1:0)
+	rm -rf "$STORE"
+	mkdir -p "$STORE" "$T/mnt.$1"
+	start_daemon "${options[@]}"
+	daemons[$1]=$daemon
+	"$ASSETFS" mount --small-files=off "$T/layout:v1" "$T/mnt.$1"
+}
+
+end() {
+	of "$1"
+	"$ASSETFS" umount "$T/mnt.$1"
+	kill "${daemons[$1]}"
+	wait "${daemons[$1]}" || fail "the daemon ended with an error"
+}
+
+# sample TEST WHAT COMMAND...: to $T/TEST.WHAT
+sample() {
+	kill -"$([[ $2 == plain ]] && echo STOP || echo CONT)" "$scraper" || fail "the daemon was not scraped"
+	seconds "${@:3}" >>"$T/$1.$2"
+}
+
+cold() {
+	sync -f "$T"
+	echo 3 >/proc/sys/vm/drop_caches
+	sample cold "$1" share_files "$T/mnt.$1"
+}
+
+# in_turns FUNCTION: for both, the other one first than the time before
+turn=0
+in_turns() {
+	local order=(plain watched)
+	((turn++ % 2)) && order=(watched plain)
+	for what in "${order[@]}"; do
+		"$1" "$what"
 	done
 }
 
-# sample WHAT: one of each test, to $T/TEST.WHAT
-sample() {
-	local scraper='' options=()
-	[[ $1 == plain ]] || options=(--metrics 127.0.0.1:0)
-	: >"$STORE/assetfs.log"
-	start_daemon "${options[@]}"
-	"$ASSETFS" mount --small-files=off "$T/layout:v1" "$MNT"
-	if [[ $1 == watched ]]; then
-		scrape "$(sed -n 's/.*metrics at .*, port \([0-9]*\)$/\1/p' "$STORE/assetfs.log")" &
-		scraper=$!
-	fi
-	sync -f "$T"
-	echo 3 >/proc/sys/vm/drop_caches
-	seconds share_files "$MNT" >>"$T/cold.$1"
-	seconds again "$WARM" tree "$MNT" >>"$T/tree.$1"
-	seconds again "$WARM" open "$MNT/many" >>"$T/open.$1"
-	if [[ -n $scraper ]]; then
-		kill "$scraper" || fail "the daemon was not scraped"
-		wait "$scraper" || true
-	fi
-	"$ASSETFS" umount "$MNT"
-	kill "$daemon"
-	wait "$daemon" || fail "the daemon ended with an error"
-	rm -f "$STORE/stats"
+warm() {
+	sample tree "$1" "$WARM" tree "$T/mnt.$1"
+	sample open "$1" "$WARM" open "$T/mnt.$1/many"
 }
 
 # median_of TEST WHAT
@@ -94,16 +113,23 @@ report() {
 			scrapes_in_last_round: $scrapes}'
 }
 
+declare -A daemons
 for ((i = 0; i < ROUNDS; i++)); do
-	if ((i % 2)); then
-		sample watched
-		sample plain
-	else
-		sample plain
-		sample watched
-	fi
+	begin plain
+	begin watched
+	scrape "$(sed -n 's/.*metrics at .*, port \([0-9]*\)$/\1/p' "$T/store.watched/assetfs.log")" &
+	scraper=$!
+	in_turns cold
+	for ((pass = 0; pass < PASSES; pass++)); do
+		in_turns warm
+	done
+	kill -CONT $scraper
+	kill $scraper || fail "the daemon was not scraped"
+	wait $scraper || true
+	end plain
+	end watched
 done
-echo "Metrics and a scrape each second against neither; seconds, medians of $ROUNDS in turns"
+echo "Metrics and a scrape each second against neither; seconds, medians of $ROUNDS (cold) and $((ROUNDS * PASSES)) in turns"
 printf '%-6s %12s %12s %8s %6s %5s %8s\n' "" without with ratio goal met spread
 for test in cold tree open; do
 	report $test
