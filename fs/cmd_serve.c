@@ -33,6 +33,9 @@ static const char help[] =
 	"      --fetch-timeout SECONDS\n"
 	"                          most that a read waits for a registry that sends nothing\n"
 	"                          (default: 60)\n"
+	"      --request-timeout SECONDS\n"
+	"                          most that any request may take, such as one for which a disk\n"
+	"                          hangs (default: three times the fetch timeout)\n"
 	"      --tag-interval SECONDS\n"
 	"                          see so often whether tags of what is mounted have moved, for\n"
 	"                          'assetfs status'; 0: never (default: 600)\n"
@@ -51,6 +54,7 @@ enum {
 	OPT_STORE_SIZE = 512,
 	OPT_FETCH_RATE,
 	OPT_FETCH_TIMEOUT,
+	OPT_REQUEST_TIMEOUT,
 	OPT_TAG_INTERVAL,
 	OPT_PLAIN_HTTP,
 	OPT_CA_FILE,
@@ -61,6 +65,7 @@ enum {
 enum {
 	FETCH_TIMEOUT_DEFAULT = 60,
 	FETCH_TIMEOUT_MAX = 24 * 3600,
+	REQUEST_TIMEOUT_MAX = 7 * 24 * 3600,
 	TAG_INTERVAL_DEFAULT = 600,
 	TAG_INTERVAL_MAX = 365 * 24 * 3600,
 };
@@ -73,6 +78,7 @@ static const struct option options[] = {
 	{ "store-size", required_argument, NULL, OPT_STORE_SIZE },
 	{ "fetch-rate", required_argument, NULL, OPT_FETCH_RATE },
 	{ "fetch-timeout", required_argument, NULL, OPT_FETCH_TIMEOUT },
+	{ "request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT },
 	{ "tag-interval", required_argument, NULL, OPT_TAG_INTERVAL },
 	{ "plain-http", no_argument, NULL, OPT_PLAIN_HTTP },
 	{ "ca-file", required_argument, NULL, OPT_CA_FILE },
@@ -170,6 +176,8 @@ static int apply_fetch_option(int option, struct daemon_config *config)
 /* Returns -1 to go on, or an exit status. */
 static int apply_option(int option, struct daemon_config *config)
 {
+	uint64_t n;
+
 	switch (option) {
 	case 's':
 		config->store = optarg;
@@ -186,6 +194,11 @@ static int apply_option(int option, struct daemon_config *config)
 	case 't':
 		if (parse_threads(optarg, &config->fill_threads) < 0)
 			break;
+		return -1;
+	case OPT_REQUEST_TIMEOUT:
+		if (text_parse_uint(optarg, REQUEST_TIMEOUT_MAX, &n) < 0 || n == 0)
+			break;
+		config->request_timeout = (unsigned)n;
 		return -1;
 	case OPT_STORE_SIZE:
 	case OPT_FETCH_RATE:
@@ -246,6 +259,13 @@ int cmd_serve(int argc, char *argv[])
 	}
 	if (optind < argc) {
 		(void)fprintf(stderr, "assetfs serve: unexpected argument '%s'\n", argv[optind]);
+		return STATUS_USAGE;
+	}
+	if (config.request_timeout == 0)
+		config.request_timeout = 3 * config.fetch_timeout;
+	if (config.request_timeout <= config.fetch_timeout) {
+		(void)fprintf(stderr, "assetfs serve: --request-timeout has to be longer than "
+		                      "--fetch-timeout\n");
 		return STATUS_USAGE;
 	}
 	if (geteuid() != 0) {

@@ -474,6 +474,9 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 		r = store_open(d->config->store, &d->store, err);
 	if (r == 0)
 		r = open_stats(d, err);
+	if (r == 0)
+		r = watchdog_new(d->config->request_timeout, d->engine.stats, &d->engine.watchdog,
+		                 err);
 	d->engine.xattrs = d->config->xattrs;
 	d->engine.frugal = d->config->fetch_rate == 0;
 	if (r == 0)
@@ -488,8 +491,10 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 		r = fill_new(d->engine.region, d->engine.stats, n_cores,
 		             d->config->fill_threads ? d->config->fill_threads : (n_cores + 1) / 2,
 		             &d->engine.fill, err);
-	if (r == 0)
+	if (r == 0) {
+		fill_set_patience(d->engine.fill, d->config->request_timeout);
 		r = start_prefetch(d, n_cores, err);
+	}
 	if (r == 0)
 		r = start_control(d, kept, err);
 	if (r == 0)
@@ -509,6 +514,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 static void stop(struct daemon *d)
 {
 	metrics_stop(d->metrics);
+	watchdog_free(d->engine.watchdog);
 	prefetch_free(d->engine.prefetch);
 	fill_free(d->engine.fill);
 	pins_free(d->pins);

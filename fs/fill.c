@@ -22,8 +22,6 @@
 #include "base/table.h"
 #include "fill_internal.h"
 
-enum { READERS_KEPT = 4 }; /* each has some 500 KiB of buffers in use */
-
 /* Work on one chunk that others may wait for. */
 struct flight {
 	struct table_node node; /* in fill->flights while it is under way */
@@ -33,6 +31,7 @@ struct flight {
 	/* under fill->lock */
 	unsigned refs;
 	bool done;
+	bool is_stuck;  /* somebody has waited for it in vain */
 	struct err err; /* code 0: it went well */
 };
 
@@ -102,67 +101,6 @@ void extent_map_unref(struct extent_map *map)
 		return;
 	free(map->extent);
 	free(map);
-}
-
-/* Take the reader that has read the chunk of @digest, or else the first one. With fill->lock held. */
-static struct pooled_reader *take_reader(struct fill *fill, const struct digest *digest)
-{
-	struct pooled_reader **link = &fill->readers;
-	struct pooled_reader *pooled;
-
-	while (digest && *link && !((*link)->plain && digest_equal(&(*link)->digest, digest)))
-		link = &(*link)->next;
-	if (!*link)
-		link = &fill->readers;
-	pooled = *link;
-	if (pooled) {
-		*link = pooled->next;
-		fill->n_readers--;
-	}
-	return pooled;
-}
-
-struct pooled_reader *borrow_reader(struct fill *fill, const struct digest *digest)
-{
-	CLEANUP(free) struct pooled_reader *fresh = NULL;
-	struct pooled_reader *pooled;
-
-	(void)pthread_mutex_lock(&fill->lock);
-	pooled = take_reader(fill, digest);
-	(void)pthread_mutex_unlock(&fill->lock);
-	if (pooled) {
-		if (!digest || !pooled->plain || !digest_equal(&pooled->digest, digest))
-			pooled->plain = NULL;
-		return pooled;
-	}
-	fresh = calloc(1, sizeof(*fresh));
-	if (!fresh)
-		return NULL;
-	fresh->reader = chunk_reader_new();
-	return fresh->reader ? TAKE_PTR(fresh) : NULL;
-}
-
-static void free_reader(struct pooled_reader *pooled)
-{
-	chunk_reader_free(pooled->reader);
-	free(pooled);
-}
-
-void return_reader(struct fill *fill, struct pooled_reader *pooled)
-{
-	bool keep;
-
-	(void)pthread_mutex_lock(&fill->lock);
-	keep = fill->n_readers < READERS_KEPT;
-	if (keep) {
-		pooled->next = fill->readers;
-		fill->readers = pooled;
-		fill->n_readers++;
-	}
-	(void)pthread_mutex_unlock(&fill->lock);
-	/* Many threads may have read at once: their buffers are not kept for ever. */
-	if (!keep)
-		free_reader(pooled);
 }
 
 static void note_decompressed(struct fill *fill, const struct chunk *chunk)
@@ -265,12 +203,12 @@ static int place_from_buffer(struct fill *fill, struct image *img, struct chunk_
 static int decompress_and_place(struct fill *fill, struct image *img, const struct target *t,
                                 const struct extent *x, struct err *err)
 {
-	struct pooled_reader *pooled = borrow_reader(fill, NULL);
 	uint64_t start = stats_clock();
-	int r;
+	struct pooled_reader *pooled;
+	int r = borrow_reader(fill, img, NULL, &pooled, err);
 
-	if (!pooled)
-		return err_set(err, -ENOMEM, "out of memory");
+	if (r < 0)
+		return r;
 	r = place_direct(fill, img, pooled->reader, t, x, err);
 	if (r > 0) {
 		note_decompressed(fill, &x->chunk);
@@ -335,15 +273,23 @@ static struct flight *new_flight(struct fill *fill, const struct image *img,
 /* Wait for @flight to land. With fill->lock held, which is given up meanwhile. Returns its outcome. */
 static int await(struct fill *fill, struct flight *flight, struct err *err)
 {
+	struct timespec deadline;
 	int r;
 
 	flight->refs++;
 	/* It must not wait behind whatever else the machine does. It lives until the flight has ended. */
 	background_raise(fill->background, flight->owner);
-	while (!flight->done)
-		(void)pthread_cond_wait(&fill->landed, &fill->lock);
-	r = flight->err.code;
-	if (r < 0)
+	fill_deadline(fill, &deadline);
+	while (!flight->done && !flight->is_stuck)
+		flight->is_stuck = fill_wait(fill, &fill->landed, &deadline) == -ETIMEDOUT &&
+		                   !flight->done;
+	r = flight->done ? flight->err.code : -ETIMEDOUT;
+	if (!flight->done)
+		(void)err_set(
+			err, r,
+			"another thread has read a chunk for more than %u s: see whether a disk hangs",
+			fill->patience);
+	else if (r < 0)
 		(void)err_set(err, r, "%s", flight->err.msg);
 	flight_unref(flight);
 	return r;
@@ -370,7 +316,8 @@ static struct flight *flight_begin(struct fill *fill, const struct image *img,
 		*ret = await(fill, other, err);
 	else
 		ours = new_flight(fill, img, chunk);
-	if (is_foreign)
+	/* But on the disk that it waits for our chunk lies, too, as likely as not. */
+	if (is_foreign && *ret != -ETIMEDOUT)
 		*ret = 0;
 	(void)pthread_mutex_unlock(&fill->lock);
 	if (!other && !ours)
@@ -504,6 +451,16 @@ int fill_object(struct fill *fill, struct extent_map *map, struct object *obj, s
 	return background_join(fill->background, map, obj, err);
 }
 
+static void init_condition(pthread_cond_t *condition)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(condition, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
 int fill_new(struct region *region, struct stats *stats, unsigned n_threads, unsigned n_background,
              struct fill **ret, struct err *err)
 {
@@ -515,31 +472,15 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, uns
 	fill->region = region;
 	fill->stats = stats;
 	(void)pthread_mutex_init(&fill->lock, NULL);
-	(void)pthread_cond_init(&fill->landed, NULL);
-	(void)pthread_cond_init(&fill->unclaimed, NULL);
+	init_condition(&fill->landed);
+	init_condition(&fill->unclaimed);
+	init_condition(&fill->returned);
 	region_set_evicted(region, seen_forget, fill);
 	r = background_new(fill, n_threads, n_background, &fill->background, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(fill);
 	return 0;
-}
-
-void fill_trim(struct fill *fill)
-{
-	struct pooled_reader *list;
-
-	(void)pthread_mutex_lock(&fill->lock);
-	list = fill->readers;
-	fill->readers = NULL;
-	fill->n_readers = 0;
-	(void)pthread_mutex_unlock(&fill->lock);
-	while (list) {
-		struct pooled_reader *pooled = list;
-
-		list = pooled->next;
-		free_reader(pooled);
-	}
 }
 
 void fill_free(struct fill *fill)
@@ -552,8 +493,14 @@ void fill_free(struct fill *fill)
 	fill_trim(fill);
 	(void)pthread_cond_destroy(&fill->landed);
 	(void)pthread_cond_destroy(&fill->unclaimed);
+	(void)pthread_cond_destroy(&fill->returned);
 	(void)pthread_mutex_destroy(&fill->lock);
 	free(fill);
+}
+
+void fill_set_patience(struct fill *fill, unsigned seconds)
+{
+	fill->patience = seconds;
 }
 
 int fill_later(struct fill *fill, struct extent_map *map, struct object *obj,

@@ -63,6 +63,13 @@ DEFINE_CLEANUP(struct extent_map *, extent_map_unref)
 MUST_CHECK int fill_new(struct region *region, struct stats *stats, unsigned n_threads,
                         unsigned n_background, struct fill **ret, struct err *err);
 
+/*
+ * How long a caller waits for others, in seconds, before it fails with -ETIMEDOUT: for a chunk that
+ * another thread reads, or for its turn to read a local pack. Those who come later fail at once,
+ * until something moves again. Never, unless this was called; before any other call.
+ */
+void fill_set_patience(struct fill *fill, unsigned seconds);
+
 /* Stop the background threads. Accepts NULL. No other call may be under way. */
 void fill_free(struct fill *fill);
 DEFINE_CLEANUP(struct fill *, fill_free)

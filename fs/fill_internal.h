@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <time.h>
 
 #include "base/table.h"
 #include "fill.h"
@@ -15,32 +16,47 @@ struct fill {
 	struct region *region;         /* borrowed */
 	struct stats *stats;           /* borrowed */
 	struct background *background; /* owned */
+	unsigned patience;             /* seconds; 0: no end */
 
 	pthread_mutex_t lock;
 	pthread_cond_t landed;    /* a flight has ended */
 	pthread_cond_t unclaimed; /* a claim has */
+	pthread_cond_t returned;  /* a reader of a local image has */
 	/* under lock */
 	struct table flights;          /* struct flight, by chunk digest */
 	struct table seen;             /* struct seen, by chunk digest */
 	struct pooled_reader *readers; /* that nobody uses */
 	unsigned n_readers;
+	unsigned n_local; /* readers of local images that are out */
+	bool is_stuck;    /* somebody has waited for one in vain, and none was returned since */
 	struct claim *claims;
 };
 
 /* A reader, and the chunk that it read last past the region: the next read often wants that, too. */
 struct pooled_reader {
 	struct pooled_reader *next;
+	bool is_local;               /* borrowed for a local image */
 	struct chunk_reader *reader; /* owned */
 	struct digest digest;        /* of the chunk */
 	const void *plain;           /* the reader's; NULL: none */
 };
 
 /*
- * Borrow a reader until return_reader(); if there is one, that which has read the chunk of @digest
- * (unless NULL). NULL when memory runs out.
+ * Borrow a reader for chunks of @img until return_reader(); if there is one, that which has read the
+ * chunk of @digest (unless NULL). Returns 0, -ENOMEM, or -ETIMEDOUT as fill_set_patience() says.
  */
-struct pooled_reader *borrow_reader(struct fill *fill, const struct digest *digest);
+MUST_CHECK int borrow_reader(struct fill *fill, const struct image *img,
+                             const struct digest *digest, struct pooled_reader **ret,
+                             struct err *err);
 void return_reader(struct fill *fill, struct pooled_reader *pooled);
+
+/*
+ * Wait for @condition until @deadline, as fill_deadline() gave it; with fill->lock held. Returns 0, as
+ * it also may for no reason, or -ETIMEDOUT.
+ */
+void fill_deadline(const struct fill *fill, struct timespec *ret);
+MUST_CHECK int fill_wait(struct fill *fill, pthread_cond_t *condition,
+                         const struct timespec *deadline);
 
 /* As image_read_chunk(), with what is to be remembered and counted. */
 MUST_CHECK int decompress(struct fill *fill, struct image *img, struct chunk_reader *reader,

@@ -108,9 +108,10 @@ int fill_read(struct fill *fill, struct extent_map *map, uint64_t off, size_t le
 	uint32_t end = first;
 	int r;
 
-	read.pooled = borrow_reader(fill, first < map->n ? &map->extent[first].chunk.digest : NULL);
-	if (!read.pooled)
-		return err_set(err, -ENOMEM, "out of memory");
+	r = borrow_reader(fill, map->img, first < map->n ? &map->extent[first].chunk.digest : NULL,
+	                  &read.pooled, err);
+	if (r < 0)
+		return r;
 	background_yield(fill->background);
 	while (end < map->n && map->extent[end].off < off + len)
 		end++;

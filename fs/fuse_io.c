@@ -23,31 +23,58 @@ enum { STACK_DEPTH = 1 };
 /* As the kernel has numbered the request that this thread has read. */
 static _Thread_local uint64_t last_unique;
 
-/* Which of fuse_io.began is this thread's, counted from 1; 0: not known yet. */
+/* Which of fuse_io.request this thread has used last. */
 static _Thread_local unsigned place;
 
-static uint64_t *began(struct fuse_io *io)
-{
-	static unsigned places;
+/* In fuse_io_request.unique: somebody is about to set it. The kernel has no such number. */
+#define BUSY UINT64_MAX
 
-	if (place == 0)
-		place = 1 + __atomic_fetch_add(&places, 1, __ATOMIC_RELAXED) % FUSE_IO_THREADS;
-	return &io->began[place - 1];
+static bool turn(struct fuse_io_request *request, uint64_t from, uint64_t to)
+{
+	return __atomic_compare_exchange_n(&request->unique, &from, to, /* weak= */ false,
+	                                   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-/* A request has come, or this thread has answered it. */
-static void note_request(struct fuse_io *io, uint32_t opcode)
+/* This thread has read what it is to answer. */
+static void begin_request(struct fuse_io *io, const struct wire_in_header *head)
 {
-	bool answered = opcode != WIRE_OP_FORGET && opcode != WIRE_OP_BATCH_FORGET &&
-	                opcode != WIRE_OP_INTERRUPT;
+	struct fuse_io_request *request = &io->request[place];
 
-	__atomic_store_n(began(io), answered ? stats_clock() : 0, __ATOMIC_RELAXED);
+	/* There are more places than threads. */
+	while (!turn(request, 0, BUSY)) {
+		place = (place + 1) % FUSE_IO_REQUESTS;
+		request = &io->request[place];
+	}
+	__atomic_store_n(&request->node, head->nodeid, __ATOMIC_RELAXED);
+	__atomic_store_n(&request->opcode, head->opcode, __ATOMIC_RELAXED);
+	__atomic_store_n(&request->began, stats_clock(), __ATOMIC_RELAXED);
+	__atomic_store_n(&request->unique, head->unique, __ATOMIC_RELEASE);
 }
 
-static void note_answer(struct fuse_io *io, uint64_t unique)
+/* Take the request @unique, to answer it. Returns false when somebody has. */
+static bool end_request(struct fuse_io_request *request, uint64_t unique)
 {
-	if (unique == last_unique)
-		__atomic_store_n(began(io), 0, __ATOMIC_RELAXED);
+	if (!turn(request, unique, BUSY))
+		return false;
+	__atomic_store_n(&request->began, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&request->unique, 0, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* Whether the kernel waits for an answer to it. */
+static bool has_answer(uint32_t opcode)
+{
+	return opcode != WIRE_OP_FORGET && opcode != WIRE_OP_BATCH_FORGET &&
+	       opcode != WIRE_OP_INTERRUPT;
+}
+
+/* Whether the answer to @unique, or a notice (0), may be sent: sets errno if not. */
+static bool may_answer(struct fuse_io *io, uint64_t unique)
+{
+	if (unique == 0 || unique != last_unique || end_request(&io->request[place], unique))
+		return true;
+	errno = ENOENT;
+	return false;
 }
 
 uint64_t fuse_io_oldest(const struct fuse_io *io)
@@ -55,12 +82,48 @@ uint64_t fuse_io_oldest(const struct fuse_io *io)
 	uint64_t now = stats_clock();
 	uint64_t oldest = now;
 
-	for (size_t i = 0; i < FUSE_IO_THREADS; i++) {
-		uint64_t at = __atomic_load_n(&io->began[i], __ATOMIC_RELAXED);
+	for (size_t i = 0; i < FUSE_IO_REQUESTS; i++) {
+		uint64_t at = __atomic_load_n(&io->request[i].began, __ATOMIC_RELAXED);
 
 		oldest = at != 0 && at < oldest ? at : oldest;
 	}
 	return now - oldest;
+}
+
+static const char *operation_name(uint32_t opcode)
+{
+	switch (opcode) {
+	case WIRE_OP_LOOKUP:
+		return "lookup";
+	case WIRE_OP_OPEN:
+		return "open";
+	case WIRE_OP_READ:
+		return "read";
+	default:
+		return "request";
+	}
+}
+
+void fuse_io_expire(struct fuse_io *io, uint32_t ticks, fuse_io_expired_fn fn, void *arg)
+{
+	for (size_t i = 0; i < FUSE_IO_REQUESTS; i++) {
+		struct fuse_io_request *request = &io->request[i];
+		uint64_t unique = __atomic_load_n(&request->unique, __ATOMIC_ACQUIRE);
+		struct wire_out_header head = { .len = sizeof(head), .error = -EIO };
+		uint64_t node = __atomic_load_n(&request->node, __ATOMIC_RELAXED);
+		uint32_t opcode = __atomic_load_n(&request->opcode, __ATOMIC_RELAXED);
+
+		if (unique == 0 || unique == BUSY || unique != request->watched) {
+			request->watched = unique;
+			request->ticks = 0;
+			continue;
+		}
+		if (++request->ticks < ticks || !end_request(request, unique))
+			continue;
+		head.unique = unique;
+		(void)!write(io->dev_fd, &head, sizeof(head));
+		fn(arg, operation_name(opcode), node);
+	}
 }
 
 static void note_init(struct fuse_io *io, const struct wire_in_header *head, const void *buf,
@@ -110,7 +173,8 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 		return n;
 	memcpy(&head, buf, sizeof(head));
 	last_unique = head.unique;
-	note_request(io, head.opcode);
+	if (has_answer(head.opcode))
+		begin_request(io, &head);
 	if (head.opcode == WIRE_OP_INIT)
 		note_init(io, &head, buf, (size_t)n);
 	return n;
@@ -163,7 +227,8 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 	struct wire_open_out open;
 
 	memcpy(&head, iov[0].iov_base, sizeof(head));
-	note_answer(io, head.unique);
+	if (!may_answer(io, head.unique))
+		return -1;
 	if (head.error != 0 || count < 2)
 		return writev(fd, iov, count);
 	if (io->init_unique != 0 && head.unique == io->init_unique &&
@@ -205,7 +270,8 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 	struct wire_out_header head;
 
 	memcpy(&head, iov[0].iov_base, sizeof(head));
-	note_answer(io, head.unique);
+	if (!may_answer(io, head.unique))
+		return -1;
 	if (io->init_unique != 0 && head.unique == io->init_unique)
 		return write_init(io, fd, iov, count);
 	return writev(fd, iov, count);

@@ -21,7 +21,19 @@
 
 enum {
 	FUSE_IO_INIT_MAX = 256,
-	FUSE_IO_THREADS = 64, /* more than a session has */
+	FUSE_IO_REQUESTS = 512, /* more than a session has threads */
+};
+
+/* A request that a thread has read and is to answer. */
+struct fuse_io_request {
+	uint64_t unique; /* atomic: how the kernel numbers it; 0: none */
+	uint64_t began;  /* atomic: stats_clock() when it came; 0: not known */
+	uint64_t node;   /* atomic: that it is about */
+	uint32_t opcode; /* atomic */
+
+	/* of fuse_io_expire() */
+	uint32_t ticks;   /* how often it was seen */
+	uint64_t watched; /* which number had it then */
 };
 
 /* One of these is the first member of the session's user data. */
@@ -35,7 +47,7 @@ struct fuse_io {
 	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
 	bool cached_only;       /* set before fuse_io_attach(): do not ask for passthrough */
 	uint64_t *requests;     /* atomic, borrowed: that the kernel has sent */
-	uint64_t began[FUSE_IO_THREADS]; /* atomic: when each thread got what it has not answered; 0 */
+	struct fuse_io_request request[FUSE_IO_REQUESTS]; /* that are under way, in no order */
 };
 
 /* Make @se, whose user data begins with @io, serve the descriptor @dev_fd of /dev/fuse. */
@@ -70,6 +82,16 @@ uint64_t fuse_io_unique(bool *ret_again);
 
 /* How long the oldest request has waited for its answer, in nanoseconds; 0: none does. */
 uint64_t fuse_io_oldest(const struct fuse_io *io);
+
+/* A request that fuse_io_expire() has answered. */
+typedef void (*fuse_io_expired_fn)(void *arg, const char *operation, uint64_t node);
+
+/*
+ * Answer with EIO what has been seen under way by @ticks of these calls in a row, which one thread
+ * makes: the answer of the thread that is stuck with it, should it come, fails with ENOENT.
+ * Performs no I/O that could wait for a disk.
+ */
+void fuse_io_expire(struct fuse_io *io, uint32_t ticks, fuse_io_expired_fn fn, void *arg);
 
 /* In the init operation: ask for passthrough and for large reads. */
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn);

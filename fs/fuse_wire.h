@@ -11,7 +11,10 @@
 #include <stdint.h>
 #include <sys/ioctl.h>
 
+#define WIRE_OP_LOOKUP       1u
 #define WIRE_OP_FORGET       2u
+#define WIRE_OP_OPEN         14u
+#define WIRE_OP_READ         15u
 #define WIRE_OP_INIT         26u
 #define WIRE_OP_INTERRUPT    36u
 #define WIRE_OP_BATCH_FORGET 42u

@@ -137,8 +137,11 @@ static void *serve(void *arg)
 {
 	struct session *s = arg;
 
+	s->watched = (struct watched){ .io = &s->io, .name = s->name, .errors = &s->tally->errors };
+	watchdog_add(s->engine->watchdog, &s->watched);
 	if (begin(s))
 		loop(s);
+	watchdog_remove(s->engine->watchdog, &s->watched);
 	__atomic_store_n(&s->ended, true, __ATOMIC_RELEASE);
 	s->ended_fn(s->ended_arg);
 	return NULL;

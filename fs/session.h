@@ -18,6 +18,7 @@
 #include "saved.h"
 #include "stats.h"
 #include "users.h"
+#include "watchdog.h"
 
 /* What all sessions of the daemon share. Outlives them. */
 struct engine {
@@ -25,15 +26,16 @@ struct engine {
 	struct fill *fill;         /* owned by the daemon */
 	struct prefetch *prefetch; /* owned by the daemon */
 	struct stats *stats;       /* owned by the daemon */
+	struct watchdog *watchdog; /* owned by the daemon */
 	bool xattrs;               /* mounts have ours, also where the image has none */
 	bool frugal;               /* nothing is fetched from registries that nobody asked for */
 };
 
 struct inodes;
 
-/* Threads of a session. More than cores: most wait, for a chunk or for the disk. */
+/* Threads of a session. More than cores: most wait, for a chunk or for a disk, which may hang. */
 enum {
-	SESSION_THREADS = 16,
+	SESSION_THREADS = 64,
 	SESSION_THREADS_IDLE = 4,
 	SESSION_THREADS_REMOTE =
 		256, /* many may wait for a registry that is down, while others go on */

@@ -43,6 +43,7 @@ struct session {
 
 	struct saved_tally *tally; /* of saved, or own_tally */
 	struct saved_tally own_tally;
+	struct watched watched; /* from begin to end of its thread */
 
 	bool ended; /* atomic */
 };

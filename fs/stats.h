@@ -70,6 +70,8 @@
 	  "Times that the region was full and nothing more could leave it.") \
 	X(STAT_TAKEOVERS, "cache", "takeovers_total", "assetfs_takeovers_total", \
 	  "Daemons that went on where another one had died or left.") \
+	X(STAT_REQUESTS_TIMED_OUT, "cache", "requests_timed_out_total", "assetfs_requests_timed_out_total", \
+	  "Requests that failed because they took too long.") \
 	X(STAT_ERRORS, "cache", "errors_total", "assetfs_errors_total", \
 	  "Requests that failed because of damage, a missing pack, lack of memory or a fault of the daemon.")
 

@@ -17,7 +17,8 @@
  *   FAULT_REPEAT  if set, all calls from that one on
  *   FAULT_DO      name of the error with which the call fails; "short", for a
  *                 write of half the bytes; "kill"; "log", to let it happen; or
- *                 "run:" and a shell command, and then it happens
+ *                 "run:" and a shell command, and then it happens; "hang:" and
+ *                 a file, and it happens once that does not exist
  *   FAULT_LOG     file that gets a line for each fault
  */
 #include <dlfcn.h>
@@ -34,6 +35,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -102,6 +104,14 @@ static void run_command(const char *command)
 	free(argv[2]);
 }
 
+static void hang(const char *file)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+
+	while (access(file, F_OK) == 0)
+		(void)nanosleep(&pause, NULL);
+}
+
 static int error_of(const char *name)
 {
 	for (int code = 1; code < 200; code++) {
@@ -142,6 +152,11 @@ static int fault(const char *kind, const char *call, int dirfd, const char *name
 		(void)raise(SIGKILL);
 	if (strcmp(what, "short") == 0)
 		return -1;
+	if (strncmp(what, "hang:", 5) == 0) {
+		hang(what + 5);
+		errno = saved;
+		return 0;
+	}
 	if (strncmp(what, "run:", 4) != 0)
 		return error_of(what);
 	run_command(what + 4);
