@@ -159,6 +159,11 @@ static int apply_fetch_option(int option, struct daemon_config *config)
 			return -EINVAL;
 		config->fetch_timeout = (unsigned)n;
 		return 0;
+	case OPT_REQUEST_TIMEOUT:
+		if (text_parse_uint(optarg, REQUEST_TIMEOUT_MAX, &n) < 0 || n == 0)
+			return -EINVAL;
+		config->request_timeout = (unsigned)n;
+		return 0;
 	case OPT_TAG_INTERVAL:
 		if (text_parse_uint(optarg, TAG_INTERVAL_MAX, &n) < 0)
 			return -EINVAL;
@@ -176,8 +181,6 @@ static int apply_fetch_option(int option, struct daemon_config *config)
 /* Returns -1 to go on, or an exit status. */
 static int apply_option(int option, struct daemon_config *config)
 {
-	uint64_t n;
-
 	switch (option) {
 	case 's':
 		config->store = optarg;
@@ -195,14 +198,10 @@ static int apply_option(int option, struct daemon_config *config)
 		if (parse_threads(optarg, &config->fill_threads) < 0)
 			break;
 		return -1;
-	case OPT_REQUEST_TIMEOUT:
-		if (text_parse_uint(optarg, REQUEST_TIMEOUT_MAX, &n) < 0 || n == 0)
-			break;
-		config->request_timeout = (unsigned)n;
-		return -1;
 	case OPT_STORE_SIZE:
 	case OPT_FETCH_RATE:
 	case OPT_FETCH_TIMEOUT:
+	case OPT_REQUEST_TIMEOUT:
 	case OPT_TAG_INTERVAL:
 	case OPT_PLAIN_HTTP:
 	case OPT_CA_FILE:

@@ -350,26 +350,38 @@ static void carry_out(struct saved *saved)
 	__atomic_store_n(&state->change.valid, 0, __ATOMIC_SEQ_CST);
 }
 
+/* Check the file, and have it of this version. Returns as saved_adopt(). */
+static int prepare(int fd, off_t *ret_at, struct state_head *ret, struct err *err)
+{
+	int r = check(fd, err, ret_at, ret);
+
+	if (r < 0)
+		return r;
+	if (ret->version != SAVED_VERSION) {
+		r = convert(fd, ret_at, ret);
+		if (r < 0)
+			return err_set(err, r, "the state of a session: %s", strerrordesc_np(-r));
+	}
+	return is_ours(ret)
+	               ? 0
+	               : err_set(err, -EBADMSG, "the keeper's state of a session has a wrong form");
+}
+
 int saved_adopt(int fd, struct saved **ret, struct err *err)
 {
-	CLEANUP(saved_free) struct saved *saved = make(fd);
-	struct state_head head;
-	off_t at;
-	int r = saved ? check(fd, err, &at, &head) : err_set(err, -ENOMEM, "out of memory");
+	CLEANUP(saved_free) struct saved *saved = NULL;
+	struct state_head head = { 0 };
+	off_t at = 0;
+	int r = prepare(fd, &at, &head, err);
 
-	if (r == 0 && head.version != SAVED_VERSION) {
-		r = convert(fd, &at, &head);
-		if (r < 0)
-			(void)err_set(err, r, "the state of a session: %s", strerrordesc_np(-r));
-	}
-	if (r == 0 && !is_ours(&head))
-		r = err_set(err, -EBADMSG, "the keeper's state of a session has a wrong form");
-	if (r == 0 && !map(saved, at, head.size))
-		r = err_set_errno(err, "the state of a session");
-	if (r < 0) {
-		if (saved)
-			saved->fd = -1; /* the caller's */
+	if (r < 0)
 		return r;
+	saved = make(fd);
+	if (!saved)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (!map(saved, at, head.size)) {
+		saved->fd = -1; /* the caller's */
+		return err_set_errno(err, "the state of a session");
 	}
 	if (saved->state->change.valid && saved_has(saved, saved->state->change.ino))
 		carry_out(saved);

@@ -56,11 +56,13 @@ static void set_up_on_disk(void)
 /* The region's files stay. */
 static void tear_down_on_disk(void)
 {
-	DIR *d = opendir(dir);
+	DIR *d;
 
 	region_close(region);
+	d = opendir(dir);
+	cr_assert_not_null(d);
 	/* One thread here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	for (const struct dirent *e; d && (e = readdir(d)) != NULL;)
+	for (const struct dirent *e; (e = readdir(d)) != NULL;)
 		(void)unlinkat(dirfd(d), e->d_name, 0);
 	(void)closedir(d);
 	(void)rmdir(dir);
