@@ -209,24 +209,6 @@ static int get_manifest(const struct lookup *lookup, const char *target,
 	return 0;
 }
 
-/* Get the blob @d of the registry, into @bytes. */
-static int read_blob(const struct lookup *lookup, const struct descriptor *d, char *bytes,
-                     struct err *err)
-{
-	const struct registry_range all = { .digest = d->digest, .size = d->size, .len = d->size };
-	char hex[DIGEST_HEX_SIZE];
-	struct digest digest;
-	int r = registry_pread(lookup->reg, &all, bytes, err);
-
-	if (r < 0)
-		return r;
-	sha256(bytes, d->size, &digest);
-	if (!digest_equal(&digest, &d->digest))
-		return err_set(err, -EBADMSG, "'%s': blob %.12s is damaged: its digest is another",
-		               registry_name(lookup->reg), digest_hex(&d->digest, hex));
-	return 0;
-}
-
 static int get_blob(const struct lookup *lookup, const struct descriptor *d, char **ret,
                     struct err *err)
 {
@@ -235,10 +217,10 @@ static int get_blob(const struct lookup *lookup, const struct descriptor *d, cha
 
 	if (!bytes)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = read_blob(lookup, d, bytes, err);
+	r = registry_get_blob(lookup->reg, &d->digest, d->size, bytes, err);
 	/* As with packs: what is wrong once may be right the next time. */
 	if (r == -EBADMSG)
-		r = read_blob(lookup, d, bytes, err);
+		r = registry_get_blob(lookup->reg, &d->digest, d->size, bytes, err);
 	if (r < 0)
 		return r;
 	bytes[d->size] = '\0';
@@ -337,16 +319,37 @@ static int find_set(struct remotes *remotes, struct registry *reg, const struct 
 	return r < 0 ? r : image_set_load(&json, &self, ret, err);
 }
 
+/* Bytes on their way from one of several. */
+struct passing {
+	struct registry_sources asked;
+	struct fetch_order *order;
+};
+
+static int pass(void *arg, const void *data, size_t len, struct err *err)
+{
+	const struct passing *p = arg;
+
+	p->order->now = p->asked.now;
+	return p->order->take(p->order->arg, data, len, err);
+}
+
 /* For struct fetch_from. */
 static int read_range(void *arg, const struct descriptor *blob, const struct blob_range *range,
-                      fetch_take_fn take, void *take_arg, struct err *err)
+                      struct fetch_order *order, struct err *err)
 {
+	struct passing p = { .asked = { .used = order->wrong, .told = order->told },
+		             .order = order };
 	const struct registry_range wanted = { .digest = blob->digest,
 		                               .size = blob->size,
 		                               .off = range->off,
 		                               .len = range->len };
 
-	return registry_read(arg, &wanted, take, take_arg, err);
+	return registry_read_from(arg, &wanted, &p.asked, pass, &p, err);
+}
+
+static const char *name_source(void *arg, unsigned i)
+{
+	return registry_source(arg, i);
 }
 
 static bool sends_whole(void *arg)
@@ -359,13 +362,24 @@ static void close_registry(void *arg)
 	registry_close(arg);
 }
 
+/* For struct registry_options. */
+static void log_mirror(void *arg, const char *line)
+{
+	static struct log_limit limit;
+
+	(void)arg;
+	if (log_allowed(&limit))
+		log_warn("%s", line);
+}
+
 static int open_registry(const struct remotes *remotes, const struct reference *ref,
                          struct registry **ret, struct err *err)
 {
 	unsigned stall_s = remotes->config.timeout_s / 3;
 	struct registry_options options = { .plain_http = remotes->config.plain_http,
 		                            .ca_file = remotes->config.ca_file,
-		                            .attempts = ATTEMPTS };
+		                            .attempts = ATTEMPTS,
+		                            .note = log_mirror };
 
 	stall_s = stall_s < STALL_MAX_S ? stall_s : STALL_MAX_S;
 	options.stall_s = stall_s > 0 ? stall_s : 1;
@@ -396,6 +410,7 @@ static int find(struct remotes *remotes, const char *name, const struct digest *
 	CLEANUP(reference_release) struct reference ref = REFERENCE_INIT;
 	CLEANUP(registry_close) struct registry *reg = NULL;
 	struct fetch_from from = { .read = read_range,
+		                   .source = name_source,
 		                   .sends_whole = sends_whole,
 		                   .release = close_registry };
 	int r = reference_parse(name, &ref, err);
@@ -434,21 +449,23 @@ int remotes_find(struct remotes *remotes, const char *name, struct remote_image 
 	return remotes_find_digest(remotes, name, NULL, ret, err);
 }
 
-/* Open the image, its index fetched if need be. */
+/* Open the image, its index fetched if need be; sets *@again when that is damaged, and others may be had. */
 static int open_fetched(struct store *store, const struct remote_image *found,
-                        const struct manifest *manifest, struct image **ret, struct err *err)
+                        const struct manifest *manifest, struct image **ret, bool *again,
+                        struct err *err)
 {
 	const struct descriptor *d = &manifest->index;
-	const struct blob_range all = { .off = 0, .len = d->size };
+	struct pack_hold all = { .range = { .off = 0, .len = d->size } };
 	int r;
 
+	*again = false;
 	if (store_has_index(store, manifest))
 		return store_open_image(store, found->layout, manifest, ret, err);
 	r = fetch_hold(found->origin, d, &all, err);
 	if (r < 0)
 		return err_wrap(err, r, "index");
 	r = store_open_image(store, found->layout, manifest, ret, err);
-	fetch_release(found->origin, d, &all, /* damaged= */ r == -EBADMSG);
+	*again = fetch_release(found->origin, d, &all, /* damaged= */ r == -EBADMSG);
 	return r;
 }
 
@@ -458,11 +475,11 @@ int remotes_open(struct remotes *remotes, struct remote_image *found,
 	struct store *store = remotes->config.store;
 	struct pack_source source;
 	struct image *img = NULL;
-	int r = open_fetched(store, found, manifest, &img, err);
+	bool again = true;
+	int r = -EBADMSG;
 
-	/* What the store has may have been damaged; what comes now is not. */
-	if (r == -EBADMSG)
-		r = open_fetched(store, found, manifest, &img, err);
+	for (int i = 0; i < IMAGE_SOURCE_TRIES && again; i++)
+		r = open_fetched(store, found, manifest, &img, &again, err);
 	if (r < 0)
 		return r;
 	source = origin_source(TAKE_PTR(found->origin));

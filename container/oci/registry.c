@@ -151,6 +151,13 @@ const char *registry_name(const struct registry *reg)
 	return reg->name;
 }
 
+const char *registry_source(const struct registry *reg, unsigned i)
+{
+	if (i < reg->n_mirrors)
+		return reg->mirrors[i]->name;
+	return i == reg->n_mirrors ? reg->name : NULL;
+}
+
 uint64_t registry_ignored_ranges(const struct registry *reg)
 {
 	uint64_t sum = __atomic_load_n(&reg->ignored_ranges, __ATOMIC_RELAXED);

@@ -138,9 +138,16 @@ MUST_CHECK int registry_pread(struct registry *reg, const struct registry_range 
 struct registry_sources {
 	uint32_t used; /* the module's; a bit for each */
 	uint32_t told; /* likewise; those that were said to be wrong */
+	unsigned now;  /* who gives what take() gets: the number of one, for registry_source() */
 };
 
 #define REGISTRY_SOURCES_INIT ((struct registry_sources){ .used = 0, .told = 0 })
+
+/*
+ * The name of the @i-th mirror of @reg, borrowed, whose bit in struct registry_sources is 1 << @i; the
+ * repository itself comes after them. NULL behind it.
+ */
+const char *registry_source(const struct registry *reg, unsigned i);
 
 /*
  * As registry_read(), but not from those in *@from, whose bytes were wrong; those that give
