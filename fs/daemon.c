@@ -39,7 +39,7 @@
 #include "process_limits.h"
 
 enum {
-	REQUEST_MAX = 64 << 10, /* two paths */
+	REQUEST_MAX = 1 << 20, /* two paths, and credentials */
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
 	TRIM_INTERVAL_MS = 5000,

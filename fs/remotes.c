@@ -164,7 +164,9 @@ static int open_once(struct remotes *remotes, struct err *err)
 struct lookup {
 	struct remotes *remotes;
 	struct registry *reg;
+	const struct reference *ref;
 	const char *name;
+	bool asked;               /* the registry, for the image index */
 	struct digest *manifests; /* owned; that the image index lists */
 	size_t n_manifests;
 };
@@ -282,9 +284,9 @@ static int list_manifests(struct lookup *lookup, const char *bytes, size_t len, 
 }
 
 /* The image index of a name with a digest, if the store has it. */
-static int find_pinned(const struct lookup *lookup, const struct reference *ref,
-                       struct descriptor *ret, char **ret_bytes)
+static int find_pinned(const struct lookup *lookup, struct descriptor *ret, char **ret_bytes)
 {
+	const struct reference *ref = lookup->ref;
 	struct layout *layout = lookup->remotes->layout;
 	char hex[DIGEST_HEX_SIZE];
 	struct stat st;
@@ -297,26 +299,45 @@ static int find_pinned(const struct lookup *lookup, const struct reference *ref,
 	return layout_read_blob(layout, ret, ret_bytes, NULL);
 }
 
-static int find_set(struct remotes *remotes, struct registry *reg, const struct reference *ref,
-                    const char *name, struct image_set *ret, struct err *err)
+static bool is_out_of_reach(int r)
 {
-	CLEANUP(lookup_release)
-	struct lookup lookup = { .remotes = remotes, .reg = reg, .name = name };
-	const struct json_source json = { .name = name, .read = read_json, .arg = &lookup };
+	return r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED || r == -EHOSTUNREACH;
+}
+
+/* Get the image index that is looked up. */
+static int get_index(struct lookup *lookup, bool private, struct descriptor *ret, char **ret_bytes,
+                     struct err *err)
+{
+	const struct reference *ref = lookup->ref;
 	CLEANUP(free) char *target = reference_target(ref);
-	CLEANUP(free) char *bytes = NULL;
-	struct descriptor self;
 	int r;
 
 	if (!target)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = find_pinned(&lookup, ref, &self, &bytes);
+	if (!private && find_pinned(lookup, ret, ret_bytes) == 0)
+		return 0;
+	r = get_manifest(lookup, target, ref->pinned ? &ref->digest : NULL, ret, ret_bytes, err);
+	lookup->asked = r == 0;
+	if (is_out_of_reach(r) && private && find_pinned(lookup, ret, ret_bytes) == 0)
+		return 0;
+	return r;
+}
+
+static int find_set(struct remotes *remotes, struct registry *reg, const struct reference *ref,
+                    const struct remote_name *name, struct remote_image *ret, struct err *err)
+{
+	CLEANUP(lookup_release)
+	struct lookup lookup = { .remotes = remotes, .reg = reg, .ref = ref, .name = name->name };
+	const struct json_source json = { .name = name->name, .read = read_json, .arg = &lookup };
+	CLEANUP(free) char *bytes = NULL;
+	struct descriptor self = { .size = 0 };
+	int r = get_index(&lookup, name->private, &self, &bytes, err);
+
 	if (r < 0)
-		r = get_manifest(&lookup, target, ref->pinned ? &ref->digest : NULL, &self, &bytes,
-		                 err);
-	if (r == 0)
-		r = list_manifests(&lookup, bytes, self.size, err);
-	return r < 0 ? r : image_set_load(&json, &self, ret, err);
+		return r;
+	ret->asked = lookup.asked;
+	r = list_manifests(&lookup, bytes, self.size, err);
+	return r < 0 ? r : image_set_load(&json, &self, &ret->set, err);
 }
 
 /* Bytes on their way from one of several. */
@@ -373,11 +394,13 @@ static void log_mirror(void *arg, const char *line)
 }
 
 static int open_registry(const struct remotes *remotes, const struct reference *ref,
-                         struct registry **ret, struct err *err)
+                         struct credentials_text *credentials, struct registry **ret,
+                         struct err *err)
 {
 	unsigned stall_s = remotes->config.timeout_s / 3;
 	struct registry_options options = { .plain_http = remotes->config.plain_http,
 		                            .ca_file = remotes->config.ca_file,
+		                            .credentials = credentials,
 		                            .attempts = ATTEMPTS,
 		                            .note = log_mirror };
 
@@ -404,8 +427,8 @@ int remote_image_load(struct remote_image *ret, const struct digest *digest, str
 }
 
 /* Find the manifest @digest in the store, or all of @name's in the registry when it is NULL. */
-static int find(struct remotes *remotes, const char *name, const struct digest *digest,
-                struct remote_image *ret, struct err *err)
+static int find(struct remotes *remotes, const struct remote_name *name,
+                const struct digest *digest, struct remote_image *ret, struct err *err)
 {
 	CLEANUP(reference_release) struct reference ref = REFERENCE_INIT;
 	CLEANUP(registry_close) struct registry *reg = NULL;
@@ -413,17 +436,17 @@ static int find(struct remotes *remotes, const char *name, const struct digest *
 		                   .source = name_source,
 		                   .sends_whole = sends_whole,
 		                   .release = close_registry };
-	int r = reference_parse(name, &ref, err);
+	int r = reference_parse(name->name, &ref, err);
 
 	if (r == 0)
 		r = open_once(remotes, err);
 	if (r == 0)
-		r = open_registry(remotes, &ref, &reg, err);
+		r = open_registry(remotes, &ref, name->credentials, &reg, err);
 	if (r == 0)
 		r = layout_dup(remotes->layout, &ret->layout, err);
 	if (r == 0)
 		r = digest ? remote_image_load(ret, digest, err)
-		           : find_set(remotes, reg, &ref, name, &ret->set, err);
+		           : find_set(remotes, reg, &ref, name, ret, err);
 	if (r < 0)
 		return r;
 	from.arg = TAKE_PTR(reg);
@@ -431,8 +454,8 @@ static int find(struct remotes *remotes, const char *name, const struct digest *
 	return ret->origin ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-int remotes_find_digest(struct remotes *remotes, const char *name, const struct digest *digest,
-                        struct remote_image *ret, struct err *err)
+int remotes_find_digest(struct remotes *remotes, const struct remote_name *name,
+                        const struct digest *digest, struct remote_image *ret, struct err *err)
 {
 	int r;
 
@@ -443,7 +466,7 @@ int remotes_find_digest(struct remotes *remotes, const char *name, const struct 
 	return r;
 }
 
-int remotes_find(struct remotes *remotes, const char *name, struct remote_image *ret,
+int remotes_find(struct remotes *remotes, const struct remote_name *name, struct remote_image *ret,
                  struct err *err)
 {
 	return remotes_find_digest(remotes, name, NULL, ret, err);
@@ -491,4 +514,13 @@ int remotes_open(struct remotes *remotes, struct remote_image *found,
 	}
 	*ret = img;
 	return 0;
+}
+
+bool remotes_same_repository(const char *a, const char *b)
+{
+	CLEANUP(reference_release) struct reference x = REFERENCE_INIT;
+	CLEANUP(reference_release) struct reference y = REFERENCE_INIT;
+
+	return reference_parse(a, &x, NULL) == 0 && reference_parse(b, &y, NULL) == 0 &&
+	       strcmp(x.host, y.host) == 0 && strcmp(x.repository, y.repository) == 0;
 }

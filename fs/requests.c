@@ -27,6 +27,7 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 		.image = json_string_value(json_object_get(message, "image")),
 		.platform = json_string_value(json_object_get(message, "platform")),
 		.small_files = json_string_value(json_object_get(message, "small_files")),
+		.auth = json_string_value(json_object_get(message, "auth")),
 	};
 	const char *directory = json_string_value(json_object_get(message, "directory"));
 	char device_buf[32];
@@ -126,6 +127,7 @@ static json_t *answer_pin(struct daemon *d, struct request *request, struct err 
 	struct mount_request what = {
 		.image = json_string_value(json_object_get(message, "image")),
 		.platform = json_string_value(json_object_get(message, "platform")),
+		.auth = json_string_value(json_object_get(message, "auth")),
 	};
 	struct pin_request pin = { .name = what.image };
 	struct image *img;

@@ -82,6 +82,7 @@ int registry_open_at(struct http *http, const struct reference *ref, const char 
 		.host = ref->host,
 		.repository = ref->repository,
 		.also = options->mount_from,
+		.credentials = options->credentials,
 		.push = options->push,
 		.plain = options->plain_http,
 	};

@@ -21,6 +21,7 @@
 #include "oci/reference.h"
 
 struct registry;
+struct credentials_text;
 
 struct registry_options {
 	bool push;       /* blobs and manifests are to be written */
@@ -28,9 +29,11 @@ struct registry_options {
 	const char *
 		ca_file; /* certificates to trust instead of the system's and $SSL_CERT_FILE's; or NULL */
 	const char *mount_from; /* repository of the host that may have blobs, too; or NULL */
-	unsigned attempts;      /* in a row without progress; 0: 6 */
-	unsigned stall_s;       /* seconds that a transfer may go on without a byte; 0: 60 */
-	uint64_t upload_chunk;  /* send blobs in requests of at most this many bytes; 0: in one */
+	struct credentials_text
+		*credentials;  /* oci/credentials_text.h; come before others; or NULL */
+	unsigned attempts;     /* in a row without progress; 0: 6 */
+	unsigned stall_s;      /* seconds that a transfer may go on without a byte; 0: 60 */
+	uint64_t upload_chunk; /* send blobs in requests of at most this many bytes; 0: in one */
 
 	/*
 	 * Where to read first, HOST=URL each, as registry_check_mirror() has it;
