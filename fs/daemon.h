@@ -22,8 +22,10 @@ struct daemon_config {
 	unsigned tag_interval;        /* seconds after which tags are looked up again; 0: never */
 	bool plain_http;              /* speak http to registries that are not this machine, too */
 	const char *ca_file;          /* certificates to trust; NULL: the system's */
-	bool xattrs;                  /* mounts have user.assetfs.* */
-	bool auto_exit;               /* end once the last mount is gone */
+	const char *
+		verify_key; /* file of the key that must have signed images of registries; or NULL */
+	bool xattrs;        /* mounts have user.assetfs.* */
+	bool auto_exit;     /* end once the last mount is gone */
 	char *const *options; /* that say all this: of the next daemon, too; NULL ends them */
 };
 

@@ -19,16 +19,17 @@ struct daemon {
 	const struct daemon_config *config;
 	struct store *store; /* owned */
 	struct engine engine;
-	uint64_t region_size;    /* bytes */
-	bool took_over;          /* from an earlier daemon */
-	struct remotes *remotes; /* owned */
-	struct tag_watch *tags;  /* owned */
-	struct pins *pins;       /* owned */
-	struct metrics *metrics; /* owned, or NULL */
-	int listen_fd;           /* owned */
-	int signal_fd;           /* owned */
-	int event_fd;            /* owned; written to when a session or a client has ended */
-	bool own_keeper;         /* `assetfs keeper`, not a service manager */
+	uint64_t region_size;      /* bytes */
+	bool took_over;            /* from an earlier daemon */
+	struct verifier *verifier; /* owned */
+	struct remotes *remotes;   /* owned */
+	struct tag_watch *tags;    /* owned */
+	struct pins *pins;         /* owned */
+	struct metrics *metrics;   /* owned, or NULL */
+	int listen_fd;             /* owned */
+	int signal_fd;             /* owned */
+	int event_fd;              /* owned; written to when a session or a client has ended */
+	bool own_keeper;           /* `assetfs keeper`, not a service manager */
 	struct timespec started;
 
 	bool ready; /* atomic; mounts can be asked for */
@@ -55,6 +56,7 @@ struct mount_request {
 	const char *image;       /* borrowed from the message */
 	const char *platform;    /* NULL: this machine's */
 	const char *small_files; /* "on", "off"; "auto" or NULL: as the image is */
+	const char *key;         /* that must have signed the image, in PEM; or NULL */
 	const char *auth; /* credentials, as credentials_text.h has them; NULL: the daemon's */
 };
 

@@ -178,15 +178,19 @@ static int start_session(struct daemon *d, struct image *img, const struct mount
 }
 
 /* Find what @request names in a layout. */
-static int find_in_layout(const struct mount_request *request, struct remote_image *ret,
-                          struct err *err)
+static int find_in_layout(const struct daemon *d, const struct mount_request *request,
+                          struct remote_image *ret, struct err *err)
 {
 	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
 	int r = image_ref_parse(request->image, &ref, err);
 
 	if (r == 0)
 		r = layout_open(ref.layout, &ret->layout, err);
-	return r < 0 ? r : layout_images(ret->layout, ref.tag, &ret->set, err);
+	if (r == 0)
+		r = layout_images(ret->layout, ref.tag, &ret->set, err);
+	return r < 0 ? r
+	             : verifier_check_layout(d->verifier, request->key, ret->layout,
+	                                     &ret->set.self.digest, err);
 }
 
 /* What @request wants of a registry, as whom. */
@@ -202,6 +206,7 @@ static int name_remote(const struct mount_request *request, struct found_image *
 		return err_set(err, -ENOMEM, "out of memory");
 	*ret = (struct remote_name){ .name = request->image,
 		                     .credentials = found->credentials,
+		                     .key = request->key,
 		                     .private = request->auth != NULL };
 	return 0;
 }
@@ -225,7 +230,7 @@ int daemon_find_image(struct daemon *d, const struct mount_request *request,
 		r = platform_parse(request->platform, &platform, err);
 	if (r == 0)
 		r = remotes_is_name(request->image) ? find_in_registry(d, request, ret, err)
-		                                    : find_in_layout(request, &ret->in, err);
+		                                    : find_in_layout(d, request, &ret->in, err);
 	if (r < 0)
 		return r;
 	ret->manifest = image_set_find(&ret->in.set, &platform, err);

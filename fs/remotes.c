@@ -447,6 +447,9 @@ static int find(struct remotes *remotes, const struct remote_name *name,
 	if (r == 0)
 		r = digest ? remote_image_load(ret, digest, err)
 		           : find_set(remotes, reg, &ref, name, ret, err);
+	if (r == 0 && !digest)
+		r = verifier_check_registry(remotes->config.verifier, name->key, reg,
+		                            &ret->set.self.digest, err);
 	if (r < 0)
 		return r;
 	from.arg = TAKE_PTR(reg);

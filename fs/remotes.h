@@ -13,17 +13,19 @@
 #include "fetch.h"
 #include "oci/credentials_text.h"
 #include "store.h"
+#include "verifier.h"
 
 struct remotes;
 
 struct remotes_config {
-	struct store *store; /* borrowed */
-	struct stats *stats; /* borrowed */
-	uint64_t store_size; /* as in struct fetch_config */
-	uint64_t rate;       /* likewise */
-	unsigned timeout_s;  /* likewise */
-	bool plain_http;     /* as in struct registry_options */
-	const char *ca_file; /* borrowed; likewise */
+	struct store *store;       /* borrowed */
+	struct stats *stats;       /* borrowed */
+	uint64_t store_size;       /* as in struct fetch_config */
+	uint64_t rate;             /* likewise */
+	unsigned timeout_s;        /* likewise */
+	bool plain_http;           /* as in struct registry_options */
+	const char *ca_file;       /* borrowed; likewise */
+	struct verifier *verifier; /* borrowed; of what is looked up by name */
 };
 
 /* Returns NULL when memory runs out. */
@@ -42,6 +44,7 @@ bool remotes_is_name(const char *image);
 struct remote_name {
 	const char *name;                     /* HOST/REPOSITORY[:TAG][@DIGEST] */
 	struct credentials_text *credentials; /* borrowed; for this one, before the daemon's */
+	const char *key;                      /* that must have signed it, too, in PEM; or NULL */
 	bool private; /* credentials were given: that a name is known here is not enough */
 };
 
@@ -58,8 +61,8 @@ struct remote_image {
 void remote_image_release(struct remote_image *found);
 
 /*
- * Ask the registry what @name stands for. A name with a digest, whose manifests are in the store, does not
- * need the registry; when it is private, only where the registry cannot be reached. Returns 0; an error of
+ * Ask the registry what @name stands for, and whether it is signed as it must be. A name with a digest, whose manifests are in the store, does not
+ * need the registry; when it is private, only where the registry cannot be reached. -EBADMSG for what is not signed. Returns 0; an error of
  * registry.h; -errno.
  */
 MUST_CHECK int remotes_find(struct remotes *remotes, const struct remote_name *name,

@@ -13,7 +13,7 @@
  *	         [small_files: auto|on|off]
  *	         [prefetch: a source]
  *	         [pod: {uid, name, namespace}]  names for report_stats(), of Kubernetes
- *	         [auth]
+ *	         [auth], [verify_key]           "signed": the owner of verify_key has signed it
  *	pin      image, [platform], [floor_bytes], [seconds], [auth]
  *	prefetch target, source, [platform], [auth]  -
  *	resident [target], [platform], [auth]   "state", "done_bytes", "total_bytes", "error"
@@ -25,6 +25,8 @@
  *
  * "auth" is text as in docker's config.json: credentials for the registry of the image, for this request
  * and what it makes, before the daemon's own. Nothing tells them.
+ *
+ * "verify_key" is a public key in PEM.
  *
  * Only root and the daemon's group may talk to it. Any thread.
  */
