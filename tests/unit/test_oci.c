@@ -315,6 +315,23 @@ Test(headers, are_read_whatever_their_case)
 	cr_expect(res.retry_after == 7);
 }
 
+/* Clocks of servers are their own, and headers come in any order. */
+Test(headers, that_are_dates_say_how_long_to_wait)
+{
+	CLEANUP(http_response_release) struct http_response after = HTTP_RESPONSE_INIT;
+	CLEANUP(http_response_release) struct http_response before = HTTP_RESPONSE_INIT;
+	CLEANUP(http_response_release) struct http_response alone = HTTP_RESPONSE_INIT;
+
+	header(&after, "Date: Thu, 01 Jan 1998 00:00:00 GMT\r\n");
+	header(&after, "Retry-After: Thu, 01 Jan 1998 00:00:09 GMT\r\n");
+	cr_expect(after.retry_after == 9);
+	header(&before, "Retry-After: Thu, 01 Jan 2099 01:00:00 GMT\r\n");
+	header(&before, "Date: Thu, 01 Jan 2099 00:59:00 GMT\r\n");
+	cr_expect(before.retry_after == 60);
+	header(&alone, "Retry-After: Thu, 01 Jan 2099 01:00:00 GMT\r\n");
+	cr_expect(alone.retry_after == 0);
+}
+
 Test(headers, that_make_no_sense_are_missing)
 {
 	CLEANUP(http_response_release) struct http_response res = HTTP_RESPONSE_INIT;
