@@ -15,11 +15,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "client.h"
 #include "commands.h"
 #include "control.h"
 #include "mountinfo.h"
+#include "oci/credentials_text.h"
 #include "report.h"
+
+enum { FILE_MAX = 256 << 10 }; /* of credentials, or of a key */
 
 static const char mount_help[] =
 	"Usage: assetfs mount [OPTION]... IMAGE DIR\n"
@@ -33,6 +37,9 @@ static const char mount_help[] =
 	"      --prefetch[=TRACE]  fill what is going to be read, in the background: along\n"
 	"                          the trace that the image carries or the file TRACE, or\n"
 	"                          \"all\"\n"
+	"      --auth-file FILE    credentials for the registry, as in docker's config.json, for\n"
+	"                          this mount only; they come before the daemon's own\n"
+	"      --verify-key FILE   only if the owner of this public key has signed the image\n"
 	"      --store DIR         the daemon's store (default $ASSETFS_STORE, else\n"
 	"                          /var/lib/assetfs)\n"
 	"  -h, --help              show this help\n";
@@ -47,6 +54,8 @@ static const char umount_help[] =
 
 static const struct option options[] = {
 	{ "platform", required_argument, NULL, 'p' },
+	{ "auth-file", required_argument, NULL, 'A' },
+	{ "verify-key", required_argument, NULL, 'k' },
 	{ "prefetch", optional_argument, NULL, 'P' },
 	{ "small-files", required_argument, NULL, 'f' },
 	{ "store", required_argument, NULL, 's' },
@@ -61,9 +70,35 @@ struct mount_args {
 	const char *small_files; /* "auto", "on" or "off"; NULL: auto */
 	const char *prefetch;    /* source of a prefetch (control.h), or NULL */
 	const char *trace;       /* file, when that is the source */
+	const char *auth_file;   /* or NULL */
+	const char *key_file;    /* or NULL */
 	bool lazy;
 	char **operand; /* in argv */
 };
+
+/* Apply an option of mount alone. Returns whether it is one. */
+static bool apply_mount_option(int option, struct mount_args *ret)
+{
+	switch (option) {
+	case 'p':
+		ret->platform = optarg;
+		return true;
+	case 'f':
+		ret->small_files = optarg;
+		return true;
+	case 'P':
+		ret->prefetch = prefetch_source_name(ret->trace = optarg);
+		return true;
+	case 'A':
+		ret->auth_file = optarg;
+		return true;
+	case 'k':
+		ret->key_file = optarg;
+		return true;
+	default:
+		return false;
+	}
+}
 
 /* Parse the options and @n operands. Returns -1 to go on, or an exit status. */
 static int parse(int argc, char *argv[], const char *help, int n, struct mount_args *ret)
@@ -80,17 +115,11 @@ static int parse(int argc, char *argv[], const char *help, int n, struct mount_a
 		}
 		if (option == 's')
 			ret->store = optarg;
-		else if (option == 'p' && is_mount)
-			ret->platform = optarg;
-		else if (option == 'f' && is_mount)
-			ret->small_files = optarg;
-		else if (option == 'P' && is_mount)
-			ret->prefetch = prefetch_source_name(ret->trace = optarg);
 		else if (option == 'l' && !is_mount)
 			ret->lazy = true;
 		else if (option == '?')
 			return STATUS_USAGE;
-		else
+		else if (!is_mount || !apply_mount_option(option, ret))
 			optind = argc; /* an option of the other command: show the usage */
 	}
 	if (argc - optind != n) {
@@ -131,6 +160,20 @@ static int clear_directory(const char *dir, struct err *err)
 	return S_ISDIR(st.st_mode) ? 0 : err_set(err, -ENOTDIR, "'%s' is not a directory", dir);
 }
 
+/* Add the text of the file @path to @request as @key, unless @path is NULL. */
+static int add_file(json_t *request, const char *key, const char *path, struct err *err)
+{
+	CLEANUP(credentials_secret_free) char *text = NULL;
+	size_t len = 0;
+	int r = path ? io_read_file(AT_FDCWD, path, FILE_MAX, &text, &len, err) : 0;
+
+	if (r < 0)
+		return err_set(err, r, "'%s': %s", path, strerrordesc_np(-r));
+	if (path && json_object_set_new(request, key, json_stringn(text, len)) < 0)
+		return err_set(err, -EINVAL, "'%s' is no text in UTF-8", path);
+	return 0;
+}
+
 static int request_mount(const struct mount_args *args, const char *image, const char *dir,
                          int *ret_mount, struct err *err)
 {
@@ -149,9 +192,18 @@ static int request_mount(const struct mount_args *args, const char *image, const
 	                    "small_files", args->small_files, "prefetch", args->prefetch);
 	if (!request)
 		return err_set(err, -EINVAL, "image and directory must be named in UTF-8");
+	r = add_file(request, "auth", args->auth_file, err);
+	if (r == 0)
+		r = add_file(request, "verify_key", args->key_file, err);
+	if (r < 0)
+		return r;
 	r = client_call_or_start(args->store, request, trace, &answer, ret_mount, err);
 	if (r == 0 && *ret_mount < 0)
 		return err_set(err, -EPROTO, "the daemon sent no mount");
+	if (r == 0 && args->key_file && !json_is_true(json_object_get(answer, "signed")))
+		return err_set(err, -EPROTO,
+		               "the daemon does not know signatures; upgrade it, or mount without "
+		               "--verify-key");
 	return r;
 }
 

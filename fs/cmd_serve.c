@@ -43,6 +43,8 @@ static const char help[] =
 	"                          is found out\n"
 	"      --ca-file FILE      trust these certificates of registries instead of the\n"
 	"                          system's\n"
+	"      --verify-key FILE   mount of registries only images that the owner of this public\n"
+	"                          key has signed\n"
 	"      --metrics ADDR:PORT serve /metrics, /healthz and /readyz over HTTP\n"
 	"      --xattrs            let files have user.assetfs.*, at a cost to listings\n"
 	"      --auto-exit         end once the last mount is gone\n"
@@ -58,6 +60,7 @@ enum {
 	OPT_TAG_INTERVAL,
 	OPT_PLAIN_HTTP,
 	OPT_CA_FILE,
+	OPT_VERIFY_KEY,
 };
 
 #define FETCH_RATE_DEFAULT ((uint64_t)32 << 20)
@@ -82,6 +85,7 @@ static const struct option options[] = {
 	{ "tag-interval", required_argument, NULL, OPT_TAG_INTERVAL },
 	{ "plain-http", no_argument, NULL, OPT_PLAIN_HTTP },
 	{ "ca-file", required_argument, NULL, OPT_CA_FILE },
+	{ "verify-key", required_argument, NULL, OPT_VERIFY_KEY },
 	{ "metrics", required_argument, NULL, 'm' },
 	{ "xattrs", no_argument, NULL, 'x' },
 	{ "auto-exit", no_argument, NULL, 'a' },
@@ -172,6 +176,9 @@ static int apply_fetch_option(int option, struct daemon_config *config)
 	case OPT_PLAIN_HTTP:
 		config->plain_http = true;
 		return 0;
+	case OPT_VERIFY_KEY:
+		config->verify_key = optarg;
+		return 0;
 	default:
 		config->ca_file = optarg;
 		return 0;
@@ -205,6 +212,7 @@ static int apply_option(int option, struct daemon_config *config)
 	case OPT_TAG_INTERVAL:
 	case OPT_PLAIN_HTTP:
 	case OPT_CA_FILE:
+	case OPT_VERIFY_KEY:
 		if (apply_fetch_option(option, config) < 0)
 			break;
 		return -1;

@@ -39,7 +39,7 @@
 #include "process_limits.h"
 
 enum {
-	REQUEST_MAX = 64 << 10, /* two paths */
+	REQUEST_MAX = 1 << 20, /* two paths, and credentials */
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
 	TRIM_INTERVAL_MS = 5000,
@@ -379,7 +379,7 @@ static int open_stats(struct daemon *d, struct err *err)
 
 static int start_remotes(struct daemon *d, struct err *err)
 {
-	const struct remotes_config config = {
+	struct remotes_config config = {
 		.store = d->store,
 		.stats = d->engine.stats,
 		.store_size = d->config->store_size,
@@ -388,7 +388,12 @@ static int start_remotes(struct daemon *d, struct err *err)
 		.plain_http = d->config->plain_http,
 		.ca_file = d->config->ca_file,
 	};
+	int r;
 
+	r = verifier_new(d->config->verify_key, &d->verifier, err);
+	if (r < 0)
+		return r;
+	config.verifier = d->verifier;
 	d->remotes = remotes_new(&config);
 	return d->remotes && daemon_watch_tags(d) == 0 ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
@@ -521,6 +526,7 @@ static void stop(struct daemon *d)
 	region_close(d->engine.region);
 	tag_watch_free(d->tags);
 	remotes_free(d->remotes);
+	verifier_free(d->verifier);
 	store_close(d->store); /* before listen_fd: see there */
 	stats_close(d->engine.stats);
 	if (d->listen_fd >= 0)

@@ -19,13 +19,14 @@ struct daemon_config {
 	uint64_t store_size;          /* bytes that blobs of registries may have; 0: no limit */
 	uint64_t fetch_rate;          /* bytes a second that nobody waits for; 0: none */
 	unsigned fetch_timeout;       /* seconds that a read waits for a registry */
-	unsigned request_timeout; /* seconds that a request of the kernel may take; longer than that */
-	unsigned tag_interval;    /* seconds after which tags are looked up again; 0: never */
-	bool plain_http;          /* speak http to registries that are not this machine, too */
-	const char *ca_file;      /* certificates to trust; NULL: the system's */
-	bool xattrs;              /* mounts have user.assetfs.* */
-	bool auto_exit;           /* end once the last mount is gone */
-	char *const *options;     /* that say all this: of the next daemon, too; NULL ends them */
+	unsigned request_timeout;     /* seconds that any request may take; longer than that */
+	unsigned tag_interval;        /* seconds after which tags are looked up again; 0: never */
+	bool plain_http;              /* speak http to registries that are not this machine, too */
+	const char *ca_file;          /* certificates to trust; NULL: the system's */
+	const char *verify_key;       /* file of the key that has to have signed images, or NULL */
+	bool xattrs;                  /* mounts have user.assetfs.* */
+	bool auto_exit;               /* end once the last mount is gone */
+	char *const *options; /* that say all this: of the next daemon, too; NULL ends them */
 };
 
 /*

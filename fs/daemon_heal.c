@@ -36,6 +36,7 @@ struct note {
 	const char *image;
 	const char *platform;
 	bool small_files;
+	bool has_credentials; /* had: nobody has them now */
 };
 
 static void note_name(dev_t device, char ret[static NAME_MAX_NOTE])
@@ -76,9 +77,10 @@ void daemon_note_session(struct daemon *d, const struct session *s)
 
 	read_boot_id(boot_id);
 	note_name(session_device(s), name);
-	note = json_pack("{ss ss ss ss sb}", "boot_id", boot_id, "image", session_name(s),
+	note = json_pack("{ss ss ss ss sb sb}", "boot_id", boot_id, "image", session_name(s),
 	                 "manifest", digest_hex(&m->self.digest, digest), "platform",
-	                 m->platform.name, "small_files", session_small_files(s));
+	                 m->platform.name, "small_files", session_small_files(s), "credentials",
+	                 session_has_credentials(s));
 	if (!note || daemon_write_note(store_mounts(d->store), name, note) < 0)
 		log_warn(
 			"%s: should daemon and keeper die, it has to be mounted again by hand: the store "
@@ -119,6 +121,7 @@ static int read_note(int dir, const char *name, struct note *ret)
 	    strcmp(noted, boot_id) != 0 || digest_parse(digest, strlen(digest), &ret->manifest) < 0)
 		return -EBADMSG;
 	ret->small_files = small_files != 0;
+	ret->has_credentials = json_is_true(json_object_get(ret->json, "credentials"));
 	return 0;
 }
 
@@ -187,6 +190,10 @@ static int mount_again(struct daemon *d, const struct note *note, dev_t device, 
 		return mount;
 	while (cover_one(note, mount, device))
 		;
+	if (note->has_credentials)
+		log_warn("%s has lost the credentials that it was mounted with: mount it again "
+		         "elsewhere to give it some; until then there is what the store has",
+		         note->image);
 	return 0;
 }
 

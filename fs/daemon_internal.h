@@ -19,16 +19,17 @@ struct daemon {
 	const struct daemon_config *config;
 	struct store *store; /* owned */
 	struct engine engine;
-	uint64_t region_size;    /* bytes */
-	bool took_over;          /* from an earlier daemon */
-	struct remotes *remotes; /* owned */
-	struct tag_watch *tags;  /* owned */
-	struct pins *pins;       /* owned */
-	struct metrics *metrics; /* owned, or NULL */
-	int listen_fd;           /* owned */
-	int signal_fd;           /* owned */
-	int event_fd;            /* owned; written to when a session or a client has ended */
-	bool own_keeper;         /* `assetfs keeper`, not a service manager */
+	uint64_t region_size;      /* bytes */
+	bool took_over;            /* from an earlier daemon */
+	struct verifier *verifier; /* owned */
+	struct remotes *remotes;   /* owned */
+	struct tag_watch *tags;    /* owned */
+	struct pins *pins;         /* owned */
+	struct metrics *metrics;   /* owned, or NULL */
+	int listen_fd;             /* owned */
+	int signal_fd;             /* owned */
+	int event_fd;              /* owned; written to when a session or a client has ended */
+	bool own_keeper;           /* `assetfs keeper`, not a service manager */
 	struct timespec started;
 
 	bool ready; /* atomic; mounts can be asked for */
@@ -55,6 +56,8 @@ struct mount_request {
 	const char *image;       /* borrowed from the message */
 	const char *platform;    /* NULL: this machine's */
 	const char *small_files; /* "on", "off"; "auto" or NULL: as the image is */
+	const char *key;         /* that must have signed the image, in PEM; or NULL */
+	const char *auth; /* credentials, as credentials_text.h has them; NULL: the daemon's */
 };
 
 /* Open the image, which the caller closes. Returns 0 or -errno. */
@@ -68,9 +71,13 @@ MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *reques
 /* Add @s, which is then the daemon's, to the list. Returns 0 or -ENOMEM. */
 MUST_CHECK int daemon_add_session(struct daemon *d, struct session *s);
 
-/* Open the image @digest where @request says that it is, whatever tag names it by now. As above. */
+/*
+ * Open the image @digest where @request says that it is, whatever tag names it by now. As above. Sets
+ * *@ret_credentials, unless it is NULL, to a reference that a session is to have, or to NULL.
+ */
 MUST_CHECK int daemon_open_digest(struct daemon *d, const struct mount_request *request,
-                                  const struct digest *digest, struct image **ret, struct err *err);
+                                  const struct digest *digest, struct image **ret,
+                                  struct credentials_text **ret_credentials, struct err *err);
 
 /* As daemon_mount(), of the image @digest, and always by a new session. */
 MUST_CHECK int daemon_mount_digest(struct daemon *d, const struct mount_request *request,
@@ -122,15 +129,18 @@ json_t *daemon_stats(struct daemon *d, struct err *err);
 
 /* What a request names, as far as it was looked up: in a layout, or in a registry when there is an origin. */
 struct found_image {
-	struct remote_image in;          /* owned */
-	const struct manifest *manifest; /* of in.set */
+	struct remote_image in;               /* owned */
+	struct credentials_text *credentials; /* owned reference; or NULL */
+	const struct manifest *manifest;      /* of in.set */
 };
 
-#define FOUND_IMAGE_INIT ((struct found_image){ .in = REMOTE_IMAGE_INIT, .manifest = NULL })
+#define FOUND_IMAGE_INIT \
+	((struct found_image){ .in = REMOTE_IMAGE_INIT, .credentials = NULL, .manifest = NULL })
 
 static inline void found_image_release_cleanup(struct found_image *found)
 {
 	remote_image_release(&found->in);
+	credentials_text_unref(found->credentials);
 }
 
 /*
@@ -143,6 +153,12 @@ MUST_CHECK int daemon_find_image(struct daemon *d, const struct mount_request *r
 /* Open what was found, once. The caller closes *@ret. Returns 0 or -errno. */
 MUST_CHECK int daemon_open_found(struct daemon *d, struct found_image *found, struct image **ret,
                                  struct err *err);
+
+/*
+ * The credentials of a session of the image @name, as who mounted it gave them: for what belongs to that mount. The
+ * caller frees them as a secret; NULL when there are none.
+ */
+char *daemon_auth_of(struct daemon *d, const char *name);
 
 /* The session that @target, a mount point, shows; or NULL. With sessions_lock held. */
 struct session *daemon_session_at(const struct daemon *d, const char *target);

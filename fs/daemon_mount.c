@@ -47,10 +47,23 @@ static bool suits(const struct session *s, const struct mount_request *request)
 	return !is_word(request->small_files, session_small_files(s) ? "off" : "on");
 }
 
-/* A further mount of a session that serves @digest already, or -1. With sessions_lock held. */
-static int clone_mount(const struct daemon *d, const struct mount_request *request,
-                       const struct digest *digest, dev_t *ret_device)
+/*
+ * Let @s have the credentials of a further mount, which were good a moment ago, where they are for the same
+ * repository: those that it began with may have been revoked since.
+ */
+static void renew_credentials(struct session *s, const struct mount_request *request,
+                              const struct found_image *found)
 {
+	if (request->auth && found->in.asked &&
+	    remotes_same_repository(session_name(s), request->image))
+		session_renew_credentials(s, request->auth);
+}
+
+/* A further mount of a session that serves what was found already, or -1. With sessions_lock held. */
+static int clone_mount(const struct daemon *d, const struct mount_request *request,
+                       const struct found_image *found, dev_t *ret_device)
+{
+	const struct digest *digest = &found->manifest->self.digest;
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
 
 	if (mount_points_load(&points, NULL) < 0)
@@ -65,8 +78,10 @@ static int clone_mount(const struct daemon *d, const struct mount_request *reque
 		    !digest_equal(&m->self.digest, digest))
 			continue;
 		fd = copy_mount(point->path, device);
-		if (fd >= 0)
+		if (fd >= 0) {
 			*ret_device = device;
+			renew_credentials(d->sessions[i], request, found);
+		}
 		return fd;
 	}
 	return -1;
@@ -133,13 +148,14 @@ int daemon_add_session(struct daemon *d, struct session *s)
 
 /* Serve @img by a new session. Takes @img. Returns the descriptor of its mount, or -errno. */
 static int start_session(struct daemon *d, struct image *img, const struct mount_request *request,
-                         dev_t *ret_device, struct err *err)
+                         struct credentials_text *credentials, dev_t *ret_device, struct err *err)
 {
 	bool small_files =
 		is_word(request->small_files, "on") ||
 		(!is_word(request->small_files, "off") && small_files_image(image_index(img)));
 	struct session_config config = { .engine = &d->engine,
 		                         .name = request->image,
+		                         .credentials = credentials,
 		                         .small_files = small_files,
 		                         .ended = daemon_wake,
 		                         .arg = d };
@@ -162,15 +178,46 @@ static int start_session(struct daemon *d, struct image *img, const struct mount
 }
 
 /* Find what @request names in a layout. */
-static int find_in_layout(const struct mount_request *request, struct remote_image *ret,
-                          struct err *err)
+static int find_in_layout(const struct daemon *d, const struct mount_request *request,
+                          struct remote_image *ret, struct err *err)
 {
 	CLEANUP(image_ref_release) struct image_ref ref = IMAGE_REF_INIT;
 	int r = image_ref_parse(request->image, &ref, err);
 
 	if (r == 0)
 		r = layout_open(ref.layout, &ret->layout, err);
-	return r < 0 ? r : layout_images(ret->layout, ref.tag, &ret->set, err);
+	if (r == 0)
+		r = layout_images(ret->layout, ref.tag, &ret->set, err);
+	return r < 0 ? r
+	             : verifier_check_layout(d->verifier, request->key, ret->layout,
+	                                     &ret->set.self.digest, err);
+}
+
+/* What @request wants of a registry, as whom. */
+static int name_remote(const struct mount_request *request, struct found_image *found,
+                       struct remote_name *ret, struct err *err)
+{
+	int r = request->auth ? credentials_text_check(request->auth, err) : 0;
+
+	if (r < 0)
+		return r;
+	found->credentials = credentials_text_new(request->auth);
+	if (!found->credentials)
+		return err_set(err, -ENOMEM, "out of memory");
+	*ret = (struct remote_name){ .name = request->image,
+		                     .credentials = found->credentials,
+		                     .key = request->key,
+		                     .private = request->auth != NULL };
+	return 0;
+}
+
+static int find_in_registry(struct daemon *d, const struct mount_request *request,
+                            struct found_image *ret, struct err *err)
+{
+	struct remote_name name;
+	int r = name_remote(request, ret, &name, err);
+
+	return r < 0 ? r : remotes_find(d->remotes, &name, &ret->in, err);
 }
 
 int daemon_find_image(struct daemon *d, const struct mount_request *request,
@@ -182,9 +229,8 @@ int daemon_find_image(struct daemon *d, const struct mount_request *request,
 	if (request->platform)
 		r = platform_parse(request->platform, &platform, err);
 	if (r == 0)
-		r = remotes_is_name(request->image)
-		            ? remotes_find(d->remotes, request->image, &ret->in, err)
-		            : find_in_layout(request, &ret->in, err);
+		r = remotes_is_name(request->image) ? find_in_registry(d, request, ret, err)
+		                                    : find_in_layout(d, request, &ret->in, err);
 	if (r < 0)
 		return r;
 	ret->manifest = image_set_find(&ret->in.set, &platform, err);
@@ -206,6 +252,21 @@ int daemon_open_image(struct daemon *d, const struct mount_request *request, str
 	int r = daemon_find_image(d, request, &found, err);
 
 	return r < 0 ? r : daemon_open_found(d, &found, ret, err);
+}
+
+char *daemon_auth_of(struct daemon *d, const char *name)
+{
+	char *auth = NULL;
+
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	for (size_t i = 0; i < d->n_sessions && !auth; i++) {
+		struct credentials_text *t = session_credentials(d->sessions[i]);
+
+		if (t && strcmp(session_name(d->sessions[i]), name) == 0)
+			auth = credentials_text_copy(t);
+	}
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	return auth;
 }
 
 /* For struct tag_watch_config. */
@@ -231,8 +292,10 @@ static void each_tagged(void *arg, tagged_fn fn, void *fn_arg)
 static int look_tag_up(void *arg, const struct tagged *tagged, struct digest *ret)
 {
 	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
+	CLEANUP(credentials_secret_free) char *auth = daemon_auth_of(arg, tagged->name);
 	const struct mount_request request = { .image = tagged->name,
-		                               .platform = tagged->platform };
+		                               .platform = tagged->platform,
+		                               .auth = auth };
 	int r = daemon_find_image(arg, &request, &found, NULL);
 
 	if (r == 0)
@@ -263,35 +326,55 @@ static int find_digest_in_layout(const struct mount_request *request, const stru
 	return r < 0 ? r : remote_image_load(ret, digest, err);
 }
 
-int daemon_open_digest(struct daemon *d, const struct mount_request *request,
-                       const struct digest *digest, struct image **ret, struct err *err)
+/* As daemon_open_digest(); @found is the caller's to release, and has what was found then. */
+static int open_digest(struct daemon *d, const struct mount_request *request,
+                       const struct digest *digest, struct found_image *found, struct image **ret,
+                       struct err *err)
 {
-	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
+	struct remote_name name;
 	struct manifest *manifest;
-	int r = remotes_is_name(request->image)
-	                ? remotes_find_digest(d->remotes, request->image, digest, &found.in, err)
-	                : find_digest_in_layout(request, digest, &found.in, err);
+	int r;
 
+	if (remotes_is_name(request->image)) {
+		r = name_remote(request, found, &name, err);
+		if (r == 0)
+			r = remotes_find_digest(d->remotes, &name, digest, &found->in, err);
+	} else {
+		r = find_digest_in_layout(request, digest, &found->in, err);
+	}
 	if (r < 0)
 		return r;
-	manifest = &found.in.set.manifests[0];
+	manifest = &found->in.set.manifests[0];
 	(void)snprintf(manifest->platform.name, sizeof(manifest->platform.name), "%s",
 	               request->platform);
-	found.manifest = manifest;
-	r = daemon_open_found(d, &found, ret, err);
+	found->manifest = manifest;
+	r = daemon_open_found(d, found, ret, err);
 	if (r == 0 && image_is_remote(*ret))
 		tag_watch_begin(d->tags);
+	return r;
+}
+
+int daemon_open_digest(struct daemon *d, const struct mount_request *request,
+                       const struct digest *digest, struct image **ret,
+                       struct credentials_text **ret_credentials, struct err *err)
+{
+	CLEANUP(found_image_release) struct found_image found = FOUND_IMAGE_INIT;
+	int r = open_digest(d, request, digest, &found, ret, err);
+
+	if (r == 0 && ret_credentials)
+		*ret_credentials = TAKE_PTR(found.credentials);
 	return r;
 }
 
 int daemon_mount_digest(struct daemon *d, const struct mount_request *request,
                         const struct digest *digest, struct err *err)
 {
+	CLEANUP(credentials_text_unref) struct credentials_text *credentials = NULL;
 	struct image *img;
 	dev_t device;
-	int r = daemon_open_digest(d, request, digest, &img, err);
+	int r = daemon_open_digest(d, request, digest, &img, &credentials, err);
 
-	return r < 0 ? r : start_session(d, img, request, &device, err);
+	return r < 0 ? r : start_session(d, img, request, credentials, &device, err);
 }
 
 static int check_small_files(const char *word, struct err *err)
@@ -317,7 +400,7 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&d->sessions_lock);
-	mount = clone_mount(d, request, &found.manifest->self.digest, ret_device);
+	mount = clone_mount(d, request, &found, ret_device);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	if (mount >= 0)
 		return mount;
@@ -330,5 +413,5 @@ int daemon_mount(struct daemon *d, const struct mount_request *request, dev_t *r
 		        request->image, n_bad, found.manifest->n_packs, bad.msg);
 	if (image_is_remote(img))
 		tag_watch_begin(d->tags);
-	return start_session(d, img, request, ret_device, err);
+	return start_session(d, img, request, found.credentials, ret_device, err);
 }

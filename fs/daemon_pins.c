@@ -47,6 +47,7 @@ static int restore(struct daemon *d, const json_t *saved, json_int_t age, struct
 		.image = json_string_value(json_object_get(saved, "image")),
 		.platform = json_string_value(json_object_get(saved, "platform")),
 	};
+	CLEANUP(credentials_secret_free) char *auth = NULL;
 	struct pin_request pin = { .name = what.image, .floor = PIN_ALL };
 	struct digest digest;
 	struct image *img;
@@ -62,7 +63,9 @@ static int restore(struct daemon *d, const json_t *saved, json_int_t age, struct
 		return 0;
 	if (seconds)
 		pin.seconds = (uint64_t)(json_integer_value(seconds) - age);
-	r = daemon_open_digest(d, &what, &digest, &img, err);
+	auth = daemon_auth_of(d, what.image);
+	what.auth = auth;
+	r = daemon_open_digest(d, &what, &digest, &img, NULL, err);
 	if (r < 0)
 		return r;
 	r = pins_add(d->pins, &pin, img);

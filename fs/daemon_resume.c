@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "daemon_internal.h"
+#include "secret_file.h"
 
 static bool is_state(const struct kept *kept)
 {
@@ -25,19 +26,22 @@ int daemon_check_kept(const struct kept_list *kept, struct err *err)
 	return 0;
 }
 
-static int resume(struct daemon *d, struct saved *saved, int dev_fd, struct err *err)
+static int resume(struct daemon *d, struct saved *saved, int dev_fd, const char *auth,
+                  struct err *err)
 {
-	const struct session_config config = { .engine = &d->engine,
-		                               .ended = daemon_wake,
-		                               .arg = d };
+	CLEANUP(credentials_text_unref) struct credentials_text *credentials = NULL;
+	struct session_config config = { .engine = &d->engine, .ended = daemon_wake, .arg = d };
 	struct image *img;
 	struct session *s;
 	const struct mount_request request = { .image = saved_facts(saved)->name,
-		                               .platform = saved_facts(saved)->platform };
-	int r = daemon_open_digest(d, &request, &saved_facts(saved)->manifest, &img, err);
+		                               .platform = saved_facts(saved)->platform,
+		                               .auth = auth };
+	int r = daemon_open_digest(d, &request, &saved_facts(saved)->manifest, &img, &credentials,
+	                           err);
 
 	if (r < 0)
 		return r;
+	config.credentials = credentials;
 	r = session_resume(&config, img, saved, dev_fd, &s, err);
 	if (r < 0) {
 		image_close(img);
@@ -50,10 +54,22 @@ static int resume(struct daemon *d, struct saved *saved, int dev_fd, struct err 
 	return 0;
 }
 
+/* The credentials of the session whose names in @kept end in @suffix, or NULL. */
+static char *take_auth(struct kept_list *kept, const char *suffix)
+{
+	char name[KEPT_NAME_MAX];
+	CLEANUP(close) int fd = -1;
+
+	(void)snprintf(name, sizeof(name), "%s%.20s", SESSION_KEPT_AUTH, suffix);
+	fd = kept_take(kept, name);
+	return fd < 0 ? NULL : secret_file_read(fd);
+}
+
 /* Go on with the session whose names in @kept end in @suffix and whose state is @state_fd. */
 static void resume_kept(struct daemon *d, struct kept_list *kept, const char *suffix, int state_fd)
 {
 	CLEANUP(saved_free) struct saved *saved = NULL;
+	CLEANUP(credentials_secret_free) char *auth = take_auth(kept, suffix);
 	CLEANUP(close) int state = state_fd;
 	CLEANUP(close) int dev_fd = -1;
 	char name[KEPT_NAME_MAX];
@@ -66,7 +82,7 @@ static void resume_kept(struct daemon *d, struct kept_list *kept, const char *su
 	               : saved_adopt(state, &saved, &err);
 	if (r == 0) {
 		(void)TAKE_FD(state);
-		r = resume(d, saved, dev_fd, &err);
+		r = resume(d, saved, dev_fd, auth, &err);
 	}
 	if (r == 0) {
 		(void)TAKE_PTR(saved);
@@ -77,6 +93,8 @@ static void resume_kept(struct daemon *d, struct kept_list *kept, const char *su
 	        err.msg);
 	notify_drop(name);
 	(void)snprintf(name, sizeof(name), "%s%.20s", SESSION_KEPT_STATE, suffix);
+	notify_drop(name);
+	(void)snprintf(name, sizeof(name), "%s%.20s", SESSION_KEPT_AUTH, suffix);
 	notify_drop(name);
 }
 

@@ -183,6 +183,8 @@ static int wait_more(struct waiting *w, struct err *err)
 
 	if (origin->cancelled || fetch->stop)
 		return err_set(err, -ECANCELED, "it is no longer wanted");
+	if (ranges_touch(&w->blob->hopeless, w->range.start, w->range.end))
+		return err_set(err, -EBADMSG, "whoever has it has other bytes");
 	if (has_failed(w))
 		return err_set(err, w->blob->failure.code, "%s", w->blob->failure.msg);
 	until += fetch->timeout_ns;
@@ -242,10 +244,11 @@ static void begin_ahead(struct origin *origin, struct blob *blob, const struct r
 		(void)!fetch_begin(origin, blob, &ahead, /* urgent= */ missing);
 }
 
-int fetch_hold(struct origin *origin, const struct descriptor *d, const struct blob_range *range,
+int fetch_hold(struct origin *origin, const struct descriptor *d, struct pack_hold *hold,
                struct err *err)
 {
-	const struct range wanted = { .start = range->off, .end = range->off + range->len };
+	const struct range wanted = { .start = hold->range.off,
+		                      .end = hold->range.off + hold->range.len };
 	struct fetch *fetch = origin->fetch;
 	struct blob *blob;
 	int r;
@@ -259,11 +262,13 @@ int fetch_hold(struct origin *origin, const struct descriptor *d, const struct b
 	if (r == 0) {
 		blob->n_holds++;
 		blob->used = ++fetch->tick;
+		fetch_forgive(blob);
 		stats_add(fetch->stats, STAT_FETCH_REQUESTS, 1);
 		if (is_there(blob, &wanted))
 			stats_add(fetch->stats, STAT_FETCH_HITS, 1);
 		begin_ahead(origin, blob, &wanted);
 		r = await(origin, blob, &wanted, err);
+		hold->round = blob->round;
 		if (r < 0)
 			blob->n_holds--;
 	}
@@ -271,21 +276,37 @@ int fetch_hold(struct origin *origin, const struct descriptor *d, const struct b
 	return r;
 }
 
-void fetch_release(struct origin *origin, const struct descriptor *d,
-                   const struct blob_range *range, bool damaged)
+/* Whether others were faster to find out, so that the bytes that are there now may be good. */
+static bool is_known(const struct blob *blob, const struct pack_hold *hold)
 {
-	const struct range wrong = { .start = range->off, .end = range->off + range->len };
+	return blob->round != hold->round;
+}
+
+/* Take out what is damaged. Returns as fetch_release(). */
+static bool take_out(struct origin *origin, struct blob *blob, const struct range *wrong)
+{
+	uint64_t before = ranges_bytes(&blob->have);
+
+	(void)!ranges_remove(&blob->have, wrong->start, wrong->end);
+	origin->fetch->used -= before - ranges_bytes(&blob->have);
+	blob->round++;
+	return fetch_blame(origin, blob, wrong);
+}
+
+bool fetch_release(struct origin *origin, const struct descriptor *d, const struct pack_hold *hold,
+                   bool damaged)
+{
+	const struct range wrong = { .start = hold->range.off,
+		                     .end = hold->range.off + hold->range.len };
 	struct fetch *fetch = origin->fetch;
+	bool again = damaged;
 	struct blob *blob;
-	uint64_t before;
 
 	(void)pthread_mutex_lock(&fetch->lock);
 	blob = find_blob(fetch, &d->digest);
-	if (damaged) {
-		before = ranges_bytes(&blob->have);
-		(void)!ranges_remove(&blob->have, wrong.start, wrong.end);
-		fetch->used -= before - ranges_bytes(&blob->have);
-	}
+	damaged = damaged && !is_known(blob, hold);
+	if (damaged)
+		again = take_out(origin, blob, &wrong);
 	(void)pthread_mutex_unlock(&fetch->lock);
 	if (damaged) {
 		stats_add(fetch->stats, STAT_FETCH_DAMAGED, 1);
@@ -295,6 +316,7 @@ void fetch_release(struct origin *origin, const struct descriptor *d,
 	(void)pthread_mutex_lock(&fetch->lock);
 	blob->n_holds--;
 	(void)pthread_mutex_unlock(&fetch->lock);
+	return again;
 }
 
 int fetch_put(struct fetch *fetch, const struct digest *digest, const void *bytes, size_t len,
@@ -461,6 +483,8 @@ static void free_blobs(struct fetch *fetch)
 		next = table_walk(&fetch->blobs, n);
 		(void)pthread_cond_destroy(&blob->changed);
 		ranges_release(&blob->have);
+		ranges_release(&blob->hopeless);
+		fetch_free_givers(blob);
 		free(blob);
 	}
 	table_release(&fetch->blobs);

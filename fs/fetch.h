@@ -9,8 +9,9 @@
  * threads fly, which start when there is something to fetch. Who reads in order has the next
  * bytes fetched ahead: as many as it has read so far, up to some MiB.
  *
- * Digests of chunks are the reader's to check; it says which bytes were damaged, and those are
- * fetched again when they are wanted again.
+ * Digests of chunks are the reader's to check; it says which bytes were damaged. Those are fetched again, from
+ * somebody else: who gave them is not asked for them while anybody is left, and the last one only once more. Then they
+ * cannot be had for two seconds, after which all are asked again.
  *
  * What was not used for longest leaves when there is more than the size that was given. Nothing leaves while it is
  * held. Functions may be called from any thread, with no lock held.
@@ -58,14 +59,25 @@ void fetch_usage(struct fetch *fetch, struct fetch_usage *ret);
 /* Called with bytes of a range, in order. Returns 0, or -errno to stop. */
 typedef int (*fetch_take_fn)(void *arg, const void *data, size_t len, struct err *err);
 
+/* What is asked of an origin. Of its sources there is a bit for each. */
+struct fetch_order {
+	fetch_take_fn take;
+	void *arg;
+	uint32_t wrong; /* have given other bytes, and are not to be asked */
+	uint32_t told;  /* of which read() was told before */
+	unsigned now;   /* set by read() before each call of take(): the number of who gives */
+};
+
 /* Where blobs can be had. Any thread, several at once. */
 struct fetch_from {
 	/*
-	 * Give @range of @blob to @take. Returns 0; what @take returned; -ENOENT, -ENOMEDIUM or -EBADMSG
-	 * when it is not worth trying again; -errno.
+	 * Give @range of @blob to @order->take, from anybody but @order->wrong. Returns 0; what take() returned;
+	 * -ENOENT, -ENOMEDIUM or -EBADMSG when it is not worth trying again; -errno.
 	 */
 	int (*read)(void *arg, const struct descriptor *blob, const struct blob_range *range,
-	            fetch_take_fn take, void *take_arg, struct err *err);
+	            struct fetch_order *order, struct err *err);
+	/* The name of the @i-th source, borrowed; NULL behind the last one. NULL: there is one. */
+	const char *(*source)(void *arg, unsigned i);
 	/* Whether it sends blobs from their first byte on, whatever is asked for; NULL: it does not. */
 	bool (*sends_whole)(void *arg);
 	void (*release)(void *arg);
@@ -95,18 +107,21 @@ void origin_cancel(struct origin *origin);
 struct pack_source origin_source(struct origin *origin);
 
 /*
- * Make @range of blob @d, which is within its size, be there, and stay until fetch_release().
+ * Make @hold->range of blob @d, which is within its size, be there, and stay until fetch_release().
  *
  * Waits while bytes come; without any for the time that is configured, returns -ETIMEDOUT, and from
- * then on the first failure instead, until something comes again. Returns 0; -ECANCELED; what origin->read()
- * returns that is not worth trying again; -ENOSPC, -ENOMEM, -errno.
+ * then on the first failure instead, until something comes again. Returns 0; -ECANCELED; -EBADMSG when all
+ * have other bytes; what origin->read() returns that is not worth trying again; -ENOSPC, -ENOMEM, -errno.
  */
-MUST_CHECK int fetch_hold(struct origin *origin, const struct descriptor *d,
-                          const struct blob_range *range, struct err *err);
+MUST_CHECK int fetch_hold(struct origin *origin, const struct descriptor *d, struct pack_hold *hold,
+                          struct err *err);
 
-/* The range is not read any more. @damaged: its bytes are wrong, and are to be fetched again. */
-void fetch_release(struct origin *origin, const struct descriptor *d,
-                   const struct blob_range *range, bool damaged);
+/*
+ * The range is not read any more. @damaged: its bytes are wrong. Returns whether others may be had then, by another
+ * fetch_hold().
+ */
+bool fetch_release(struct origin *origin, const struct descriptor *d, const struct pack_hold *hold,
+                   bool damaged);
 
 /* Put all @len bytes of a blob there that came by other ways. Returns 0 or -errno. */
 MUST_CHECK int fetch_put(struct fetch *fetch, const struct digest *digest, const void *bytes,

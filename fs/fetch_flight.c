@@ -49,9 +49,14 @@ bool fetch_missing(const struct fetch *fetch, const struct blob *blob, const str
 {
 	struct range left = *range;
 	const struct flight *f;
-	struct range gap;
+	struct range gap, hope;
 
 	while (ranges_gap(&blob->have, left.start, left.end, &gap)) {
+		if (!ranges_gap(&blob->hopeless, gap.start, gap.end, &hope)) {
+			left.start = gap.end;
+			continue;
+		}
+		gap = hope;
 		f = first_flight(fetch, blob, &gap);
 		if (!f || f->pos > gap.start) {
 			ret->start = gap.start;
@@ -121,7 +126,7 @@ static int begin_gap(struct origin *origin, struct blob *blob, const struct rang
 		flight->origin = origin;
 		flight->blob = blob;
 		flight->pos = pos;
-		flight->end = gap->end - pos < max ? gap->end : pos + max;
+		flight->end = fetch_border(blob, pos, gap->end - pos < max ? gap->end : pos + max);
 		flight->urgent = urgent;
 		link_flight(origin->fetch, flight);
 		pos = flight->end;
@@ -153,6 +158,7 @@ int fetch_begin(struct origin *origin, struct blob *blob, const struct range *ra
 struct carrying {
 	struct fetch *fetch;
 	struct flight *flight;
+	struct fetch_order *order;
 	int fd; /* of the blob */
 };
 
@@ -167,6 +173,9 @@ static int note_arrival(const struct carrying *c, uint64_t len, struct err *err)
 	(void)pthread_mutex_lock(&fetch->lock);
 	r = ranges_add(&flight->blob->have, flight->pos, flight->pos + len);
 	if (r == 0) {
+		const struct range came = { .start = flight->pos, .end = flight->pos + len };
+
+		fetch_note_giver(origin, flight->blob, c->order->now, &came);
 		flight->pos += len;
 		fetch->used += len;
 		origin->progress = stats_clock();
@@ -223,11 +232,11 @@ int fetch_open_file(const struct fetch *fetch, const struct digest *digest, uint
 
 /* Bring what @flight is for. Returns 0, or an error with its message. */
 static int carry(struct fetch *fetch, struct flight *flight, const struct descriptor *d,
-                 const struct blob_range *range, struct err *err)
+                 const struct blob_range *range, struct fetch_order *order, struct err *err)
 {
 	struct origin *origin = flight->origin;
 	CLEANUP(close) int fd = fetch_open_file(fetch, &d->digest, d->size);
-	struct carrying c = { .fetch = fetch, .flight = flight, .fd = fd };
+	struct carrying c = { .fetch = fetch, .flight = flight, .order = order, .fd = fd };
 	int r;
 
 	if (fd < 0)
@@ -235,7 +244,9 @@ static int carry(struct fetch *fetch, struct flight *flight, const struct descri
 	if (!is_wanted(&c))
 		return err_set(err, -ECANCELED, "it is no longer wanted");
 	stats_add(fetch->stats, STAT_FETCHES, 1);
-	r = origin->from.read(origin->from.arg, d, range, take, &c, err);
+	order->take = take;
+	order->arg = &c;
+	r = origin->from.read(origin->from.arg, d, range, order, err);
 	/* Pages that are clean can be dropped when they have been read. */
 	(void)sync_file_range(fd, (off_t)range->off, (off_t)range->len, SYNC_FILE_RANGE_WRITE);
 	return r;
@@ -275,15 +286,18 @@ static void fly(struct fetch *fetch, struct flight *flight)
 {
 	const struct descriptor d = { .digest = flight->blob->digest, .size = flight->blob->size };
 	const struct blob_range range = { .off = flight->pos, .len = flight->end - flight->pos };
+	const struct range all = { .start = flight->pos, .end = flight->end };
 	struct range come = { .start = flight->pos };
+	struct fetch_order order = { .now = 0 };
 	struct err err = ERR_INIT;
 	uint64_t start = stats_clock();
 	int r;
 
+	fetch_wrong_sources(flight->origin, flight->blob, &all, &order);
 	flight->flying = true;
 	flight->origin->n_flying++;
 	(void)pthread_mutex_unlock(&fetch->lock);
-	r = carry(fetch, flight, &d, &range, &err);
+	r = carry(fetch, flight, &d, &range, &order, &err);
 	if (r == 0)
 		stats_took(fetch->stats, LATENCY_FETCH, start);
 	if (r < 0 && r != -ECANCELED)

@@ -15,6 +15,7 @@ enum {
 	FETCH_FLIGHT = 4 << 20, /* bytes of a flight, at most */
 	FETCH_AHEAD = 8 << 20,  /* bytes that are fetched ahead of a reader, at most */
 	FETCH_STEP = 1 << 20,   /* bytes of a flight in the background */
+	FETCH_SOURCES = 32,     /* of an origin, that are told apart */
 };
 
 /* A range on its way. Flights of a blob do not overlap, nor do they bring what is there. */
@@ -46,6 +47,11 @@ struct blob {
 	struct stream stream[FETCH_STREAMS];
 	unsigned oldest;        /* stream to be replaced next */
 	pthread_cond_t changed; /* bytes came, or a flight failed, or it has left */
+
+	struct giver *givers;    /* owned; fetch_blame.c */
+	struct ranges hopeless;  /* all who have them have other bytes; nobody is asked */
+	uint64_t hopeless_until; /* clock */
+	uint64_t round;          /* how often bytes turned out to be damaged */
 
 	uint32_t n_failures;         /* of its flights */
 	const struct origin *failed; /* whose flight failed last; may be gone */
@@ -100,13 +106,38 @@ struct fetch {
 /* The blob of @d, made when there is none; NULL when memory runs out. */
 struct blob *fetch_blob(struct fetch *fetch, const struct descriptor *d);
 
-/* Whether bytes of @range are neither there nor on their way; sets *@ret to the first run of such. */
+/*
+ * Whether bytes of @range are neither there nor on their way, nor hopeless; sets *@ret to the first run
+ * of such.
+ */
 bool fetch_missing(const struct fetch *fetch, const struct blob *blob, const struct range *range,
                    struct range *ret);
 
 /* Begin flights for what is missing of @range. Returns 0, -ENOMEM, or -EAGAIN without threads. */
 MUST_CHECK int fetch_begin(struct origin *origin, struct blob *blob, const struct range *range,
                            bool urgent);
+
+/* The @source-th of @origin has given @range. */
+void fetch_note_giver(const struct origin *origin, struct blob *blob, unsigned source,
+                      const struct range *range);
+
+/*
+ * The bytes of @range are wrong, and no longer there. Returns whether somebody is left who may have
+ * others; else the range is hopeless for a moment.
+ */
+bool fetch_blame(const struct origin *origin, struct blob *blob, const struct range *range);
+
+/* Set who of @ret is not to be asked for @range. Read() is going to be told. */
+void fetch_wrong_sources(const struct origin *origin, const struct blob *blob,
+                         const struct range *range, struct fetch_order *ret);
+
+/* Where, from @pos on and up to @end, others are to be asked than at @pos. */
+uint64_t fetch_border(const struct blob *blob, uint64_t pos, uint64_t end);
+
+/* Ask everybody again for what has been hopeless for long enough. */
+void fetch_forgive(struct blob *blob);
+
+void fetch_free_givers(struct blob *blob);
 
 /* Start a thread. Returns 0 or -EAGAIN. */
 MUST_CHECK int fetch_start_thread(struct fetch *fetch, pthread_t *ret, void *(*run)(void *));

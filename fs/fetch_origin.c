@@ -100,16 +100,16 @@ void origin_cancel(struct origin *origin)
 	(void)pthread_mutex_unlock(&fetch->lock);
 }
 
-static int source_hold(void *arg, const struct descriptor *pack, const struct blob_range *range,
+static int source_hold(void *arg, const struct descriptor *pack, struct pack_hold *hold,
                        struct err *err)
 {
-	return fetch_hold(arg, pack, range, err);
+	return fetch_hold(arg, pack, hold, err);
 }
 
-static void source_release(void *arg, const struct descriptor *pack, const struct blob_range *range,
+static bool source_release(void *arg, const struct descriptor *pack, const struct pack_hold *hold,
                            bool damaged)
 {
-	fetch_release(arg, pack, range, damaged);
+	return fetch_release(arg, pack, hold, damaged);
 }
 
 static void source_cancel(void *arg)

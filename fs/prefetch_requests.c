@@ -133,6 +133,7 @@ static struct mount_request target_of(const struct request *request)
 	return (struct mount_request){
 		.image = json_string_value(json_object_get(request->message, "target")),
 		.platform = json_string_value(json_object_get(request->message, "platform")),
+		.auth = json_string_value(json_object_get(request->message, "auth")),
 	};
 }
 

@@ -164,7 +164,9 @@ static int open_once(struct remotes *remotes, struct err *err)
 struct lookup {
 	struct remotes *remotes;
 	struct registry *reg;
+	const struct reference *ref;
 	const char *name;
+	bool asked;               /* the registry, for the image index */
 	struct digest *manifests; /* owned; that the image index lists */
 	size_t n_manifests;
 };
@@ -209,24 +211,6 @@ static int get_manifest(const struct lookup *lookup, const char *target,
 	return 0;
 }
 
-/* Get the blob @d of the registry, into @bytes. */
-static int read_blob(const struct lookup *lookup, const struct descriptor *d, char *bytes,
-                     struct err *err)
-{
-	const struct registry_range all = { .digest = d->digest, .size = d->size, .len = d->size };
-	char hex[DIGEST_HEX_SIZE];
-	struct digest digest;
-	int r = registry_pread(lookup->reg, &all, bytes, err);
-
-	if (r < 0)
-		return r;
-	sha256(bytes, d->size, &digest);
-	if (!digest_equal(&digest, &d->digest))
-		return err_set(err, -EBADMSG, "'%s': blob %.12s is damaged: its digest is another",
-		               registry_name(lookup->reg), digest_hex(&d->digest, hex));
-	return 0;
-}
-
 static int get_blob(const struct lookup *lookup, const struct descriptor *d, char **ret,
                     struct err *err)
 {
@@ -235,10 +219,10 @@ static int get_blob(const struct lookup *lookup, const struct descriptor *d, cha
 
 	if (!bytes)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = read_blob(lookup, d, bytes, err);
+	r = registry_get_blob(lookup->reg, &d->digest, d->size, bytes, err);
 	/* As with packs: what is wrong once may be right the next time. */
 	if (r == -EBADMSG)
-		r = read_blob(lookup, d, bytes, err);
+		r = registry_get_blob(lookup->reg, &d->digest, d->size, bytes, err);
 	if (r < 0)
 		return r;
 	bytes[d->size] = '\0';
@@ -300,9 +284,9 @@ static int list_manifests(struct lookup *lookup, const char *bytes, size_t len, 
 }
 
 /* The image index of a name with a digest, if the store has it. */
-static int find_pinned(const struct lookup *lookup, const struct reference *ref,
-                       struct descriptor *ret, char **ret_bytes)
+static int find_pinned(const struct lookup *lookup, struct descriptor *ret, char **ret_bytes)
 {
+	const struct reference *ref = lookup->ref;
 	struct layout *layout = lookup->remotes->layout;
 	char hex[DIGEST_HEX_SIZE];
 	struct stat st;
@@ -315,38 +299,78 @@ static int find_pinned(const struct lookup *lookup, const struct reference *ref,
 	return layout_read_blob(layout, ret, ret_bytes, NULL);
 }
 
-static int find_set(struct remotes *remotes, struct registry *reg, const struct reference *ref,
-                    const char *name, struct image_set *ret, struct err *err)
+static bool is_out_of_reach(int r)
 {
-	CLEANUP(lookup_release)
-	struct lookup lookup = { .remotes = remotes, .reg = reg, .name = name };
-	const struct json_source json = { .name = name, .read = read_json, .arg = &lookup };
+	return r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED || r == -EHOSTUNREACH;
+}
+
+/* Get the image index that is looked up. */
+static int get_index(struct lookup *lookup, bool private, struct descriptor *ret, char **ret_bytes,
+                     struct err *err)
+{
+	const struct reference *ref = lookup->ref;
 	CLEANUP(free) char *target = reference_target(ref);
-	CLEANUP(free) char *bytes = NULL;
-	struct descriptor self;
 	int r;
 
 	if (!target)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = find_pinned(&lookup, ref, &self, &bytes);
+	if (!private && find_pinned(lookup, ret, ret_bytes) == 0)
+		return 0;
+	r = get_manifest(lookup, target, ref->pinned ? &ref->digest : NULL, ret, ret_bytes, err);
+	lookup->asked = r == 0;
+	if (is_out_of_reach(r) && private && find_pinned(lookup, ret, ret_bytes) == 0)
+		return 0;
+	return r;
+}
+
+static int find_set(struct remotes *remotes, struct registry *reg, const struct reference *ref,
+                    const struct remote_name *name, struct remote_image *ret, struct err *err)
+{
+	CLEANUP(lookup_release)
+	struct lookup lookup = { .remotes = remotes, .reg = reg, .ref = ref, .name = name->name };
+	const struct json_source json = { .name = name->name, .read = read_json, .arg = &lookup };
+	CLEANUP(free) char *bytes = NULL;
+	struct descriptor self = { .size = 0 };
+	int r = get_index(&lookup, name->private, &self, &bytes, err);
+
 	if (r < 0)
-		r = get_manifest(&lookup, target, ref->pinned ? &ref->digest : NULL, &self, &bytes,
-		                 err);
-	if (r == 0)
-		r = list_manifests(&lookup, bytes, self.size, err);
-	return r < 0 ? r : image_set_load(&json, &self, ret, err);
+		return r;
+	ret->asked = lookup.asked;
+	r = list_manifests(&lookup, bytes, self.size, err);
+	return r < 0 ? r : image_set_load(&json, &self, &ret->set, err);
+}
+
+/* Bytes on their way from one of several. */
+struct passing {
+	struct registry_sources asked;
+	struct fetch_order *order;
+};
+
+static int pass(void *arg, const void *data, size_t len, struct err *err)
+{
+	const struct passing *p = arg;
+
+	p->order->now = p->asked.now;
+	return p->order->take(p->order->arg, data, len, err);
 }
 
 /* For struct fetch_from. */
 static int read_range(void *arg, const struct descriptor *blob, const struct blob_range *range,
-                      fetch_take_fn take, void *take_arg, struct err *err)
+                      struct fetch_order *order, struct err *err)
 {
+	struct passing p = { .asked = { .used = order->wrong, .told = order->told },
+		             .order = order };
 	const struct registry_range wanted = { .digest = blob->digest,
 		                               .size = blob->size,
 		                               .off = range->off,
 		                               .len = range->len };
 
-	return registry_read(arg, &wanted, take, take_arg, err);
+	return registry_read_from(arg, &wanted, &p.asked, pass, &p, err);
+}
+
+static const char *name_source(void *arg, unsigned i)
+{
+	return registry_source(arg, i);
 }
 
 static bool sends_whole(void *arg)
@@ -359,13 +383,26 @@ static void close_registry(void *arg)
 	registry_close(arg);
 }
 
+/* For struct registry_options. */
+static void log_mirror(void *arg, const char *line)
+{
+	static struct log_limit limit;
+
+	(void)arg;
+	if (log_allowed(&limit))
+		log_warn("%s", line);
+}
+
 static int open_registry(const struct remotes *remotes, const struct reference *ref,
-                         struct registry **ret, struct err *err)
+                         struct credentials_text *credentials, struct registry **ret,
+                         struct err *err)
 {
 	unsigned stall_s = remotes->config.timeout_s / 3;
 	struct registry_options options = { .plain_http = remotes->config.plain_http,
 		                            .ca_file = remotes->config.ca_file,
-		                            .attempts = ATTEMPTS };
+		                            .credentials = credentials,
+		                            .attempts = ATTEMPTS,
+		                            .note = log_mirror };
 
 	stall_s = stall_s < STALL_MAX_S ? stall_s : STALL_MAX_S;
 	options.stall_s = stall_s > 0 ? stall_s : 1;
@@ -390,25 +427,29 @@ int remote_image_load(struct remote_image *ret, const struct digest *digest, str
 }
 
 /* Find the manifest @digest in the store, or all of @name's in the registry when it is NULL. */
-static int find(struct remotes *remotes, const char *name, const struct digest *digest,
-                struct remote_image *ret, struct err *err)
+static int find(struct remotes *remotes, const struct remote_name *name,
+                const struct digest *digest, struct remote_image *ret, struct err *err)
 {
 	CLEANUP(reference_release) struct reference ref = REFERENCE_INIT;
 	CLEANUP(registry_close) struct registry *reg = NULL;
 	struct fetch_from from = { .read = read_range,
+		                   .source = name_source,
 		                   .sends_whole = sends_whole,
 		                   .release = close_registry };
-	int r = reference_parse(name, &ref, err);
+	int r = reference_parse(name->name, &ref, err);
 
 	if (r == 0)
 		r = open_once(remotes, err);
 	if (r == 0)
-		r = open_registry(remotes, &ref, &reg, err);
+		r = open_registry(remotes, &ref, name->credentials, &reg, err);
 	if (r == 0)
 		r = layout_dup(remotes->layout, &ret->layout, err);
 	if (r == 0)
 		r = digest ? remote_image_load(ret, digest, err)
-		           : find_set(remotes, reg, &ref, name, &ret->set, err);
+		           : find_set(remotes, reg, &ref, name, ret, err);
+	if (r == 0 && !digest)
+		r = verifier_check_registry(remotes->config.verifier, name->key, reg,
+		                            &ret->set.self.digest, err);
 	if (r < 0)
 		return r;
 	from.arg = TAKE_PTR(reg);
@@ -416,8 +457,8 @@ static int find(struct remotes *remotes, const char *name, const struct digest *
 	return ret->origin ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-int remotes_find_digest(struct remotes *remotes, const char *name, const struct digest *digest,
-                        struct remote_image *ret, struct err *err)
+int remotes_find_digest(struct remotes *remotes, const struct remote_name *name,
+                        const struct digest *digest, struct remote_image *ret, struct err *err)
 {
 	int r;
 
@@ -428,27 +469,29 @@ int remotes_find_digest(struct remotes *remotes, const char *name, const struct 
 	return r;
 }
 
-int remotes_find(struct remotes *remotes, const char *name, struct remote_image *ret,
+int remotes_find(struct remotes *remotes, const struct remote_name *name, struct remote_image *ret,
                  struct err *err)
 {
 	return remotes_find_digest(remotes, name, NULL, ret, err);
 }
 
-/* Open the image, its index fetched if need be. */
+/* Open the image, its index fetched if need be; sets *@again when that is damaged, and others may be had. */
 static int open_fetched(struct store *store, const struct remote_image *found,
-                        const struct manifest *manifest, struct image **ret, struct err *err)
+                        const struct manifest *manifest, struct image **ret, bool *again,
+                        struct err *err)
 {
 	const struct descriptor *d = &manifest->index;
-	const struct blob_range all = { .off = 0, .len = d->size };
+	struct pack_hold all = { .range = { .off = 0, .len = d->size } };
 	int r;
 
+	*again = false;
 	if (store_has_index(store, manifest))
 		return store_open_image(store, found->layout, manifest, ret, err);
 	r = fetch_hold(found->origin, d, &all, err);
 	if (r < 0)
 		return err_wrap(err, r, "index");
 	r = store_open_image(store, found->layout, manifest, ret, err);
-	fetch_release(found->origin, d, &all, /* damaged= */ r == -EBADMSG);
+	*again = fetch_release(found->origin, d, &all, /* damaged= */ r == -EBADMSG);
 	return r;
 }
 
@@ -458,11 +501,11 @@ int remotes_open(struct remotes *remotes, struct remote_image *found,
 	struct store *store = remotes->config.store;
 	struct pack_source source;
 	struct image *img = NULL;
-	int r = open_fetched(store, found, manifest, &img, err);
+	bool again = true;
+	int r = -EBADMSG;
 
-	/* What the store has may have been damaged; what comes now is not. */
-	if (r == -EBADMSG)
-		r = open_fetched(store, found, manifest, &img, err);
+	for (int i = 0; i < IMAGE_SOURCE_TRIES && again; i++)
+		r = open_fetched(store, found, manifest, &img, &again, err);
 	if (r < 0)
 		return r;
 	source = origin_source(TAKE_PTR(found->origin));
@@ -474,4 +517,13 @@ int remotes_open(struct remotes *remotes, struct remote_image *found,
 	}
 	*ret = img;
 	return 0;
+}
+
+bool remotes_same_repository(const char *a, const char *b)
+{
+	CLEANUP(reference_release) struct reference x = REFERENCE_INIT;
+	CLEANUP(reference_release) struct reference y = REFERENCE_INIT;
+
+	return reference_parse(a, &x, NULL) == 0 && reference_parse(b, &y, NULL) == 0 &&
+	       strcmp(x.host, y.host) == 0 && strcmp(x.repository, y.repository) == 0;
 }

@@ -20,6 +20,14 @@ static uint64_t uptime(const struct daemon *d)
 	return (uint64_t)(now.tv_sec - d->started.tv_sec);
 }
 
+/* Whether @key of a message, if it has one, is text: what is not must not count as absent. */
+static bool is_text(const json_t *message, const char *key)
+{
+	const json_t *value = json_object_get(message, key);
+
+	return !value || json_is_string(value);
+}
+
 static json_t *answer_mount(struct daemon *d, struct request *request, struct err *err)
 {
 	const json_t *message = request->message;
@@ -27,14 +35,17 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 		.image = json_string_value(json_object_get(message, "image")),
 		.platform = json_string_value(json_object_get(message, "platform")),
 		.small_files = json_string_value(json_object_get(message, "small_files")),
+		.key = json_string_value(json_object_get(message, "verify_key")),
+		.auth = json_string_value(json_object_get(message, "auth")),
 	};
 	const char *directory = json_string_value(json_object_get(message, "directory"));
 	char device_buf[32];
 	dev_t device = 0;
 	int mount;
 
-	if (!what.image || !directory) {
-		(void)err_set(err, -EPROTO, "mount needs an image and a directory");
+	if (!what.image || !directory || !is_text(message, "verify_key") ||
+	    !is_text(message, "auth")) {
+		(void)err_set(err, -EPROTO, "mount needs an image and a directory, in text");
 		return NULL;
 	}
 	mount = daemon_mount(d, &what, &device, err);
@@ -52,8 +63,8 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	log_info("mount of %s for '%s'", what.image, directory);
 	request->answer_fd = mount;
-	return json_pack("{si sb ss}", "version", CONTROL_VERSION, "ok", 1, "device",
-	                 device_text(device, device_buf));
+	return json_pack("{si sb ss sb}", "version", CONTROL_VERSION, "ok", 1, "device",
+	                 device_text(device, device_buf), "signed", what.key != NULL);
 }
 
 /* An answer made of the sessions' state, to @message. */
@@ -126,6 +137,7 @@ static json_t *answer_pin(struct daemon *d, struct request *request, struct err 
 	struct mount_request what = {
 		.image = json_string_value(json_object_get(message, "image")),
 		.platform = json_string_value(json_object_get(message, "platform")),
+		.auth = json_string_value(json_object_get(message, "auth")),
 	};
 	struct pin_request pin = { .name = what.image };
 	struct image *img;

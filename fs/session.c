@@ -21,6 +21,7 @@
 #include "notify.h"
 #include "ops.h"
 #include "ops_small.h"
+#include "secret_file.h"
 #include "session_internal.h"
 
 /* Create the superblock. Returns a descriptor that fsmount(2) takes, or -errno. */
@@ -168,6 +169,8 @@ static struct session *session_new(const struct session_config *config, struct i
 	s->ended_fn = config->ended;
 	s->ended_arg = config->arg;
 	s->name = strdup(config->name);
+	if (config->credentials)
+		s->credentials = credentials_text_ref(config->credentials);
 	s->users = users_new(index_info(s->idx)->n_contents, index_info(s->idx)->n_nodes);
 	s->inodes = inodes_new(img, config->engine->region, close_backing, s);
 	if (config->small_files)
@@ -209,6 +212,44 @@ static void kept_name(const struct session *s, const char *kind, char ret[static
 	(void)snprintf(ret, KEPT_NAME_MAX, "%s%u", kind, minor(s->device));
 }
 
+/* Give the keeper the credentials, which the next daemon needs, too. */
+static void keep_credentials(const struct session *s)
+{
+	CLEANUP(credentials_secret_free)
+	char *text = s->credentials ? credentials_text_copy(s->credentials) : NULL;
+	char name[KEPT_NAME_MAX];
+	CLEANUP(close) int fd = -1;
+
+	if (!text || !s->saved)
+		return;
+	fd = secret_file_new(text);
+	kept_name(s, SESSION_KEPT_AUTH, name);
+	if (fd >= 0)
+		notify_keep(name, fd);
+	else
+		log_warn("%s: its credentials end with this daemon: %s", s->name,
+		         strerrordesc_np(-fd));
+}
+
+void session_renew_credentials(struct session *s, const char *text)
+{
+	if (s->credentials && credentials_text_set(s->credentials, text) == 0)
+		keep_credentials(s);
+}
+
+struct credentials_text *session_credentials(const struct session *s)
+{
+	return s->credentials;
+}
+
+bool session_has_credentials(const struct session *s)
+{
+	CLEANUP(credentials_secret_free)
+	char *text = s->credentials ? credentials_text_copy(s->credentials) : NULL;
+
+	return text != NULL;
+}
+
 void session_keep(const struct session *s)
 {
 	char name[KEPT_NAME_MAX];
@@ -216,6 +257,7 @@ void session_keep(const struct session *s)
 	if (!s->saved)
 		return;
 	/* First what is of no use alone. */
+	keep_credentials(s);
 	kept_name(s, SESSION_KEPT_STATE, name);
 	notify_keep(name, saved_fd(s->saved));
 	kept_name(s, SESSION_KEPT_FUSE, name);
@@ -231,6 +273,10 @@ static void drop_kept(const struct session *s)
 	kept_name(s, SESSION_KEPT_FUSE, name);
 	notify_drop(name);
 	kept_name(s, SESSION_KEPT_STATE, name);
+	notify_drop(name);
+	if (!s->credentials)
+		return;
+	kept_name(s, SESSION_KEPT_AUTH, name);
 	notify_drop(name);
 }
 
@@ -276,6 +322,7 @@ int session_resume(const struct session_config *config, struct image *img, struc
 	const struct saved_facts *facts = saved_facts(saved);
 	const struct session_config as_before = { .engine = config->engine,
 		                                  .name = facts->name,
+		                                  .credentials = config->credentials,
 		                                  .small_files = facts->small_files,
 		                                  .ended = config->ended,
 		                                  .arg = config->arg };
@@ -368,6 +415,7 @@ void session_free(struct session *s)
 		log_warn("%s: what was recorded is lost: its mount is gone", s->name);
 	recorder_free(s->recorder);
 	content_keys_release(&s->keys);
+	credentials_text_unref(s->credentials);
 	saved_free(s->saved);
 	image_close(s->img);
 	free(s->name);

@@ -11,6 +11,7 @@
 
 #include "fill.h"
 #include "image.h"
+#include "oci/credentials_text.h"
 #include "prefetch.h"
 #include "recorder.h"
 #include "region.h"
@@ -49,7 +50,8 @@ typedef void (*session_ended_fn)(void *arg);
 struct session_config {
 	struct engine *engine; /* borrowed */
 	const char *name;      /* of the image, as the user gave it: the mount's source */
-	bool small_files;      /* serve opens without passthrough: ops_small.h */
+	struct credentials_text *credentials; /* borrowed; of the image's registry; or NULL */
+	bool small_files;                     /* serve opens without passthrough: ops_small.h */
 	session_ended_fn ended;
 	void *arg;
 };
@@ -74,9 +76,18 @@ MUST_CHECK int session_resume(const struct session_config *config, struct image 
 /* Names by which the keeper has the descriptors of sessions; what follows is the device's minor number. */
 #define SESSION_KEPT_FUSE  "fuse-"
 #define SESSION_KEPT_STATE "state-"
+#define SESSION_KEPT_AUTH  "auth-" /* only where credentials were given */
 
 /* Let the keeper have them once more, if it is another one than before. */
 void session_keep(const struct session *session);
+
+/*
+ * Replace the session's credentials by @text. With the lock of the daemon's list of sessions held, as who reads
+ * them.
+ */
+void session_renew_credentials(struct session *session, const char *text);
+struct credentials_text *session_credentials(const struct session *session); /* or NULL */
+bool session_has_credentials(const struct session *session);
 
 /* Wait until the session's threads are done and free it. Accepts NULL. */
 void session_free(struct session *session);

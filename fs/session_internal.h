@@ -21,14 +21,15 @@ struct session {
 	struct fuse_io io; /* first: fuse_io.h */
 
 	/* constant after session_open() */
-	struct engine *engine;     /* borrowed */
-	struct image *img;         /* owned */
-	struct index *idx;         /* the image's */
-	struct inodes *inodes;     /* owned */
-	struct saved *saved;       /* owned; NULL without a keeper */
-	bool resumed;              /* an earlier daemon began it */
-	struct users *users;       /* owned */
-	struct recorder *recorder; /* owned */
+	struct engine *engine;                /* borrowed */
+	struct image *img;                    /* owned */
+	struct index *idx;                    /* the image's */
+	struct inodes *inodes;                /* owned */
+	struct saved *saved;                  /* owned; NULL without a keeper */
+	struct credentials_text *credentials; /* owned reference; or NULL */
+	bool resumed;                         /* an earlier daemon began it */
+	struct users *users;                  /* owned */
+	struct recorder *recorder;            /* owned */
 	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
 	struct fuse_session *se; /* owned */
 	char *name;              /* owned */

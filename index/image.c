@@ -95,13 +95,18 @@ static int unpack_brought_trace(const struct image *img, char **ret, size_t *ret
                                 struct err *err)
 {
 	const struct descriptor *d = &img->manifest.trace;
-	const struct blob_range all = { .off = 0, .len = d->size };
-	int r = img->source.hold(img->source.arg, d, &all, err);
+	struct pack_hold all = { .range = { .off = 0, .len = d->size } };
+	bool again = true;
+	int r = -EBADMSG;
 
-	if (r < 0)
-		return r;
-	r = unpack_trace(img->layout, d, ret, ret_len, err);
-	img->source.release(img->source.arg, d, &all, /* damaged= */ r == -EBADMSG);
+	for (int i = 0; i < IMAGE_SOURCE_TRIES && again; i++) {
+		r = img->source.hold(img->source.arg, d, &all, err);
+		if (r < 0)
+			return r;
+		r = unpack_trace(img->layout, d, ret, ret_len, err);
+		again = img->source.release(img->source.arg, d, &all,
+		                            /* damaged= */ r == -EBADMSG);
+	}
 	return r;
 }
 
@@ -403,18 +408,19 @@ static int read_there(const struct image *img, const struct chunk_reader *reader
 	return r < 0 ? r : image_check_plain(plain, chunk, err);
 }
 
-/* Read @chunk from a pack that a source brings. */
+/* Read @chunk from a pack that a source brings; sets *@again when it is damaged, and others may be had. */
 static int read_brought(const struct image *img, const struct chunk_reader *reader,
-                        const struct chunk *chunk, void *plain, struct err *err)
+                        const struct chunk *chunk, void *plain, bool *again, struct err *err)
 {
 	const struct descriptor *pack = &img->manifest.packs[chunk->pack - 1];
-	const struct blob_range range = { .off = chunk->frame_off, .len = chunk->frame_size };
-	int r = img->source.hold(img->source.arg, pack, &range, err);
+	struct pack_hold hold = { .range = { .off = chunk->frame_off, .len = chunk->frame_size } };
+	int r = img->source.hold(img->source.arg, pack, &hold, err);
 
+	*again = false;
 	if (r < 0)
 		return r;
 	r = read_there(img, reader, chunk, plain, err);
-	img->source.release(img->source.arg, pack, &range, /* damaged= */ r == -EBADMSG);
+	*again = img->source.release(img->source.arg, pack, &hold, /* damaged= */ r == -EBADMSG);
 	return r;
 }
 
@@ -422,15 +428,11 @@ int image_read_packed(const struct image *img, const struct chunk_reader *reader
                       const struct chunk *chunk, void *plain, struct err *err)
 {
 	char hex[DIGEST_HEX_SIZE];
-	int r;
+	bool again = image_is_remote(img);
+	int r = again ? -EBADMSG : read_there(img, reader, chunk, plain, err);
 
-	if (!image_is_remote(img)) {
-		r = read_there(img, reader, chunk, plain, err);
-	} else {
-		r = read_brought(img, reader, chunk, plain, err);
-		if (r == -EBADMSG)
-			r = read_brought(img, reader, chunk, plain, err);
-	}
+	for (int i = 0; i < IMAGE_SOURCE_TRIES && again; i++)
+		r = read_brought(img, reader, chunk, plain, &again, err);
 	(void)digest_hex(&img->manifest.packs[chunk->pack - 1].digest, hex);
 	return r < 0 ? err_wrap(err, r, "pack '%.12s': chunk %llu at offset %llu", hex,
 	                        (unsigned long long)chunk->id, (unsigned long long)chunk->frame_off)

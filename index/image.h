@@ -55,19 +55,31 @@ MUST_CHECK int image_open_in_memory(const struct layout *layout, const struct ma
 MUST_CHECK int image_open_ref(const struct image_ref *ref, const struct platform *platform,
                               struct image **ret, struct err *err);
 
+/* How often bytes of a source are asked for that turn out to be damaged, as long as others may be had. */
+enum { IMAGE_SOURCE_TRIES = 32 };
+
+/* A range of a pack that a source has brought. */
+struct pack_hold {
+	struct blob_range range; /* set by who wants it */
+	uint64_t round;          /* the source's */
+};
+
 /*
  * Who brings the packs of an image to the blobs of its layout, bit by bit, while it is read. Any
  * thread.
  */
 struct pack_source {
 	/*
-	 * Make the @range of @pack be there, and stay until release(). Returns 0; -ETIMEDOUT and others
+	 * Make @hold->range of @pack be there, and stay until release(). Returns 0; -ETIMEDOUT and others
 	 * when it cannot be had now; -ECANCELED after cancel().
 	 */
-	int (*hold)(void *arg, const struct descriptor *pack, const struct blob_range *range,
+	int (*hold)(void *arg, const struct descriptor *pack, struct pack_hold *hold,
 	            struct err *err);
-	/* What hold() gave has been read. @damaged: it was not what it should be. */
-	void (*release)(void *arg, const struct descriptor *pack, const struct blob_range *range,
+	/*
+	 * What hold() gave has been read. @damaged: it was not what it should be. Returns whether other bytes
+	 * may be had then.
+	 */
+	bool (*release)(void *arg, const struct descriptor *pack, const struct pack_hold *hold,
 	                bool damaged);
 	/* Nothing more is wanted: calls of hold() end. */
 	void (*cancel)(void *arg);
@@ -120,7 +132,7 @@ DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)
 
 /*
  * Read a chunk from its pack, decompress it and compare it with its digest.
- * Bytes that a source brought and that are damaged are asked for once more.
+ * Bytes that a source brought and that are damaged are asked for again, while others may be had.
  * When the pack is missing, a delta is tried whose base, index and packs, is in the same layout.
  * On success *@ret points to chunk->size bytes in @reader, valid until its next
  * use. The pack's pages are dropped from the page cache: the plain bytes are

@@ -6,7 +6,7 @@
 #include "notes.h"
 #include "options.h"
 #include "registry_args.h"
-#include "signed.h"
+#include "signed/signed.h"
 #include "verify.h"
 
 static const char help[] =

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "signed.h"
+#include "signed/signed.h"
 
 enum { READ_STEP = 1 << 20 };
 

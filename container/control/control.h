@@ -13,14 +13,20 @@
  *	         [small_files: auto|on|off]
  *	         [prefetch: a source]
  *	         [pod: {uid, name, namespace}]  names for report_stats(), of Kubernetes
- *	pin      image, [platform], [floor_bytes], [seconds]
- *	prefetch target, source, [platform]     -
- *	resident [target], [platform]           "state", "done_bytes", "total_bytes", "error"
+ *	         [auth], [verify_key]           "signed": the owner of verify_key has signed it
+ *	pin      image, [platform], [floor_bytes], [seconds], [auth]
+ *	prefetch target, source, [platform], [auth]  -
+ *	resident [target], [platform], [auth]   "state", "done_bytes", "total_bytes", "error"
  *	trace-record  target, [output]          -; a mount namespace may come with it
  *	trace-stop    target                    "uses", "cut", ["output"]; the trace's file
  *	status   -                              report_status(), "pins"
  *	stats    [target], [detail, [files]]    report_stats()
  *	unpin    image
+ *
+ * "auth" is text as in docker's config.json: credentials for the registry of the image, for this request
+ * and what it makes, before the daemon's own. Nothing tells them.
+ *
+ * "verify_key" is a public key in PEM.
  *
  * Only root and the daemon's group may talk to it. Any thread.
  */

@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 #include "oci/challenge.h"
-#include "oci/credentials.h"
+#include "oci/credentials_text.h"
 #include "oci/json_text.h"
 #include "oci/plain_text.h"
 #include "oci/url.h"
@@ -26,10 +26,11 @@ enum {
 };
 
 struct auth {
-	struct http *http; /* borrowed */
-	char *host;        /* owned */
-	char *repository;  /* owned */
-	char *scope;       /* owned; what is asked for */
+	struct http *http;                    /* borrowed */
+	char *host;                           /* owned */
+	char *repository;                     /* owned */
+	char *scope;                          /* owned; what is asked for */
+	struct credentials_text *credentials; /* owned reference; or NULL */
 	bool push;
 	bool plain;
 
@@ -84,6 +85,8 @@ int auth_new(struct http *http, const struct auth_options *options, struct auth 
 	auth->http = http;
 	auth->push = options->push;
 	auth->plain = options->plain;
+	if (options->credentials)
+		auth->credentials = credentials_text_ref(options->credentials);
 	auth->host = strdup(options->host);
 	auth->repository = strdup(options->repository);
 	auth->scope = make_scope(options);
@@ -104,6 +107,7 @@ void auth_free(struct auth *auth)
 	(void)pthread_mutex_destroy(&auth->lock);
 	(void)pthread_cond_destroy(&auth->renewed);
 	free_secret(auth->header);
+	credentials_text_unref(auth->credentials);
 	free(auth->host);
 	free(auth->repository);
 	free(auth->scope);
@@ -249,12 +253,22 @@ static int get_bearer(struct auth *auth, const struct challenge *c, const struct
 	                            : get_token(auth, c, scope, who, ret, err);
 }
 
+static int find_credentials(const struct auth *auth, struct credentials *ret, struct err *err)
+{
+	int found = 0;
+
+	if (auth->credentials)
+		found = credentials_text_find(auth->credentials, auth->host, auth->repository, ret,
+		                              err);
+	return found != 0 ? found : credentials_find(auth->host, auth->repository, ret, err);
+}
+
 /* Get what answers @c. Without the lock. */
 static int get_grant(struct auth *auth, const struct challenge *c, struct grant *ret,
                      struct err *err)
 {
 	CLEANUP(credentials_release) struct credentials who = CREDENTIALS_INIT;
-	int found = credentials_find(auth->host, auth->repository, &who, err);
+	int found = find_credentials(auth, &who, err);
 
 	*ret = (struct grant){ .header = NULL };
 	if (found < 0)

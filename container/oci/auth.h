@@ -11,13 +11,16 @@
 #include "oci/http.h"
 
 struct auth;
+struct credentials_text;
 
 struct auth_options {
 	const char *host;       /* with its port */
 	const char *repository; /* whose blobs and manifests are wanted */
 	const char *also;       /* repository of the host to be read, too; or NULL */
-	bool push;              /* it is to be written */
-	bool plain;             /* secrets may be sent over http to others than this machine */
+	struct credentials_text
+		*credentials; /* borrowed; come before those that are found; or NULL */
+	bool push;            /* it is to be written */
+	bool plain;           /* secrets may be sent over http to others than this machine */
 };
 
 /* @http outlives the result. Returns 0 or -ENOMEM. */

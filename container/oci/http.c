@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include <curl/curl.h>
+#include <openssl/x509_vfy.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -314,8 +315,30 @@ static void set_request(CURL *c, struct transfer *t, struct curl_slist *headers)
 	set_body(c, t);
 }
 
-/* Say that the exchange failed with @code. */
-static int failed(const struct transfer *t, CURLcode code)
+/* A certificate that is not good at this time, @verified tells, may be good at another. Returns whether it is one. */
+static bool blame_clock(const struct transfer *t, long verified)
+{
+	const char *what = verified == X509_V_ERR_CERT_NOT_YET_VALID ? "is not valid yet"
+	                   : verified == X509_V_ERR_CERT_HAS_EXPIRED ? "has expired"
+	                                                             : NULL;
+	char date[32] = "?";
+	time_t now = time(NULL);
+	struct tm tm;
+
+	if (!what)
+		return false;
+	if (gmtime_r(&now, &tm))
+		(void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M UTC", &tm);
+	(void)err_set(
+		t->err, -EPROTO,
+		"its certificate, or that of its authority, %s; this machine's clock says %s: "
+		"is it right",
+		what, date);
+	return true;
+}
+
+/* Say that the exchange failed with @code, and the check of the certificate with @verified. */
+static int failed(const struct transfer *t, CURLcode code, long verified)
 {
 	static const struct {
 		CURLcode code;
@@ -348,6 +371,8 @@ static int failed(const struct transfer *t, CURLcode code)
 	if (t->connected >= 300)
 		return err_set(t->err, http_is_transient(0, t->connected) ? -ECONNREFUSED : -EPROTO,
 		               "the proxy answers with status %ld", t->connected);
+	if (code == CURLE_PEER_FAILED_VERIFICATION && blame_clock(t, verified))
+		return -EPROTO;
 	if (t->stalled)
 		code = CURLE_OPERATION_TIMEDOUT;
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
@@ -372,6 +397,7 @@ int http_exchange(struct http *http, const struct http_request *rq, struct http_
 		.moved_at = now_s(),
 	};
 	CURL *handle = take_handle(http);
+	long verified = 0; /* of the certificate; 0: it is good */
 	CURLcode code;
 
 	http_response_release(ret);
@@ -384,8 +410,9 @@ int http_exchange(struct http *http, const struct http_request *rq, struct http_
 	set_request(handle, &t, headers);
 	code = curl_easy_perform(handle);
 	(void)curl_easy_getinfo(handle, CURLINFO_HTTP_CONNECTCODE, &t.connected);
+	(void)curl_easy_getinfo(handle, CURLINFO_SSL_VERIFYRESULT, &verified);
 	give_back(http, handle);
-	return code == CURLE_OK ? 0 : failed(&t, code);
+	return code == CURLE_OK ? 0 : failed(&t, code, verified);
 }
 
 bool http_is_transient(int r, long status)

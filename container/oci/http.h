@@ -42,6 +42,8 @@ struct http_response {
 	bool has_first;       /* there is a Content-Range */
 	uint64_t first;       /* its first byte */
 	uint64_t retry_after; /* seconds; 0 when there is none */
+	int64_t date;         /* Date, by the server's clock; 0 when there is none */
+	int64_t retry_date;   /* likewise, of Retry-After where that is a date */
 	char *body;           /* owned; NUL-terminated, of what take() was not given; or NULL */
 	size_t body_len;
 };

@@ -60,19 +60,32 @@ static void set_content_range(struct http_response *res, const char *value)
 	res->has_first = content_range_parse(value, &res->first, &last) == 0;
 }
 
+/* A date means something beside the server's own only: this machine's clock may be another. */
+static void judge_retry_date(struct http_response *res)
+{
+	int64_t wait = res->retry_date - res->date;
+
+	if (res->date > 0 && wait > 0 && wait <= RETRY_AFTER_MAX)
+		res->retry_after = (uint64_t)wait;
+}
+
 /* Seconds, or a date. */
 static void set_retry_after(struct http_response *res, const char *value)
 {
-	time_t now = time(NULL), when;
 	uint64_t seconds;
 
 	if (text_parse_uint(value, RETRY_AFTER_MAX, &seconds) == 0) {
 		res->retry_after = seconds;
 		return;
 	}
-	when = curl_getdate(value, NULL);
-	if (when > now && when - now <= RETRY_AFTER_MAX)
-		res->retry_after = (uint64_t)(when - now);
+	res->retry_date = curl_getdate(value, NULL);
+	judge_retry_date(res);
+}
+
+static void set_date(struct http_response *res, const char *value)
+{
+	res->date = curl_getdate(value, NULL);
+	judge_retry_date(res);
 }
 
 static void set_length(struct http_response *res, const char *value)
@@ -105,6 +118,8 @@ static int set_header(struct http_response *res, const char *name, char *value)
 		set_content_range(res, value);
 	else if (strcasecmp(name, "retry-after") == 0)
 		set_retry_after(res, value);
+	else if (strcasecmp(name, "date") == 0)
+		set_date(res, value);
 	return 0;
 }
 

@@ -82,6 +82,7 @@ int registry_open_at(struct http *http, const struct reference *ref, const char 
 		.host = ref->host,
 		.repository = ref->repository,
 		.also = options->mount_from,
+		.credentials = options->credentials,
 		.push = options->push,
 		.plain = options->plain_http,
 	};
@@ -149,6 +150,13 @@ void registry_close(struct registry *reg)
 const char *registry_name(const struct registry *reg)
 {
 	return reg->name;
+}
+
+const char *registry_source(const struct registry *reg, unsigned i)
+{
+	if (i < reg->n_mirrors)
+		return reg->mirrors[i]->name;
+	return i == reg->n_mirrors ? reg->name : NULL;
 }
 
 uint64_t registry_ignored_ranges(const struct registry *reg)

@@ -21,6 +21,7 @@
 #include "oci/reference.h"
 
 struct registry;
+struct credentials_text;
 
 struct registry_options {
 	bool push;       /* blobs and manifests are to be written */
@@ -28,9 +29,11 @@ struct registry_options {
 	const char *
 		ca_file; /* certificates to trust instead of the system's and $SSL_CERT_FILE's; or NULL */
 	const char *mount_from; /* repository of the host that may have blobs, too; or NULL */
-	unsigned attempts;      /* in a row without progress; 0: 6 */
-	unsigned stall_s;       /* seconds that a transfer may go on without a byte; 0: 60 */
-	uint64_t upload_chunk;  /* send blobs in requests of at most this many bytes; 0: in one */
+	struct credentials_text
+		*credentials;  /* oci/credentials_text.h; come before others; or NULL */
+	unsigned attempts;     /* in a row without progress; 0: 6 */
+	unsigned stall_s;      /* seconds that a transfer may go on without a byte; 0: 60 */
+	uint64_t upload_chunk; /* send blobs in requests of at most this many bytes; 0: in one */
 
 	/*
 	 * Where to read first, HOST=URL each, as registry_check_mirror() has it;
@@ -138,9 +141,16 @@ MUST_CHECK int registry_pread(struct registry *reg, const struct registry_range 
 struct registry_sources {
 	uint32_t used; /* the module's; a bit for each */
 	uint32_t told; /* likewise; those that were said to be wrong */
+	unsigned now;  /* who gives what take() gets: the number of one, for registry_source() */
 };
 
 #define REGISTRY_SOURCES_INIT ((struct registry_sources){ .used = 0, .told = 0 })
+
+/*
+ * The name of the @i-th mirror of @reg, borrowed, whose bit in struct registry_sources is 1 << @i; the
+ * repository itself comes after them. NULL behind it.
+ */
+const char *registry_source(const struct registry *reg, unsigned i);
 
 /*
  * As registry_read(), but not from those in *@from, whose bytes were wrong; those that give

@@ -158,7 +158,10 @@ static int ask_read(struct registry *at, unsigned i, struct question *q, struct 
 {
 	struct asked_reading *a = q->arg;
 	uint64_t before = a->rd.off;
-	int r = read_at(&a->rd, at, &a->range->digest, err);
+	int r;
+
+	a->from->now = i;
+	r = read_at(&a->rd, at, &a->range->digest, err);
 
 	if (a->rd.off > before)
 		a->from->used |= 1u << i;

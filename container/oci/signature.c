@@ -64,33 +64,41 @@ static int choose_scheme(struct signature_key *key)
 	}
 }
 
-int signature_key_load(const char *path, struct signature_key **ret, struct err *err)
+int signature_key_parse(const char *text, size_t len, const char *name, struct signature_key **ret,
+                        struct err *err)
 {
 	CLEANUP(signature_key_free) struct signature_key *key = calloc(1, sizeof(*key));
 	CLEANUP(BIO_free_all) BIO *bio = NULL;
-	CLEANUP(free) char *text = NULL;
-	size_t len = 0;
-	int r;
 
 	if (!key)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = io_read_file(AT_FDCWD, path, KEY_MAX, &text, &len, err);
-	if (r < 0)
-		return err_set(err, r, "key '%s': %s", path, strerrordesc_np(-r));
-	key->path = strdup(path);
+	if (len > KEY_MAX)
+		return err_set(err, -EFBIG, "key '%s' has more than %d KiB", name, KEY_MAX >> 10);
+	key->path = strdup(name);
 	bio = BIO_new_mem_buf(text, (int)len);
 	if (!key->path || !bio)
 		return err_set(err, -ENOMEM, "out of memory");
 	key->key = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
 	ERR_clear_error();
 	if (!key->key)
-		return err_set(err, -EINVAL, "'%s' is not a public key in PEM", path);
+		return err_set(err, -EINVAL, "'%s' is not a public key in PEM", name);
 	if (choose_scheme(key) < 0)
 		return err_set(err, -EINVAL,
 		               "key '%s' is not one of ECDSA P-256, RSA from %d bits, Ed25519",
-		               path, RSA_BITS_MIN);
+		               name, RSA_BITS_MIN);
 	*ret = TAKE_PTR(key);
 	return 0;
+}
+
+int signature_key_load(const char *path, struct signature_key **ret, struct err *err)
+{
+	CLEANUP(free) char *text = NULL;
+	size_t len = 0;
+	int r = io_read_file(AT_FDCWD, path, KEY_MAX, &text, &len, err);
+
+	if (r < 0)
+		return err_set(err, r, "key '%s': %s", path, strerrordesc_np(-r));
+	return signature_key_parse(text, len, path, ret, err);
 }
 
 void signature_key_free(struct signature_key *key)

@@ -26,6 +26,10 @@ struct signature_key;
  */
 MUST_CHECK int signature_key_load(const char *path, struct signature_key **ret, struct err *err);
 
+/* As signature_key_load(), of the @len bytes at @text; @name is for messages. */
+MUST_CHECK int signature_key_parse(const char *text, size_t len, const char *name,
+                                   struct signature_key **ret, struct err *err);
+
 /* Accepts NULL. */
 void signature_key_free(struct signature_key *key);
 DEFINE_CLEANUP(struct signature_key *, signature_key_free)

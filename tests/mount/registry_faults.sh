@@ -5,7 +5,7 @@
 # waits, then fails, and comes once the registry is well again. No wrong byte is ever read.
 . "$(dirname "$0")/../support/mount_lib.sh"
 . "$(dirname "$0")/../support/registry_mount.sh"
-expect_log 'a fetch failed|(read|open) .* of 127\.0\.0\.1:|mount of 127\.0\.0\.1:[0-9]*/[a-z]*:v[0-9] .* refused'
+expect_log 'a fetch failed|(read|open) .* of 127\.0\.0\.1:|mount of 127\.0\.0\.1:[0-9]*/[a-z]*:v[0-9] .* refused|blob [0-9a-f]*: whoever has it'
 
 # new_image TAG: of a file of noise in $T/TAG, pushed past the stub.
 new_image() {
@@ -111,6 +111,10 @@ fault "*GET blobs/ corrupt"
 cmp "$MNT/noise" "$T/$tag/noise" 2>"$T/stderr" && fail "nothing was wrong"
 grep -q 'Input/output error' "$T/stderr" || fail "wrong bytes were read: $(cat "$T/stderr")"
 no_faults
+is_well() {
+	cmp "$MNT/noise" "$T/$tag/noise" 2>/dev/null
+}
+wait_for is_well || fail "it stays damaged"
 works
 
 note "a wrong config, a wrong index"

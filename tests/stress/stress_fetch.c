@@ -43,19 +43,21 @@ static int step(struct worker *w, struct origin *origin)
 {
 	struct descriptor d = far_blob((uint8_t)(1 + rand_r(&w->seed) % BLOBS), BLOB_SIZE);
 	struct blob_range range = { .off = (uint64_t)rand_r(&w->seed) % (BLOB_SIZE - 1) };
+	struct pack_hold hold;
 	struct err err = ERR_INIT;
 	int wrong, r;
 
 	range.len = 1 + (uint64_t)rand_r(&w->seed) % RANGE_MAX;
 	if (range.len > BLOB_SIZE - range.off)
 		range.len = BLOB_SIZE - range.off;
-	r = fetch_hold(origin, &d, &range, &err);
+	hold.range = range;
+	r = fetch_hold(origin, &d, &hold, &err);
 	if (r < 0) {
 		(void)fprintf(stderr, "hold: %s\n", err.msg);
 		return -1;
 	}
 	wrong = far_wrong_bytes(w->scene->dir, &d, range.off, range.len);
-	fetch_release(origin, &d, &range, /* damaged= */ false);
+	(void)fetch_release(origin, &d, &hold, /* damaged= */ false);
 	if (wrong != 0)
 		(void)fprintf(stderr, "%d wrong bytes\n", wrong);
 	return wrong == 0 ? 0 : -1;

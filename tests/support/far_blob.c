@@ -35,8 +35,38 @@ static bool take_one(int *count)
 	return false;
 }
 
+static unsigned n_sources(const struct far_place *place)
+{
+	return place->n_sources > 0 ? place->n_sources : 1;
+}
+
+/* The first source that is not in @but. */
+static unsigned first_source(const struct far_place *place, uint32_t but)
+{
+	unsigned i = 0;
+
+	while (i < n_sources(place) && (but >> i & 1))
+		i++;
+	return i;
+}
+
+static uint8_t lies_at(const struct far_place *place, unsigned source, uint64_t off)
+{
+	uint32_t liars = __atomic_load_n(&place->liars, __ATOMIC_RELAXED);
+
+	return (liars >> source & 1) && off >= FAR_MARK && off < (uint64_t)2 * FAR_MARK;
+}
+
+static const char *far_source(void *arg, unsigned i)
+{
+	static const char *const names[FAR_SOURCES] = { "a", "b", "c", "d" };
+	const struct far_place *place = arg;
+
+	return i < n_sources(place) ? names[i] : NULL;
+}
+
 static int far_read(void *arg, const struct descriptor *blob, const struct blob_range *range,
-                    fetch_take_fn take, void *take_arg, struct err *err)
+                    struct fetch_order *order, struct err *err)
 {
 	struct far_place *place = arg;
 	bool fails = take_one(&place->n_failures);
@@ -44,6 +74,9 @@ static int far_read(void *arg, const struct descriptor *blob, const struct blob_
 	uint64_t end = range->off + (fails ? range->len / 2 : range->len);
 	uint8_t bytes[STEP];
 
+	order->now = first_source(place, order->wrong);
+	if (order->now >= n_sources(place))
+		return err_set(err, -EBADMSG, "nobody else has it");
 	(void)__atomic_fetch_add(&place->n_reads, 1, __ATOMIC_RELAXED);
 	if (__atomic_load_n(&place->is_down, __ATOMIC_RELAXED))
 		return err_set(err, -ECONNREFUSED, "nobody is there");
@@ -54,11 +87,14 @@ static int far_read(void *arg, const struct descriptor *blob, const struct blob_
 		int r;
 
 		for (size_t i = 0; i < len; i++)
-			bytes[i] = (uint8_t)(far_byte(blob->digest.bytes[0], off + i) + lie);
+			bytes[i] = (uint8_t)(far_byte(blob->digest.bytes[0], off + i) + lie +
+			                     lies_at(place, order->now, off + i));
 		(void)usleep(place->step_us);
 		/* Before anybody can see them. */
 		(void)__atomic_fetch_add(&place->n_bytes, len, __ATOMIC_RELAXED);
-		r = take(take_arg, bytes, len, err);
+		if (off <= FAR_MARK && off + len > FAR_MARK)
+			(void)__atomic_fetch_add(&place->asked[order->now], 1, __ATOMIC_RELAXED);
+		r = order->take(order->arg, bytes, len, err);
 		if (r < 0) {
 			(void)__atomic_fetch_sub(&place->n_bytes, len, __ATOMIC_RELAXED);
 			return r;
@@ -77,7 +113,10 @@ static void far_release(void *arg)
 
 struct fetch_from far_from(struct far_place *place)
 {
-	return (struct fetch_from){ .read = far_read, .release = far_release, .arg = place };
+	return (struct fetch_from){ .read = far_read,
+		                    .source = far_source,
+		                    .release = far_release,
+		                    .arg = place };
 }
 
 int far_wrong_bytes(int dir, const struct descriptor *blob, uint64_t off, size_t len)

@@ -71,13 +71,17 @@ forbid() {
 
 # Quoted includes: fs and packer see themselves, index and container/oci, fs container/control as well, index sees
 # itself, index/base and container/oci only base and themselves, container/control only base, container/csi only
-# base and container/control.
+# base and container/control, container/signed index and container/oci; fs and packer see that one.
 quoted_includes() {
 	local file name room
 	while IFS=: read -r file name; do
 		room=${file%%/*}
 		if [[ $name == oci/* ]]; then
 			[[ $room != index && -e container/$name ]] || echo "$file: includes '$name'"
+			continue
+		fi
+		if [[ $name == signed/* ]]; then
+			[[ ($room == fs || $room == packer || $file == container/signed/*) && -e container/$name ]] || echo "$file: includes '$name'"
 			continue
 		fi
 		if [[ $name == csi/* ]]; then
@@ -88,7 +92,7 @@ quoted_includes() {
 			[[ $room == fs || $file == container/control/* || $file == container/csi/* ]] || echo "$file: includes '$name'"
 			continue
 		fi
-		[[ $room != container || $name == base/* ]] || echo "$file: includes '$name'"
+		[[ $room != container || $name == base/* || ($file == container/signed/* && -e index/$name) ]] || echo "$file: includes '$name'"
 		[[ ! -e ${file%/*}/$name && $name != *.inc ]] || continue
 		[[ $file != index/base/* || $name == base/* ]] || echo "$file: includes '$name'"
 		[[ -e $room/$name || -e index/$name ]] || echo "$file: includes '$name'"

@@ -20,18 +20,21 @@ fits a request happens, once; with a '*' before the line, always. PATTERN is sea
   redirect      to the other port
   realm R       401; a token is to be had from R, where "@" stands for this stub
 DIR/token, if there is such a file, has the token to be shown, and how often it is good for: then
-another one is. DIR/referrers, if there is such a file, is what is said to refer to any image. /token gives the one of the moment to USER:PASSWORD of DIR/user, or to all if there is none.
+another one is. DIR/skew, if there is such a file, has how many seconds the stub's clock is ahead: dates are by that one, also when tokens were
+issued, and K of "status" is sent as a date. DIR/referrers, if there is such a file, is what is said to refer to any image. /token gives the one of the moment to USER:PASSWORD of DIR/user, or to all if there is none.
 """
 
 import base64
 import http.client
 import http.server
+import json
 import os
 import re
 import socket
 import struct
 import sys
 import threading
+import time
 import urllib.parse
 
 UPSTREAM, DIR = int(sys.argv[1]), sys.argv[2]
@@ -89,6 +92,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string((timestamp or time.time()) + int(read("skew") or 0))
+
     def name(self):
         return "front" if self.server is SERVERS["front"] else "elsewhere"
 
@@ -115,7 +121,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         form = urllib.parse.unquote(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
         if user and shown != wanted and "refresh_token=" + user.strip() not in form:
             return self.finish_with(401, b"{}")
-        return self.finish_with(200, b'{"token":"%s","expires_in":3600}' % read("token").split()[0].encode())
+        issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + int(read("skew") or 0)))
+        token = {"token": read("token").split()[0], "expires_in": 3600, "issued_at": issued}
+        return self.finish_with(200, json.dumps(token).encode())
 
     def finish_with(self, status, body=b"", headers=()):
         self.answer(status, headers, body)
@@ -155,7 +163,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         action, words = take_fault(self.command, where)
         if action == "status":
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            return self.finish_with(int(words[0]), b"{}", [("Retry-After", w) for w in words[1:]])
+            dated = read("skew") is not None
+            later = [("Retry-After", self.date_time_string(time.time() + int(w)) if dated else w) for w in words[1:]]
+            return self.finish_with(int(words[0]), b"{}", later)
         if action == "realm":
             return self.challenge(words[0])
         if self.path.startswith("/token"):

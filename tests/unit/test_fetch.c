@@ -22,6 +22,7 @@ struct bench {
 	struct fetch *fetch;
 	struct far_place place;
 	struct origin *origin;
+	bool again; /* what was damaged may be had from others */
 	unsigned timeout_s; /* far above what a busy machine takes; less where somebody is to wait in vain */
 };
 
@@ -86,10 +87,10 @@ static uint64_t count(const struct bench *b, enum stat_counter which)
 /* Hold a range, look at its bytes, give it back. */
 static int look(struct bench *b, const struct descriptor *d, uint64_t off, uint64_t len)
 {
-	const struct blob_range range = { .off = off, .len = len };
+	struct pack_hold hold = { .range = { .off = off, .len = len } };
 	struct err err = ERR_INIT;
 	int wrong;
-	int r = fetch_hold(b->origin, d, &range, &err);
+	int r = fetch_hold(b->origin, d, &hold, &err);
 
 	if (r < 0) {
 		cr_assert_eq(err.code, r);
@@ -97,7 +98,7 @@ static int look(struct bench *b, const struct descriptor *d, uint64_t off, uint6
 		return r;
 	}
 	wrong = far_wrong_bytes(b->dir, d, off, len);
-	fetch_release(b->origin, d, &range, /* damaged= */ wrong != 0);
+	b->again = fetch_release(b->origin, d, &hold, /* damaged= */ wrong != 0);
 	return wrong == 0 ? 0 : -EBADMSG;
 }
 
@@ -248,8 +249,99 @@ Test(fetch, wrong_bytes_come_again)
 	set_up(&b, 0, 0);
 	b.place.n_lies = 1;
 	cr_assert_eq(look(&b, &d, 500, 1000), -EBADMSG);
+	cr_assert(b.again);
 	cr_assert_eq(count(&b, STAT_FETCH_DAMAGED), 1);
 	cr_assert_eq(look(&b, &d, 500, 1000), 0);
+	tear_down(&b);
+}
+
+static unsigned asked(const struct bench *b, unsigned source)
+{
+	return __atomic_load_n(&b->place.asked[source], __ATOMIC_RELAXED);
+}
+
+/* As look(), until the bytes are right or nobody has others. */
+static int look_on(struct bench *b, const struct descriptor *d, uint64_t off, uint64_t len)
+{
+	int r;
+
+	do
+		r = look(b, d, off, len);
+	while (r == -EBADMSG && b->again);
+	return r;
+}
+
+Test(fetch, wrong_bytes_come_from_the_next_source_and_no_more_from_the_first)
+{
+	const struct descriptor d = far_blob(9, MIB);
+	struct bench b;
+
+	set_up(&b, 0, 0);
+	b.place.n_sources = 3;
+	b.place.liars = 1 | 2;
+	cr_assert_eq(look_on(&b, &d, FAR_MARK, 1000), 0);
+	cr_assert_eq(count(&b, STAT_FETCH_DAMAGED), 2);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(asked(&b, i), 1);
+	tear_down(&b);
+}
+
+Test(fetch, who_lies_about_some_bytes_gives_the_others)
+{
+	const struct descriptor d = far_blob(9, MIB);
+	struct bench b;
+
+	set_up(&b, 0, 0);
+	b.place.n_sources = 2;
+	b.place.liars = 1;
+	cr_assert_eq(look(&b, &d, FAR_MARK, 1000), -EBADMSG);
+	cr_assert_eq(look(&b, &d, 0, 2 * FAR_MARK), -EBADMSG);
+	cr_assert_eq(look(&b, &d, 0, FAR_MARK + 1000), 0);
+	cr_assert_eq(asked(&b, 0), 1);
+	cr_assert_eq(asked(&b, 1), 2);
+	tear_down(&b);
+}
+
+Test(fetch, when_all_are_wrong_nobody_is_asked_for_a_moment)
+{
+	const struct descriptor d = far_blob(9, MIB);
+	struct bench b;
+
+	set_up(&b, 0, 0);
+	b.place.n_sources = 2;
+	b.place.liars = 3;
+	cr_assert_eq(look_on(&b, &d, FAR_MARK, 1000), -EBADMSG);
+	cr_assert_not(b.again);
+	/* The last one twice. */
+	cr_assert_eq(asked(&b, 0), 1);
+	cr_assert_eq(asked(&b, 1), 2);
+	cr_assert_eq(count(&b, STAT_FETCH_ERRORS), 0);
+	/* The rest can be had. */
+	cr_assert_eq(look_on(&b, &d, 0, 1000), 0);
+	b.place.liars = 0;
+	while (look_on(&b, &d, FAR_MARK, 1000) < 0)
+		cr_assert_eq(asked(&b, 1), 2);
+	cr_assert_eq(asked(&b, 0), 2);
+	tear_down(&b);
+}
+
+/* Who finds out late that bytes were damaged does not blame who gave the right ones meanwhile. */
+Test(fetch, damage_that_is_known_is_nobodys)
+{
+	const struct descriptor d = far_blob(9, MIB);
+	struct pack_hold early = { .range = { .off = FAR_MARK, .len = 1000 } };
+	struct err err = ERR_INIT;
+	struct bench b;
+
+	set_up(&b, 0, 0);
+	b.place.n_sources = 2;
+	b.place.liars = 1;
+	cr_assert_eq(fetch_hold(b.origin, &d, &early, &err), 0, "%s", err.msg);
+	cr_assert_eq(look_on(&b, &d, FAR_MARK, 1000), 0);
+	cr_assert(fetch_release(b.origin, &d, &early, /* damaged= */ true));
+	cr_assert_eq(count(&b, STAT_FETCH_DAMAGED), 1);
+	cr_assert_eq(look(&b, &d, FAR_MARK, 1000), 0);
+	cr_assert_eq(asked(&b, 1), 1);
 	tear_down(&b);
 }
 

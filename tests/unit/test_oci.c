@@ -8,7 +8,7 @@
 
 #include "base/cleanup.h"
 #include "oci/challenge.h"
-#include "oci/credentials.h"
+#include "oci/credentials_text.h"
 #include "oci/http_headers.h"
 #include "oci/multipart.h"
 #include "oci/reference.h"
@@ -189,6 +189,45 @@ Test(credentials, of_helpers_come_before_and_of_the_store_after_others)
 	cr_expect_str_eq(looked_up("{\"credsStore\":\"../s\"}"), "error");
 }
 
+/* What @text gives for r.example:5000/a/b, "USER SECRET", or the error. */
+static int find_in_text(struct credentials_text *t, char ret[static 100], struct err *err)
+{
+	CLEANUP(credentials_release) struct credentials c = CREDENTIALS_INIT;
+	int r = credentials_text_find(t, "r.example:5000", "a/b", &c, err);
+
+	(void)snprintf(ret, 100, "%s %s", r > 0 ? c.user : "-", r > 0 ? c.secret : "-");
+	return r;
+}
+
+Test(credentials, that_were_given_can_be_replaced_and_name_no_programs)
+{
+	CLEANUP(credentials_text_unref) struct credentials_text *t = credentials_text_new(NULL);
+	CLEANUP(free) char *large = NULL;
+	struct err err = ERR_INIT;
+	char found[100];
+
+	cr_assert_not_null(t);
+	cr_expect_eq(find_in_text(t, found, &err), 0);
+	cr_assert_eq(credentials_text_set(t, "{\"auths\":{\"r.example:5000\":{\"auth\":"
+	                                     "\"bWU6c2VjcmV0\"}},\"credsStore\":\"x\"}"),
+	             0);
+	cr_expect_eq(find_in_text(t, found, &err), 1);
+	cr_expect_str_eq(found, "me secret");
+	cr_assert_eq(credentials_text_set(t, "{\"credsStore\":\"x\"}"), 0);
+	cr_expect_eq(find_in_text(t, found, &err), -EKEYREJECTED);
+	cr_expect(strstr(err.msg, "helper 'x' for 'r.example:5000'"), "%s", err.msg);
+	cr_assert_eq(credentials_text_set(t, "{\"auths\":{\"other\":{}}}"), 0);
+	cr_expect_eq(find_in_text(t, found, &err), 0);
+	cr_expect_eq(credentials_text_check("{}", &err), 0);
+	cr_expect_eq(credentials_text_check("[]", &err), -EINVAL);
+	cr_expect_eq(credentials_text_check("", &err), -EINVAL);
+	large = malloc(1 << 20);
+	cr_assert_not_null(large);
+	memset(large, ' ', 1 << 20);
+	large[(1 << 20) - 1] = '\0';
+	cr_expect_eq(credentials_text_check(large, &err), -EFBIG);
+}
+
 Test(credentials, that_make_no_sense_are_an_error)
 {
 	cr_expect_str_eq(looked_up("{"), "error");
@@ -274,6 +313,23 @@ Test(headers, are_read_whatever_their_case)
 	cr_expect(res.has_length && res.length == 12);
 	cr_expect(res.has_first && res.first == 5);
 	cr_expect(res.retry_after == 7);
+}
+
+/* Clocks of servers are their own, and headers come in any order. */
+Test(headers, that_are_dates_say_how_long_to_wait)
+{
+	CLEANUP(http_response_release) struct http_response after = HTTP_RESPONSE_INIT;
+	CLEANUP(http_response_release) struct http_response before = HTTP_RESPONSE_INIT;
+	CLEANUP(http_response_release) struct http_response alone = HTTP_RESPONSE_INIT;
+
+	header(&after, "Date: Thu, 01 Jan 1998 00:00:00 GMT\r\n");
+	header(&after, "Retry-After: Thu, 01 Jan 1998 00:00:09 GMT\r\n");
+	cr_expect(after.retry_after == 9);
+	header(&before, "Retry-After: Thu, 01 Jan 2099 01:00:00 GMT\r\n");
+	header(&before, "Date: Thu, 01 Jan 2099 00:59:00 GMT\r\n");
+	cr_expect(before.retry_after == 60);
+	header(&alone, "Retry-After: Thu, 01 Jan 2099 01:00:00 GMT\r\n");
+	cr_expect(alone.retry_after == 0);
 }
 
 Test(headers, that_make_no_sense_are_missing)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "signed.h"
+#include "signed/signed.h"
 
 /* For struct signature_store. */
 static int get_manifest(void *arg, const char *tag, char **ret, size_t *len, struct err *err)
