@@ -48,3 +48,16 @@ JOURNAL_STREAM=$(stat -c %d:%i "$STORE/assetfs.log") log_of
 check_eq "lines" "$(grep -cE '^<6>assetfs: ' "$T/log")" "$(wc -l <"$T/log")"
 
 expect_failure 2 "not valid" "$ASSETFS" serve --log-format xml
+
+note "a keeper logs as its daemons do"
+expect_log "was ended by signal 9"
+"$ASSETFS" keeper --store "$STORE" --log-format=json 2>"$STORE/assetfs.log" &
+keeper=$!
+wait_for status_ok || fail "daemon does not answer"
+pid=$(daemon_pid)
+kill -KILL "$pid"
+wait_for next_daemon || fail "no other daemon"
+kill $keeper
+wait $keeper || fail "status of the keeper: $?"
+jq -es 'any(.msg | contains("ended by signal 9")) and all(.time and .level)' "$STORE/assetfs.log" >/dev/null ||
+	fail "$(cat "$STORE/assetfs.log")"
