@@ -155,12 +155,13 @@ no_daemon() {
 	[[ -z $(daemons) ]]
 }
 
-# in_state STATES PID...: whether each of the processes is in one of the states of proc(5), or gone
+# in_state STATES PID...: whether all threads of the processes are in one of the states of proc(5), or gone.
+# A process whose first thread has ended may have others that still hold its files.
 in_state() {
 	local states=$1 pid
 	shift
 	for pid; do
-		[[ ! -e /proc/$pid || $(awk '/^State:/ { print $2 }' "/proc/$pid/status" 2>/dev/null) == ["$states"] ]] || return 1
+		[[ -z $(cat "/proc/$pid/task/"*/status 2>/dev/null | grep "^State:[[:space:]]*[^$states[:space:]]") ]] || return 1
 	done
 }
 
