@@ -158,10 +158,11 @@ no_daemon() {
 # in_state STATES PID...: whether all threads of the processes are in one of the states of proc(5), or gone.
 # A process whose first thread has ended may have others that still hold its files.
 in_state() {
-	local states=$1 pid
+	local states=$1 pid found
 	shift
 	for pid; do
-		[[ -z $(cat "/proc/$pid/task/"*/status 2>/dev/null | grep "^State:[[:space:]]*[^$states[:space:]]") ]] || return 1
+		found=$(cat "/proc/$pid/task/"*/status 2>/dev/null | awk '/^State:/ { printf "%s", $2 }') || true
+		[[ -z ${found//[$states]/} ]] || return 1
 	done
 }
 
