@@ -68,6 +68,7 @@ struct origin {
 	struct origin *next;
 	struct blob **needs; /* owned; in the order of the image */
 	uint32_t n_needs;
+	uint32_t n_background; /* of them that are fetched in the background, the first ones */
 	bool cancelled;
 	bool given_up;     /* somebody has waited for long enough, and nothing has come since */
 	uint64_t progress; /* clock of the last byte */
