@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "fetch_internal.h"
+#include "fetch_blame.h"
 
 #define NS_PER_S ((uint64_t)1000000000)
 
