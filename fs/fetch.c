@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "fetch_internal.h"
+#include "fetch_blame.h"
 
 #define NS_PER_S ((uint64_t)1000000000)
 
@@ -274,6 +274,28 @@ int fetch_hold(struct origin *origin, const struct descriptor *d, struct pack_ho
 	}
 	(void)pthread_mutex_unlock(&fetch->lock);
 	return r;
+}
+
+uint64_t fetch_lacks(struct origin *origin, const struct descriptor *d,
+                     const struct blob_range *range)
+{
+	struct range left = { .start = range->off, .end = range->off + range->len };
+	struct fetch *fetch = origin->fetch;
+	const struct blob *blob;
+	uint64_t sum = 0;
+	struct range gap;
+
+	(void)pthread_mutex_lock(&fetch->lock);
+	blob = find_blob(fetch, &d->digest);
+	if (!blob || blob->leaving || blob->size != d->size)
+		sum = range->len;
+	while (sum < range->len && left.start < left.end &&
+	       fetch_missing(fetch, blob, &left, &gap)) {
+		sum += gap.end - gap.start;
+		left.start = gap.end;
+	}
+	(void)pthread_mutex_unlock(&fetch->lock);
+	return sum;
 }
 
 /* Whether others were faster to find out, so that the bytes that are there now may be good. */

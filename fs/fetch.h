@@ -95,10 +95,12 @@ void origin_unref(struct origin *origin);
 DEFINE_CLEANUP(struct origin *, origin_unref)
 
 /*
- * The image has these packs: while the origin is there they are the last to leave, and are fetched in
- * the background, as the rate says. Once. Returns 0 or -ENOMEM.
+ * The image has these blobs: while the origin is there they are the last to leave, and files of theirs that are open
+ * stay what they are. The first @n_packs are fetched in the background, as the rate says. Once. Returns 0 or
+ * -ENOMEM.
  */
-MUST_CHECK int origin_needs(struct origin *origin, const struct descriptor *packs, uint32_t n);
+MUST_CHECK int origin_needs(struct origin *origin, const struct descriptor *blobs, uint32_t n,
+                            uint32_t n_packs);
 
 /* Let those who wait for this origin end with -ECANCELED, from now on. */
 void origin_cancel(struct origin *origin);
@@ -122,6 +124,10 @@ MUST_CHECK int fetch_hold(struct origin *origin, const struct descriptor *d, str
  */
 bool fetch_release(struct origin *origin, const struct descriptor *d, const struct pack_hold *hold,
                    bool damaged);
+
+/* How many bytes of @range of blob @d are neither there nor on their way. */
+uint64_t fetch_lacks(struct origin *origin, const struct descriptor *d,
+                     const struct blob_range *range);
 
 /* Put all @len bytes of a blob there that came by other ways. Returns 0 or -errno. */
 MUST_CHECK int fetch_put(struct fetch *fetch, const struct digest *digest, const void *bytes,

@@ -21,7 +21,7 @@ struct piece {
 /* The first piece that @origin lacks. */
 static bool find_in(const struct fetch *fetch, struct origin *origin, struct piece *ret)
 {
-	for (uint32_t i = 0; i < origin->n_needs; i++) {
+	for (uint32_t i = 0; i < origin->n_needs && i < origin->n_background; i++) {
 		struct blob *blob = origin->needs[i];
 		const struct range all = { .start = 0, .end = blob->size };
 		struct range gap;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "fetch_internal.h"
+#include "fetch_blame.h"
 
 #define HOPELESS_NS ((uint64_t)2 * 1000 * 1000 * 1000)
 

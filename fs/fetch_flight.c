@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "fetch_internal.h"
+#include "fetch_blame.h"
 
 #define RETRY_FIRST ((uint64_t)250 * 1000 * 1000)  /* ns */
 #define RETRY_LAST  ((uint64_t)4000 * 1000 * 1000) /* ns */

@@ -68,6 +68,7 @@ struct origin {
 	struct origin *next;
 	struct blob **needs; /* owned; in the order of the image */
 	uint32_t n_needs;
+	uint32_t n_background; /* of them that are fetched in the background, the first ones */
 	bool cancelled;
 	bool given_up;     /* somebody has waited for long enough, and nothing has come since */
 	uint64_t progress; /* clock of the last byte */
@@ -116,28 +117,6 @@ bool fetch_missing(const struct fetch *fetch, const struct blob *blob, const str
 /* Begin flights for what is missing of @range. Returns 0, -ENOMEM, or -EAGAIN without threads. */
 MUST_CHECK int fetch_begin(struct origin *origin, struct blob *blob, const struct range *range,
                            bool urgent);
-
-/* The @source-th of @origin has given @range. */
-void fetch_note_giver(const struct origin *origin, struct blob *blob, unsigned source,
-                      const struct range *range);
-
-/*
- * The bytes of @range are wrong, and no longer there. Returns whether somebody is left who may have
- * others; else the range is hopeless for a moment.
- */
-bool fetch_blame(const struct origin *origin, struct blob *blob, const struct range *range);
-
-/* Set who of @ret is not to be asked for @range. Read() is going to be told. */
-void fetch_wrong_sources(const struct origin *origin, const struct blob *blob,
-                         const struct range *range, struct fetch_order *ret);
-
-/* Where, from @pos on and up to @end, others are to be asked than at @pos. */
-uint64_t fetch_border(const struct blob *blob, uint64_t pos, uint64_t end);
-
-/* Ask everybody again for what has been hopeless for long enough. */
-void fetch_forgive(struct blob *blob);
-
-void fetch_free_givers(struct blob *blob);
 
 /* Start a thread. Returns 0 or -EAGAIN. */
 MUST_CHECK int fetch_start_thread(struct fetch *fetch, pthread_t *ret, void *(*run)(void *));

@@ -61,7 +61,8 @@ void origin_unref(struct origin *origin)
 	(void)pthread_mutex_unlock(&fetch->lock);
 }
 
-int origin_needs(struct origin *origin, const struct descriptor *packs, uint32_t n)
+int origin_needs(struct origin *origin, const struct descriptor *blobs, uint32_t n,
+                 uint32_t n_packs)
 {
 	struct fetch *fetch = origin->fetch;
 	struct blob **needs = calloc(n + 1u, sizeof(struct blob *));
@@ -72,7 +73,7 @@ int origin_needs(struct origin *origin, const struct descriptor *packs, uint32_t
 	(void)pthread_mutex_lock(&fetch->lock);
 	origin->needs = needs;
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
-		struct blob *blob = fetch_blob(fetch, &packs[i]);
+		struct blob *blob = fetch_blob(fetch, &blobs[i]);
 
 		if (!blob) {
 			r = -ENOMEM;
@@ -81,6 +82,7 @@ int origin_needs(struct origin *origin, const struct descriptor *packs, uint32_t
 			origin->needs[origin->n_needs++] = blob;
 		}
 	}
+	origin->n_background = n_packs;
 	if (r == 0 && fetch->rate > 0)
 		fetch_start_background(fetch);
 	(void)pthread_cond_broadcast(&fetch->paced);
@@ -112,6 +114,12 @@ static bool source_release(void *arg, const struct descriptor *pack, const struc
 	return fetch_release(arg, pack, hold, damaged);
 }
 
+static uint64_t source_lacks(void *arg, const struct descriptor *blob,
+                             const struct blob_range *range)
+{
+	return fetch_lacks(arg, blob, range);
+}
+
 static void source_cancel(void *arg)
 {
 	origin_cancel(arg);
@@ -130,6 +138,7 @@ struct pack_source origin_source(struct origin *origin)
 	return (struct pack_source){
 		.hold = source_hold,
 		.release = source_release,
+		.lacks = source_lacks,
 		.cancel = source_cancel,
 		.close = source_close,
 		.arg = origin,

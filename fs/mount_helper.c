@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "commands.h"
@@ -15,7 +16,7 @@ enum {
 	MOUNT_FAILED = 32,
 };
 
-enum { ARGS_MAX = 8 };
+enum { ARGS_MAX = 10 };
 
 static int usage(void)
 {
@@ -23,35 +24,55 @@ static int usage(void)
 	return MOUNT_USAGE;
 }
 
-/* Run `assetfs mount` with @options on the operands @image and @dir. */
-static int run_mount(const struct mount_options *options, char *image, char *dir)
-{
-	CLEANUP(free) char *platform = NULL;
-	CLEANUP(free) char *store = NULL;
-	CLEANUP(free) char *prefetch = NULL;
-	char name[] = "assetfs", end[] = "--";
-	char *args[ARGS_MAX] = { name };
-	int n = 1;
+/* The arguments of `assetfs mount`. */
+struct mount_argv {
+	char *text[ARGS_MAX]; /* owned */
+	int n;
+	bool failed; /* memory ran out */
+};
 
-	if ((options->platform && asprintf(&platform, "--platform=%s", options->platform) < 0) ||
-	    (options->store && asprintf(&store, "--store=%s", options->store) < 0) ||
-	    (options->prefetch &&
-	     asprintf(&prefetch, "--prefetch%s%s", options->prefetch[0] != '\0' ? "=" : "",
-	              options->prefetch) < 0)) {
+static void mount_argv_release_cleanup(struct mount_argv *args)
+{
+	for (int i = 0; i < args->n; i++)
+		free(args->text[i]);
+}
+
+/* Add "@name=@value" or, when @value is "", "@name"; nothing when it is NULL. */
+static void add(struct mount_argv *args, const char *name, const char *value)
+{
+	char *text = NULL;
+
+	if (!value)
+		return;
+	if (asprintf(&text, "%s%s%s", name, value[0] != '\0' ? "=" : "", value) < 0)
+		args->failed = true;
+	else
+		args->text[args->n++] = text;
+}
+
+/* Run `assetfs mount` with @options on the operands @image and @dir. */
+static int run_mount(const struct mount_options *options, const char *image, const char *dir)
+{
+	CLEANUP(mount_argv_release) struct mount_argv args = { .n = 0 };
+	char *argv[ARGS_MAX];
+
+	add(&args, "assetfs", "");
+	add(&args, "--platform", options->platform);
+	add(&args, "--store", options->store);
+	add(&args, "--prefetch", options->prefetch);
+	add(&args, "--auth-file", options->auth_file);
+	add(&args, "--verify-key", options->verify_key);
+	add(&args, "--", "");
+	add(&args, image, "");
+	add(&args, dir, "");
+	if (args.failed) {
 		(void)fprintf(stderr, "mount.assetfs: out of memory\n");
 		return MOUNT_FAILED;
 	}
-	if (platform)
-		args[n++] = platform;
-	if (store)
-		args[n++] = store;
-	if (prefetch)
-		args[n++] = prefetch;
-	args[n++] = end;
-	args[n++] = image;
-	args[n++] = dir;
+	/* Those are put in another order. */
+	memcpy(argv, args.text, sizeof(argv));
 	optind = 0; /* glibc: begin anew */
-	return cmd_mount(n, args) == STATUS_OK ? MOUNT_OK : MOUNT_FAILED;
+	return cmd_mount(args.n, argv) == STATUS_OK ? MOUNT_OK : MOUNT_FAILED;
 }
 
 int mount_helper(int argc, char *argv[])

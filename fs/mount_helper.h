@@ -11,9 +11,11 @@
 
 /* What to give to `assetfs mount`. Texts are parts of the options that were parsed. */
 struct mount_options {
-	const char *platform; /* NULL: this machine's */
-	const char *store;    /* NULL: the default */
-	const char *prefetch; /* NULL: none; "" or the trace */
+	const char *platform;   /* NULL: this machine's */
+	const char *store;      /* NULL: the default */
+	const char *prefetch;   /* NULL: none; "" or the trace */
+	const char *auth_file;  /* or NULL */
+	const char *verify_key; /* or NULL */
 };
 
 #define MOUNT_OPTIONS_INIT \

@@ -44,12 +44,16 @@ static int parse_one(const char *option, bool sloppy, struct mount_options *ret,
 		ret->store = value;
 	else if ((value = value_of(option, "prefetch")))
 		ret->prefetch = value;
+	else if ((value = value_of(option, "auth-file")))
+		ret->auth_file = value;
+	else if ((value = value_of(option, "verify-key")))
+		ret->verify_key = value;
 	else if (strcmp(option, "prefetch") == 0)
 		ret->prefetch = "";
 	else if (!sloppy && !is_passed_over(option))
 		return err_set(err, -EINVAL,
-		               "unknown option '%s'; there are platform=OS/ARCH, store=DIR and "
-		               "prefetch[=TRACE]",
+		               "unknown option '%s'; there are platform=OS/ARCH, store=DIR, "
+		               "prefetch[=TRACE], auth-file=FILE and verify-key=FILE",
 		               option);
 	return value && *value == '\0'
 	               ? err_set(err, -EINVAL, "option '%s' lacks its value", option)

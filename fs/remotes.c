@@ -495,6 +495,39 @@ static int open_fetched(struct store *store, const struct remote_image *found,
 	return r;
 }
 
+/* Add @n blobs to the list @needs, which is grown. */
+static int add_needs(struct descriptor **needs, uint32_t *n_needs, const struct descriptor *blobs,
+                     uint32_t n)
+{
+	struct descriptor *grown = reallocarray(*needs, *n_needs + (size_t)n + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	*needs = grown;
+	for (uint32_t i = 0; i < n; i++)
+		grown[(*n_needs)++] = blobs[i];
+	return 0;
+}
+
+/* Tell the origin what the image has: packs, deltas, and packs of bases that are here from earlier mounts. */
+static int tell_needs(const struct remotes *remotes, struct origin *origin,
+                      const struct manifest *manifest)
+{
+	CLEANUP(free) struct descriptor *needs = NULL;
+	uint32_t n = 0;
+	int r = add_needs(&needs, &n, manifest->packs, manifest->n_packs);
+
+	for (uint32_t i = 0; r == 0 && i < manifest->n_deltas; i++) {
+		CLEANUP(manifest_release) struct manifest base = MANIFEST_INIT;
+
+		r = add_needs(&needs, &n, &manifest->deltas[i].blob, 1);
+		if (r == 0 &&
+		    layout_manifest(remotes->layout, &manifest->deltas[i].base, &base, NULL) == 0)
+			r = add_needs(&needs, &n, base.packs, base.n_packs);
+	}
+	return r < 0 ? r : origin_needs(origin, needs, n, manifest->n_packs);
+}
+
 int remotes_open(struct remotes *remotes, struct remote_image *found,
                  const struct manifest *manifest, struct image **ret, struct err *err)
 {
@@ -510,7 +543,7 @@ int remotes_open(struct remotes *remotes, struct remote_image *found,
 		return r;
 	source = origin_source(TAKE_PTR(found->origin));
 	image_set_source(img, &source);
-	r = origin_needs(source.arg, manifest->packs, manifest->n_packs);
+	r = tell_needs(remotes, source.arg, manifest);
 	if (r < 0) {
 		image_close(img);
 		return err_set(err, r, "out of memory");

@@ -10,6 +10,7 @@
 enum {
 	BLOB_MODE = 0444,
 	STEP = 1 << 18,
+	WRITEBACK_STEP = 4 << 20, /* bytes */
 };
 
 bool blob_part_is_name(const char *name)
@@ -66,7 +67,18 @@ int blob_part_open(struct blob_part *part, int dirfd, const struct descriptor *d
 		return err_set_errno(err, "'%s' could not be opened", part->name);
 	r = read_back(part, err);
 	part->found = part->size;
+	part->begun = part->size;
 	return r;
+}
+
+/* As blob_writer.c has it: what is on its way to the disk is not waited for in the end. */
+static void begin_writeback(struct blob_part *part)
+{
+	if (part->size - part->begun < WRITEBACK_STEP)
+		return;
+	(void)sync_file_range(part->fd, (off_t)part->begun, (off_t)(part->size - part->begun),
+	                      SYNC_FILE_RANGE_WRITE);
+	part->begun = part->size;
 }
 
 int blob_part_append(struct blob_part *part, const void *data, size_t len, struct err *err)
@@ -78,6 +90,7 @@ int blob_part_append(struct blob_part *part, const void *data, size_t len, struc
 		               strerrordesc_np(-r));
 	sha256_update(part->hash, data, len);
 	part->size += len;
+	begin_writeback(part);
 	return 0;
 }
 

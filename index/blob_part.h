@@ -17,6 +17,7 @@ struct blob_part {
 	struct sha256 *hash; /* owned; of what is there */
 	uint64_t size;       /* bytes that are there */
 	uint64_t found;      /* of these: when it was opened */
+	uint64_t begun;      /* of these: that the kernel was told to write to disk */
 };
 
 #define BLOB_PART_INIT ((struct blob_part){ .dirfd = -1, .fd = -1, .name = "", .hash = NULL })

@@ -454,8 +454,15 @@ static int read_without_pack(const struct image *img, struct chunk_reader *reade
 int image_read_chunk_to(struct image *img, struct chunk_reader *reader, const struct chunk *chunk,
                         void *plain, struct err *err)
 {
-	int r = image_read_packed(img, reader, chunk, plain, err);
+	int r = -ENOENT;
 
+	if (image_is_remote(img) && img->manifest.n_deltas > 0)
+		r = deltas_read_far(img, reader, chunk, NULL);
+	if (r == 0 && plain != reader->plain)
+		memcpy(plain, reader->plain, chunk->size);
+	if (r == 0)
+		return 0;
+	r = image_read_packed(img, reader, chunk, plain, err);
 	if (r != -ENOENT || img->manifest.n_deltas == 0 || image_is_remote(img))
 		return r;
 	r = read_without_pack(img, reader, chunk, err);

@@ -81,6 +81,8 @@ struct pack_source {
 	 */
 	bool (*release)(void *arg, const struct descriptor *pack, const struct pack_hold *hold,
 	                bool damaged);
+	/* How many bytes of @range of @blob are neither there nor on their way. */
+	uint64_t (*lacks)(void *arg, const struct descriptor *blob, const struct blob_range *range);
 	/* Nothing more is wanted: calls of hold() end. */
 	void (*cancel)(void *arg);
 	void (*close)(void *arg);
@@ -133,7 +135,8 @@ DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)
 /*
  * Read a chunk from its pack, decompress it and compare it with its digest.
  * Bytes that a source brought and that are damaged are asked for again, while others may be had.
- * When the pack is missing, a delta is tried whose base, index and packs, is in the same layout.
+ * When the pack is missing, a delta is tried whose base, index and packs, is in the same layout. So it is
+ * when a source would have to bring more bytes of the pack than of the delta and of the base.
  * On success *@ret points to chunk->size bytes in @reader, valid until its next
  * use. The pack's pages are dropped from the page cache: the plain bytes are
  * what is worth keeping.

@@ -9,47 +9,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "delta.h"
-#include "image_internal.h"
-
-/* An image that deltas are made from. */
-struct base {
-	struct image *img; /* owned; NULL when it is not at hand */
-	bool *pack_there;  /* owned; for each of its packs */
-	struct err why;    /* it is not at hand */
-};
-
-/* A delta layer. */
-struct delta {
-	struct delta_table *table; /* owned; NULL when it cannot be used */
-	struct err why;            /* it cannot */
-	int fd;                    /* owned */
-	struct base *base;         /* borrowed */
-	struct chunk *chunks; /* owned; each of the table's bases, size 0 where there is none */
-};
-
-enum state {
-	STATE_CLOSED,
-	STATE_OPENING, /* by one thread, without the lock */
-	STATE_OPEN,
-};
-
-struct deltas {
-	pthread_mutex_t lock;
-	pthread_cond_t changed; /* of state */
-	enum state state;       /* under lock */
-
-	/* constant while open */
-	struct delta *list; /* owned; one for each of the manifest's layers */
-	uint32_t n;
-	struct base *bases; /* owned; as many as there are layers at most */
-	uint32_t n_bases;
-};
+#include "image_delta_internal.h"
 
 struct deltas *deltas_new(void)
 {
@@ -101,8 +65,8 @@ static bool is_passing(int code)
 }
 
 /* Open the blob of @delta and load its table. */
-static int load_table(const struct layout *layout, const struct descriptor *blob,
-                      struct delta *delta, struct err *err)
+int delta_load_table(const struct layout *layout, const struct descriptor *blob,
+                     struct delta *delta, struct err *err)
 {
 	char hex[DIGEST_HEX_SIZE];
 	struct stat st;
@@ -150,8 +114,8 @@ static int keep_chunk(void *arg, const struct chunk *chunk)
 	return 0;
 }
 
-static int open_base(struct deltas *deltas, const struct layout *layout,
-                     const struct digest *digest, struct base *base, struct err *err)
+int delta_open_base(struct deltas *deltas, const struct layout *layout, const struct digest *digest,
+                    struct base *base, struct err *err)
 {
 	CLEANUP(manifest_release) struct manifest manifest = MANIFEST_INIT;
 	struct collecting c = { .deltas = deltas, .base = base };
@@ -169,6 +133,18 @@ static int open_base(struct deltas *deltas, const struct layout *layout,
 	r = index_each_chunk(base->img->index, keep_chunk, &c, err);
 	index_close(TAKE_PTR(base->img->index));
 	return r;
+}
+
+/* Load the table of layer @i to @delta. */
+static int open_layer(const struct image *img, uint32_t i, struct delta *delta)
+{
+	const struct delta_layer *layer = &img->manifest.deltas[i];
+
+	delta->fd = -1;
+	delta->blob = layer->blob;
+	delta->far = image_is_remote(img) ? img : NULL;
+	return delta->far ? delta_bring_table(img, layer, delta, &delta->why)
+	                  : delta_load_table(img->layout, &layer->blob, delta, &delta->why);
 }
 
 /* The base of layer @i: that of an earlier layer, or a new one, not opened yet. */
@@ -191,7 +167,7 @@ static int open_all(struct deltas *deltas, const struct image *img, struct err *
 		return err_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < m->n_deltas; i++) {
 		struct delta *delta = &deltas->list[deltas->n++];
-		int r = load_table(img->layout, &m->deltas[i].blob, delta, &delta->why);
+		int r = open_layer(img, i, delta);
 
 		if (is_passing(r))
 			return err_set(err, r, "%s", delta->why.msg);
@@ -203,7 +179,10 @@ static int open_all(struct deltas *deltas, const struct image *img, struct err *
 
 		if (base->img || base->why.code < 0)
 			continue;
-		r = open_base(deltas, img->layout, &m->deltas[i].base, base, &base->why);
+		r = image_is_remote(img)
+		            ? delta_open_far_base(deltas, img, &m->deltas[i].base, base, &base->why)
+		            : delta_open_base(deltas, img->layout, &m->deltas[i].base, base,
+		                              &base->why);
 		if (is_passing(r))
 			return err_set(err, r, "%s", base->why.msg);
 		if (r < 0) {
@@ -215,7 +194,7 @@ static int open_all(struct deltas *deltas, const struct image *img, struct err *
 }
 
 /* Have @img's deltas open, or as far as they can be. */
-static int deltas_open(const struct image *img, struct err *err)
+int deltas_open(const struct image *img, struct err *err)
 {
 	struct deltas *deltas = img->deltas;
 	bool mine = false;
@@ -242,19 +221,19 @@ static int deltas_open(const struct image *img, struct err *err)
 }
 
 /* The chunk in the base of the @i-th base of @frame; size 0 when there is none. */
-static const struct chunk *base_chunk(const struct delta *delta, const struct delta_frame *frame,
-                                      uint32_t i)
+const struct chunk *delta_base_chunk(const struct delta *delta, const struct delta_frame *frame,
+                                     uint32_t i)
 {
 	return &delta->chunks[delta_table_base(delta->table, frame->first_base + i)];
 }
 
 /* Check what is known of @frame's prefix before any of it is read. */
-static int check_prefix(const struct delta *delta, const struct delta_frame *frame, struct err *err)
+int delta_check_prefix(const struct delta *delta, const struct delta_frame *frame, struct err *err)
 {
 	uint32_t size = 0;
 
 	for (uint32_t i = 0; i < frame->n_bases; i++) {
-		const struct chunk *chunk = base_chunk(delta, frame, i);
+		const struct chunk *chunk = delta_base_chunk(delta, frame, i);
 
 		if (chunk->size == 0)
 			return err_set(err, -EBADMSG, "its base has no such chunk");
@@ -273,7 +252,8 @@ static bool is_prefix_of(const struct prefix *prefix, const struct delta *delta,
 	bool same = prefix->n == frame->n_bases;
 
 	for (uint32_t i = 0; same && i < prefix->n; i++)
-		same = digest_equal(&prefix->parts[i].digest, &base_chunk(delta, frame, i)->digest);
+		same = digest_equal(&prefix->parts[i].digest,
+		                    &delta_base_chunk(delta, frame, i)->digest);
 	return same;
 }
 
@@ -281,6 +261,21 @@ static uint32_t prefix_size(const struct prefix *prefix)
 {
 	return prefix->n > 0 ? prefix->parts[prefix->n - 1].off + prefix->parts[prefix->n - 1].size
 	                     : 0;
+}
+
+/* Read @chunk of @base. */
+static int read_base(const struct base *base, const struct chunk_reader *reader,
+                     const struct chunk *chunk, void *plain, struct err *err)
+{
+	const struct descriptor *pack = &base->img->manifest.packs[chunk->pack - 1];
+	struct pack_hold range = { .range = { .off = chunk->frame_off, .len = chunk->frame_size } };
+	int r = delta_hold(base->far, pack, &range, err);
+
+	if (r < 0)
+		return r;
+	r = image_read_packed(base->img, reader, chunk, plain, err);
+	delta_let_go(base->far, pack, &range, r);
+	return r;
 }
 
 /* Put @chunk at the end of @prefix, where there is room: from @last, or from its pack. */
@@ -296,7 +291,7 @@ static int append_base(struct prefix *prefix, const struct prefix *last, const s
 	if (i < last->n && last->parts[i].size == chunk->size)
 		memcpy(prefix->bytes + off, last->bytes + last->parts[i].off, chunk->size);
 	else
-		r = image_read_packed(base->img, reader, chunk, prefix->bytes + off, err);
+		r = read_base(base, reader, chunk, prefix->bytes + off, err);
 	if (r < 0)
 		return r;
 	prefix->parts[prefix->n].digest = chunk->digest;
@@ -312,7 +307,7 @@ static int read_prefix(const struct delta *delta, const struct delta_frame *fram
 {
 	const struct prefix *last = &reader->prefixes[reader->current];
 	struct prefix *next = &reader->prefixes[1 - reader->current];
-	int r = check_prefix(delta, frame, err);
+	int r = delta_check_prefix(delta, frame, err);
 
 	if (r < 0 || is_prefix_of(last, delta, frame))
 		return r;
@@ -322,32 +317,45 @@ static int read_prefix(const struct delta *delta, const struct delta_frame *fram
 		return err_set(err, -ENOMEM, "out of memory");
 	next->n = 0;
 	for (uint32_t i = 0; r == 0 && i < frame->n_bases; i++)
-		r = append_base(next, last, delta->base, reader, base_chunk(delta, frame, i), err);
+		r = append_base(next, last, delta->base, reader, delta_base_chunk(delta, frame, i),
+		                err);
 	if (r == 0)
 		reader->current = 1 - reader->current;
 	return r;
 }
 
-/* Decompress @frame of an opened delta to @reader->plain, and compare it with @chunk's digest. */
-static int read_frame(const struct delta *delta, const struct delta_frame *frame,
+/* Decompress @frame of an opened delta to @reader->plain, with the prefix in use, and compare it with @chunk's digest. */
+static int decompress(const struct delta *delta, const struct delta_frame *frame,
                       struct chunk_reader *reader, const struct chunk *chunk, struct err *err)
 {
-	const struct prefix *prefix;
-	int r = read_prefix(delta, frame, reader, err);
+	const struct prefix *prefix = &reader->prefixes[reader->current];
+	int r = image_read_frame(delta->fd, reader, frame->off, frame->size, err);
 
 	if (r == 0)
-		r = image_read_frame(delta->fd, reader, frame->off, frame->size, err);
-	if (r < 0)
-		return r;
-	prefix = &reader->prefixes[reader->current];
-	r = codec_decompress_delta(reader->codec, prefix->bytes, prefix_size(prefix), reader->frame,
-	                           frame->size, reader->plain, chunk->size, err);
+		r = codec_decompress_delta(reader->codec, prefix->bytes, prefix_size(prefix),
+		                           reader->frame, frame->size, reader->plain, chunk->size,
+		                           err);
 	return r < 0 ? r : image_check_plain(reader->plain, chunk, err);
 }
 
-/* Read @chunk, frame @number of layer @i. */
-static int read_delta(const struct image *img, uint32_t i, uint32_t number,
+static int read_frame(const struct delta *delta, const struct delta_frame *frame,
                       struct chunk_reader *reader, const struct chunk *chunk, struct err *err)
+{
+	struct pack_hold range = { .range = { .off = frame->off, .len = frame->size } };
+	int r = read_prefix(delta, frame, reader, err);
+
+	if (r == 0)
+		r = delta_hold(delta->far, &delta->blob, &range, err);
+	if (r < 0)
+		return r;
+	r = decompress(delta, frame, reader, chunk, err);
+	delta_let_go(delta->far, &delta->blob, &range, r);
+	return r;
+}
+
+/* Read @chunk, frame @number of layer @i. */
+int delta_read(const struct image *img, uint32_t i, uint32_t number, struct chunk_reader *reader,
+               const struct chunk *chunk, struct err *err)
 {
 	const struct delta *delta = &img->deltas->list[i];
 	struct delta_frame frame = delta_table_frame(delta->table, number);
@@ -380,7 +388,7 @@ int deltas_read(const struct image *img, struct chunk_reader *reader, const stru
 		if (!delta->table)
 			why = delta->why;
 		else if (delta_table_find(delta->table, &chunk->digest, &number) &&
-		         read_delta(img, i, number, reader, chunk, &why) == 0)
+		         delta_read(img, i, number, reader, chunk, &why) == 0)
 			return 0;
 		if (first.code == 0)
 			first = why;
@@ -393,10 +401,10 @@ int deltas_read(const struct image *img, struct chunk_reader *reader, const stru
 /* Whether the packs are there that hold the prefix of @frame. */
 static bool has_bases(const struct delta *delta, const struct delta_frame *frame)
 {
-	if (!delta->base->img || check_prefix(delta, frame, NULL) < 0)
+	if (!delta->base->img || delta_check_prefix(delta, frame, NULL) < 0)
 		return false;
 	for (uint32_t i = 0; i < frame->n_bases; i++) {
-		if (!delta->base->pack_there[base_chunk(delta, frame, i)->pack - 1])
+		if (!delta->base->pack_there[delta_base_chunk(delta, frame, i)->pack - 1])
 			return false;
 	}
 	return true;
@@ -447,7 +455,7 @@ int image_read_delta(const struct image *img, struct chunk_reader *reader, uint3
 		.digest = *delta_table_chunk(table, frame),
 		.size = delta_table_frame(table, frame).plain_size,
 	};
-	r = read_delta(img, i, frame, reader, &chunk, err);
+	r = delta_read(img, i, frame, reader, &chunk, err);
 	if (r == 0)
 		*ret = reader->plain;
 	return r;

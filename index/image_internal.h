@@ -87,5 +87,12 @@ void deltas_free(struct deltas *deltas);
 MUST_CHECK int deltas_read(const struct image *img, struct chunk_reader *reader,
                            const struct chunk *chunk, struct err *err);
 
+/*
+ * As deltas_read(), of an image with a source, if fewer bytes have to come for it than for the chunk's
+ * own frame; -ENOENT otherwise.
+ */
+MUST_CHECK int deltas_read_far(const struct image *img, struct chunk_reader *reader,
+                               const struct chunk *chunk, struct err *err);
+
 /* Whether a delta has @chunk and all that it needs is there, as far as that shows without reading. */
 bool deltas_cover(const struct image *img, const struct chunk *chunk);

@@ -10,9 +10,10 @@ LIMIT=3600
 if [[ -z ${ASSETFS_TEST_INSIDE:-} ]]; then
 	# Outside of the namespaces: the cache directory is locked while it is filled.
 	GAME=$(XDG_CACHE_HOME=${CACHE%/*} "${SUPPORT:?}/fetch_package.sh" supertuxkart) || exit 1
-	REGISTRY=$(XDG_CACHE_HOME=${CACHE%/*} "$SUPPORT/fetch_package.sh" docker-registry)/usr/bin/docker-registry || exit 1
-	export GAME REGISTRY
+	export GAME
 fi
+# shellcheck source=registry_lib.sh
+. "$(dirname "$0")/registry_lib.sh"
 . "$(dirname "$0")/bench_lib.sh"
 # shellcheck source=game_lib.sh
 . "$(dirname "$0")/game_lib.sh"
@@ -20,22 +21,6 @@ fi
 : "${ROUNDS:=3}" "${MBIT:=200}" "${RTT:=20}"
 GOAL_TIMES=5
 GOAL_SHARE=0.3
-
-start_registry() {
-	mkdir "$T/real"
-	cat >"$T/real/config.yml" <<-END
-		version: 0.1
-		log: {level: info, accesslog: {disabled: true}}
-		storage: {filesystem: {rootdirectory: $T/real/store}}
-		http: {addr: '127.0.0.1:0'}
-	END
-	"$REGISTRY" serve "$T/real/config.yml" >"$T/real/out" 2>&1 &
-	wait_for grep -q 'listening on' "$T/real/out" || fail "$(cat "$T/real/out")"
-	real=127.0.0.1:$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' "$T/real/out")
-	python3 "$SUPPORT/far_link.py" "${real#*:}" "$MBIT" "$RTT" "$T/link" &
-	wait_for test -e "$T/link" || fail "no link"
-	far=127.0.0.1:$(<"$T/link")
-}
 
 # An image with the trace of a start.
 make_image() {
@@ -81,6 +66,7 @@ cold() {
 }
 
 start_registry
+far_link "$MBIT" "$RTT"
 make_image
 "$ASSETPACK" push --progress none "$T/layout:traced" "$real/game:1" >"$T/out"
 all=$(image_blobs "$T/layout:traced" | awk '{ s += $3 } END { printf "%.0f\n", s }')

@@ -49,7 +49,7 @@ choose_sets() {
 	case $1 in
 	pack_peers | update) read -ra sets <<<"${SETS:-$ALL_SETS}" ;;
 	rebuild | levels) read -ra sets <<<"${SETS:-stk wesnoth fgai}" ;;
-	arch) sets=(stk bin) ;;
+	arch | push) sets=(stk bin) ;;
 	*) sets=() ;;
 	esac
 	for set in "${sets[@]}"; do

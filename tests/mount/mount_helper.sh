@@ -43,6 +43,9 @@ expect_failure 32 "v9" "$HELPER" "$T/layout:v9" "$T/other" -o "store=$STORE"
 expect_failure 32 "sparc" "$HELPER" "$T/layout:v1" "$T/other" -o "platform=linux/sparc,store=$STORE"
 ! mounted "$T/other" || fail "mounted after all"
 
+expect_failure 32 "'$T/key': No such file" "$HELPER" "$T/layout:v1" "$T/other" -o "verify-key=$T/key,store=$STORE"
+expect_failure 32 "'$T/auth': No such file" "$HELPER" "$T/layout:v1" "$T/other" -o "auth-file=$T/auth,store=$STORE"
+
 note "sloppy, and a dry run"
 "$HELPER" -s "$T/layout:v1" "$T/other" -o "fancy,platform=linux/arm64,store=$STORE"
 mounted "$T/other" || fail "not mounted"

@@ -74,7 +74,7 @@ static void *run(void *arg)
 		struct origin *origin = origin_new(w->scene->fetch, &from);
 		struct pack_source source;
 
-		if (!origin || origin_needs(origin, &needed, 1) < 0)
+		if (!origin || origin_needs(origin, &needed, 1, 1) < 0)
 			return NULL;
 		if (rand_r(&w->seed) % 4 == 0)
 			__atomic_store_n(&place->n_failures, 2, __ATOMIC_RELAXED);

@@ -295,7 +295,7 @@ Test(fetch, who_lies_about_some_bytes_gives_the_others)
 	b.place.n_sources = 2;
 	b.place.liars = 1;
 	cr_assert_eq(look(&b, &d, FAR_MARK, 1000), -EBADMSG);
-	cr_assert_eq(look(&b, &d, 0, 2 * FAR_MARK), -EBADMSG);
+	cr_assert_eq(look(&b, &d, 0, (uint64_t)2 * FAR_MARK), -EBADMSG);
 	cr_assert_eq(look(&b, &d, 0, FAR_MARK + 1000), 0);
 	cr_assert_eq(asked(&b, 0), 1);
 	cr_assert_eq(asked(&b, 1), 2);
@@ -342,6 +342,33 @@ Test(fetch, damage_that_is_known_is_nobodys)
 	cr_assert_eq(count(&b, STAT_FETCH_DAMAGED), 1);
 	cr_assert_eq(look(&b, &d, FAR_MARK, 1000), 0);
 	cr_assert_eq(asked(&b, 1), 1);
+	tear_down(&b);
+}
+
+static uint64_t lacks(const struct bench *b, const struct descriptor *d, uint64_t off, uint64_t len)
+{
+	const struct blob_range range = { .off = off, .len = len };
+
+	return fetch_lacks(b->origin, d, &range);
+}
+
+Test(fetch, what_is_lacking_is_counted_and_not_fetched)
+{
+	const struct descriptor d = far_blob(11, MIB);
+	struct descriptor longer = d;
+	struct bench b;
+
+	set_up(&b, 0, 0);
+	cr_assert_eq(lacks(&b, &d, 0, d.size), d.size);
+	cr_assert_eq(look(&b, &d, 5000, 1000), 0);
+	cr_assert_eq(look(&b, &d, 500000, 1000), 0);
+	cr_assert_eq(lacks(&b, &d, 5500, 1000), 500);
+	cr_assert_eq(lacks(&b, &d, 5000, 1000), 0);
+	cr_assert_eq(lacks(&b, &d, 4000, 500000), 498000);
+	cr_assert_eq(lacks(&b, &d, 0, 0), 0);
+	longer.size++;
+	cr_assert_eq(lacks(&b, &longer, 5000, 1000), 1000);
+	cr_assert_eq(given(&b), 2000);
 	tear_down(&b);
 }
 
@@ -394,7 +421,7 @@ Test(fetch, what_an_image_needs_leaves_last)
 	struct bench b;
 
 	set_up(&b, 9 * MIB, 0);
-	cr_assert_eq(origin_needs(b.origin, &a, 1), 0);
+	cr_assert_eq(origin_needs(b.origin, &a, 1, 1), 0);
 	cr_assert_eq(look(&b, &a, 0, 4 * MIB), 0);
 	cr_assert_eq(look(&b, &b2, 0, 4 * MIB), 0);
 	cr_assert_eq(look(&b, &c, 0, 4 * MIB), 0);
@@ -412,7 +439,7 @@ Test(fetch, the_rest_comes_in_the_background)
 
 	set_up(&b, 0, 1024 * MIB);
 	b.place.n_failures = 1;
-	cr_assert_eq(origin_needs(b.origin, packs, 2), 0);
+	cr_assert_eq(origin_needs(b.origin, packs, 2, 2), 0);
 	for (fetch_usage(b.fetch, &usage); usage.used < packs[0].size + packs[1].size;
 	     fetch_usage(b.fetch, &usage))
 		(void)usleep(1000);

@@ -28,8 +28,13 @@ Test(mount_options, are_those_of_assetfs_mount)
 	cr_expect_str_eq(o.prefetch, "");
 	cr_assert_eq(parse("prefetch=/a=b", false, &o, NULL), 0);
 	cr_expect_str_eq(o.prefetch, "/a=b");
+	cr_expect_null(o.auth_file);
+	cr_expect_null(o.verify_key);
 	cr_expect_null(o.platform);
 	cr_expect_null(o.store);
+	cr_assert_eq(parse("auth-file=/c,verify-key=/k", false, &o, NULL), 0);
+	cr_expect_str_eq(o.auth_file, "/c");
+	cr_expect_str_eq(o.verify_key, "/k");
 }
 
 Test(mount_options, what_is_for_others_is_passed_over)
