@@ -8,14 +8,26 @@
 #include "base/log.h"
 #include "commands.h"
 #include "keeper.h"
+#include "keeper_socket.h"
 #include "saved.h"
 
 #define CAN_ADOPT "--can-adopt="
 
 static const char help[] =
 	"Usage: assetfs keeper [OPTION]...\n"
+	"  or:  assetfs keeper --listen SOCKET [--log-format FORMAT]\n"
 	"Run the node daemon, and another one when it dies: mounts and open files go on.\n"
-	"Options are those of 'assetfs serve'. Under systemd there is no need for it.\n";
+	"Options are those of 'assetfs serve'. Under systemd there is no need for it.\n\n"
+	"      --listen SOCKET     run no daemon: hold what must not end for those that are\n"
+	"                          run with '--keeper SOCKET', one after the other\n"
+	"      --log-format FORMAT text (default), logfmt or json\n"
+	"  -h, --help              show this help\n";
+
+static const struct option options[] = {
+	{ "listen", required_argument, NULL, 'L' },
+	{ "log-format", required_argument, NULL, 'f' },
+	{ NULL, 0, NULL, 0 },
+};
 
 /* The arguments of a daemon with the options @argv, which NULL ends; the caller frees the array. */
 static char **daemon_arguments(char *argv[])
@@ -56,6 +68,51 @@ static int can_adopt(const char *can)
 	               : STATUS_FAILED;
 }
 
+/* Whether one of @argv is @option, or @option=VALUE. */
+static bool has_option(char *argv[], const char *option)
+{
+	size_t len = strlen(option);
+
+	for (size_t i = 1; argv[i]; i++) {
+		if (strncmp(argv[i], option, len) == 0 &&
+		    (argv[i][len] == '\0' || argv[i][len] == '='))
+			return true;
+	}
+	return false;
+}
+
+/* A keeper apart from its daemons. */
+static int listen_apart(int argc, char *argv[])
+{
+	const char *path = NULL;
+	enum log_format format;
+	struct err err = ERR_INIT;
+	int option;
+
+	/* One thread here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'L') {
+			path = optarg;
+		} else if (option == 'f' && log_format_parse(optarg, &format) == 0) {
+			log_set_format(format);
+		} else {
+			if (option == 'f')
+				(void)fprintf(
+					stderr,
+					"assetfs keeper: '%s' is not valid; see 'assetfs keeper "
+					"--help'\n",
+					optarg);
+			return STATUS_USAGE;
+		}
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "assetfs keeper: unexpected argument '%s'\n", argv[optind]);
+		return STATUS_USAGE;
+	}
+	log_show_time();
+	return keeper_listen(path, &err) < 0 ? fail("keeper", &err) : STATUS_OK;
+}
+
 int cmd_keeper(int argc, char *argv[])
 {
 	CLEANUP(free) char **arguments = NULL;
@@ -65,17 +122,19 @@ int cmd_keeper(int argc, char *argv[])
 	long version = option_number(argv[1], CAN_ADOPT);
 	int r;
 
-	(void)argc;
 	if (argv[1] && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		(void)fputs(help, stdout);
 		return STATUS_OK;
 	}
 	if (version >= 0)
 		return can_adopt(argv[1]);
+	if (has_option(argv, "--listen"))
+		return listen_apart(argc, argv);
 	arguments = daemon_arguments(argv + (pid > 0 ? 2 : 1));
 	if (!arguments)
 		return STATUS_FAILED;
 	log_show_time();
-	r = pid > 0 ? keeper_adopt((pid_t)pid, arguments, &err) : keeper_run(arguments, &err);
+	r = pid > 0 ? keeper_adopt((pid_t)pid, arguments, &err)
+	            : keeper_run(arguments, has_option(argv, "--keeper"), &err);
 	return r < 0 ? fail("keeper", &err) : r;
 }

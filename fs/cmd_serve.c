@@ -48,6 +48,8 @@ static const char help[] =
 	"      --metrics ADDR:PORT serve /metrics, /healthz and /readyz over HTTP\n"
 	"      --xattrs            let files have user.assetfs.*, at a cost to listings\n"
 	"      --auto-exit         end once the last mount is gone\n"
+	"      --keeper SOCKET     let the keeper there ('assetfs keeper --listen') hold what\n"
+	"                          outlives the daemon; SIGTERM leaves mounts to the next one\n"
 	"      --log-format FORMAT text (default), logfmt or json\n"
 	"      --log-level LEVEL   err, warn, info (default) or debug\n"
 	"  -h, --help              show this help\n";
@@ -61,6 +63,7 @@ enum {
 	OPT_PLAIN_HTTP,
 	OPT_CA_FILE,
 	OPT_VERIFY_KEY,
+	OPT_KEEPER,
 };
 
 #define FETCH_RATE_DEFAULT ((uint64_t)32 << 20)
@@ -89,6 +92,7 @@ static const struct option options[] = {
 	{ "metrics", required_argument, NULL, 'm' },
 	{ "xattrs", no_argument, NULL, 'x' },
 	{ "auto-exit", no_argument, NULL, 'a' },
+	{ "keeper", required_argument, NULL, OPT_KEEPER },
 	{ "log-level", required_argument, NULL, 'l' },
 	{ "log-format", required_argument, NULL, 'f' },
 	{ "help", no_argument, NULL, 'h' },
@@ -226,6 +230,9 @@ static int apply_option(int option, struct daemon_config *config)
 		return -1;
 	case 'a':
 		config->auto_exit = true;
+		return -1;
+	case OPT_KEEPER:
+		config->keeper = optarg;
 		return -1;
 	case 'l':
 		if (set_log_level(optarg) < 0)

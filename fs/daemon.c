@@ -43,6 +43,7 @@ enum {
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
 	TRIM_INTERVAL_MS = 5000,
+	KEEPER_INTERVAL_SECONDS = 3,
 	HEALTH_TIMEOUT_SECONDS = 5,
 	PREFETCH_THREADS_MAX = 4, /* more would only wait for the disk */
 };
@@ -210,13 +211,13 @@ static _Noreturn void leave(void)
 	abort();
 }
 
-/* SIGUSR1 leaves the mounts; other signals end them. */
-static int heed_signal(const struct daemon *d)
+/* SIGUSR1 leaves the mounts, and with a keeper apart all signals do; else others end them. */
+static int heed_signal(struct daemon *d)
 {
 	struct signalfd_siginfo info;
 
 	if (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) &&
-	    info.ssi_signo == SIGUSR1 && notify_has_keeper())
+	    (info.ssi_signo == SIGUSR1 || d->config->keeper) && daemon_may_leave(d))
 		leave();
 	return 0;
 }
@@ -228,14 +229,22 @@ static bool heed_ends(struct daemon *d)
 
 	(void)eventfd_read(d->event_fd, &events);
 	free_ended(d);
-	if (__atomic_load_n(&d->leave, __ATOMIC_ACQUIRE))
+	if (__atomic_exchange_n(&d->leave, false, __ATOMIC_ACQUIRE) && daemon_may_leave(d))
 		leave();
 	return !d->config->auto_exit || !is_idle(d);
 }
 
-static bool lacks_keeper(const struct daemon *d)
+/* Renew a keeper that has @died, or the lack of one: only after a while, if it is the program that does not run. */
+static void watch_keeper(struct daemon *d, bool died)
 {
-	return d->own_keeper && d->keeper_fd < 0;
+	bool lacks = (d->own_keeper || d->config->keeper) && d->keeper_fd < 0;
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!died && (!lacks || now.tv_sec < d->keeper_due))
+		return;
+	d->keeper_due = now.tv_sec + KEEPER_INTERVAL_SECONDS;
+	daemon_renew_keeper(d);
 }
 
 /* Returns 0 after a signal that ends the daemon or when it is idle and should end. */
@@ -256,17 +265,14 @@ static int event_loop(struct daemon *d, struct err *err)
 			return err_set_errno(err, "poll");
 		if (n == 0)
 			trim(d, &trimmed);
+		watch_keeper(d, fds[3].revents != 0);
+		fds[3].fd = d->keeper_fd;
 		if (fds[0].revents)
 			return heed_signal(d);
 		if (fds[1].revents && !heed_ends(d))
 			return 0;
 		if (fds[2].revents)
 			accept_client(d);
-		/* Again only after a while, if it is the program that does not run. */
-		if (fds[3].revents || (n == 0 && lacks_keeper(d))) {
-			daemon_renew_keeper(d);
-			fds[3].fd = d->keeper_fd;
-		}
 	}
 }
 
@@ -474,9 +480,11 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	d->region_size = region_size(d->config);
 	limits_apply(SESSION_THREADS);
 	if (r == 0)
-		r = daemon_check_kept(kept, err);
+		r = store_open(d->config->store, d->config->keeper != NULL, &d->store, err);
 	if (r == 0)
-		r = store_open(d->config->store, &d->store, err);
+		r = daemon_meet_keeper(d, kept, err);
+	if (r == 0)
+		r = daemon_check_kept(kept, err);
 	if (r == 0)
 		r = open_stats(d, err);
 	if (r == 0)
@@ -542,13 +550,15 @@ static void stop(struct daemon *d)
 
 int daemon_run(const struct daemon_config *config, struct err *err)
 {
-	struct daemon d = { .config = config, .listen_fd = -1, .signal_fd = -1, .event_fd = -1 };
+	struct daemon d = { .config = config,
+		            .listen_fd = -1,
+		            .signal_fd = -1,
+		            .event_fd = -1,
+		            .keeper_fd = -1 };
 	struct kept_list kept;
 	bool quiet;
 	char size[TEXT_SIZE_MAX];
 	int r = notify_inherit(&kept);
-
-	daemon_watch_keeper(&d);
 
 	(void)pthread_mutex_init(&d.sessions_lock, NULL);
 	(void)clock_gettime(CLOCK_MONOTONIC, &d.started);

@@ -26,11 +26,13 @@ struct daemon_config {
 	const char *verify_key;       /* file of the key that has to have signed images, or NULL */
 	bool xattrs;                  /* mounts have user.assetfs.* */
 	bool auto_exit;               /* end once the last mount is gone */
+	const char *keeper;           /* socket of a keeper apart; NULL: as the environment says */
 	char *const *options; /* that say all this: of the next daemon, too; NULL ends them */
 };
 
 /*
- * Serve until SIGTERM or SIGINT, or as auto_exit says. Tells $NOTIFY_SOCKET,
+ * Serve until SIGTERM or SIGINT, which with a keeper apart leave the mounts to the next daemon, or as auto_exit
+ * says. Tells $NOTIFY_SOCKET,
  * as sd_notify(3) does, when mounts can be asked for. Call from the main
  * thread before any other starts. Returns 0 or -errno.
  */

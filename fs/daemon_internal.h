@@ -37,7 +37,8 @@ struct daemon {
 	bool leave; /* atomic; what a client asked for: the next daemon goes on */
 
 	/* the main thread's */
-	int keeper_fd;          /* owned; of the keeper's process, or -1 */
+	int keeper_fd; /* of the keeper's process, owned, or the connection to one apart, borrowed; -1: none */
+	time_t keeper_due;      /* when to look for one next, by the monotonic clock */
 	struct client *clients; /* owned; those that are served */
 	bool had_client;
 
@@ -118,11 +119,17 @@ void daemon_resume(struct daemon *d, struct kept_list *kept);
 #define KEPT_REGION  "region"
 #define KEPT_CONTROL "control"
 
-/* Learn which process the keeper is, if it is ours. Before any other thread starts. */
-void daemon_watch_keeper(struct daemon *d);
+/*
+ * Learn which process the keeper is, if it is ours, and add to @kept what one that is apart holds: with the store's lock
+ * held, so that no daemon before has more to say. Before any other thread starts. Returns 0 or -errno.
+ */
+MUST_CHECK int daemon_meet_keeper(struct daemon *d, struct kept_list *kept, struct err *err);
 
-/* The keeper has died: start another one, and give it everything. On the main thread. */
+/* The keeper has died: start another one, or see whether there is another one, and give it everything. On the main thread. */
 void daemon_renew_keeper(struct daemon *d);
+
+/* Whether the keeper lets this daemon end without its mounts: waits for one that is just being replaced. As above. */
+bool daemon_may_leave(struct daemon *d);
 
 /* What `fsstat` shows of all images: report_stats(). NULL when memory runs out. Any thread. */
 json_t *daemon_stats(struct daemon *d, struct err *err);

@@ -22,16 +22,33 @@
 
 enum {
 	OPTIONS_MAX = 64,
+	LEAVE_TRIES = 200, /* for a keeper to be replaced: 20 seconds */
+	LEAVE_PAUSE_NS = 100000000,
 	CHECK_TIMEOUT_MS = 10000, /* for a program to load and say whether it can take over */
 };
 
-void daemon_watch_keeper(struct daemon *d)
+static int connect_keeper(struct daemon *d, struct kept_list *kept, struct err *err)
+{
+	int r = notify_connect(d->config->keeper, kept, err);
+
+	d->keeper_fd = notify_connection();
+	/* What is there must not be begun anew; where nothing is, there is nothing to lose. */
+	if (r != -ENOTCONN)
+		return r;
+	log_warn("%s: mounts end with this daemon until there is one", err->msg);
+	return 0;
+}
+
+int daemon_meet_keeper(struct daemon *d, struct kept_list *kept, struct err *err)
 {
 	/* The environment changes only before there are threads. NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	const char *pid = notify_has_keeper() ? getenv(KEEPER_PID_VARIABLE) : NULL;
 
+	if (d->config->keeper)
+		return connect_keeper(d, kept, err);
 	d->keeper_fd = pid ? (int)syscall(SYS_pidfd_open, (pid_t)strtol(pid, NULL, 10), 0) : -1;
 	d->own_keeper = pid != NULL;
+	return 0;
 }
 
 /* Start @argv with @fd, unless it is -1, as descriptor 3. Returns its pid or -errno. */
@@ -78,7 +95,34 @@ static void keep_everything(struct daemon *d)
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 }
 
-void daemon_renew_keeper(struct daemon *d)
+/* Look for another keeper apart. */
+static void find_keeper(struct daemon *d)
+{
+	struct kept_list kept = { .n = 0 };
+	struct err err = ERR_INIT;
+	int r;
+
+	if (d->keeper_fd >= 0) {
+		log_warn("the keeper at '%s' ends: waiting for the next one", d->config->keeper);
+		notify_disconnect();
+		d->keeper_fd = -1;
+	}
+	r = notify_connect(d->config->keeper, &kept, &err);
+	if (r < 0 && r != -ENOTCONN)
+		log_err("no keeper: mounts end with this daemon: %s", err.msg);
+	/* It has met this daemon before, or is a new one: what it holds beyond what it gets now is over. */
+	for (size_t i = 0; r == 0 && i < kept.n; i++)
+		notify_drop(kept.kept[i].name);
+	kept_list_release(&kept);
+	if (r < 0)
+		return;
+	d->keeper_fd = notify_connection();
+	keep_everything(d);
+	notify_ready();
+	log_info("the keeper at '%s' has everything", d->config->keeper);
+}
+
+static void start_own_keeper(struct daemon *d)
 {
 	struct err err = ERR_INIT;
 	pid_t pid;
@@ -95,6 +139,33 @@ void daemon_renew_keeper(struct daemon *d)
 	}
 	d->keeper_fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	keep_everything(d);
+}
+
+void daemon_renew_keeper(struct daemon *d)
+{
+	if (d->config->keeper)
+		find_keeper(d);
+	else
+		start_own_keeper(d);
+}
+
+bool daemon_may_leave(struct daemon *d)
+{
+	const struct timespec pause = { .tv_nsec = LEAVE_PAUSE_NS };
+	struct pollfd end = { .fd = d->keeper_fd, .events = POLLIN };
+
+	if (!d->config->keeper)
+		return notify_has_keeper();
+	if (d->keeper_fd >= 0 && poll(&end, 1, 0) == 0)
+		return true;
+	for (int i = 0; i < LEAVE_TRIES; i++) {
+		find_keeper(d);
+		if (d->keeper_fd >= 0)
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	log_err("no keeper at '%s': mounts are cut off", d->config->keeper);
+	return false;
 }
 
 /* Whether the program at @path says that it can go on from here. */

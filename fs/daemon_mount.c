@@ -174,6 +174,9 @@ static int start_session(struct daemon *d, struct image *img, const struct mount
 		session_free(s);
 		return err_set(err, r, "out of memory");
 	}
+	/* Again: it may have come to be between two keepers. */
+	if (d->config->keeper)
+		session_keep(s);
 	return TAKE_FD(mount);
 }
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -23,6 +22,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "fd_message.h"
+#include "keeper_store.h"
 #include "notify.h"
 
 enum {
@@ -30,7 +31,6 @@ enum {
 	DELAY_FIRST_MS = 50, /* after a daemon that did not get ready; doubled each time */
 	DELAY_MAX_MS = 10000,
 	NAMES_MAX = KEEPER_FDS_MAX * KEPT_NAME_MAX,
-	FILES_MAX = 2 * KEEPER_FDS_MAX + 64, /* each twice, while they are put in their places */
 };
 
 struct keeper {
@@ -46,15 +46,15 @@ struct keeper {
 	pid_t pid;     /* of the daemon */
 	int pidfd;     /* owned */
 	bool adopted;  /* the daemon is no child */
+	bool apart;    /* another keeper holds what is to be held */
 	bool ready;    /* this daemon was */
 	bool served;   /* one daemon was */
 	bool stopping; /* the daemon says that it ends, and none is to follow */
 	bool ending;   /* the daemon was asked to end */
 	int delay_ms;
 
-	struct kept kept[KEEPER_FDS_MAX];
-	size_t n_kept;
-	char names[NAMES_MAX]; /* of those, for the next daemon */
+	struct keeper_store store;
+	char names[NAMES_MAX]; /* of what is in there, for the next daemon */
 };
 
 /* For all its life: nothing is allocated later. */
@@ -91,17 +91,11 @@ static void protect(struct keeper *k)
 {
 	CLEANUP(close) int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, k->oom_score, sizeof(k->oom_score) - 1);
-	struct rlimit limit;
 
 	k->oom_score[n > 0 ? n : 0] = '\0';
 	if (n > 0)
 		(void)!io_write(fd, "-1000", 5);
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < FILES_MAX) {
-		limit.rlim_cur = FILES_MAX;
-		if (limit.rlim_max < limit.rlim_cur)
-			limit.rlim_max = limit.rlim_cur;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	keeper_raise_limit();
 }
 
 /* Join the names, as $LISTEN_FDNAMES has them. */
@@ -110,12 +104,12 @@ static void join_names(struct keeper *k)
 	size_t at = 0;
 
 	k->names[0] = '\0';
-	for (size_t i = 0; i < k->n_kept; i++) {
-		size_t len = strlen(k->kept[i].name);
+	for (size_t i = 0; i < k->store.n; i++) {
+		size_t len = strlen(k->store.kept[i].name);
 
 		if (i > 0)
 			k->names[at++] = ':';
-		memcpy(k->names + at, k->kept[i].name, len + 1);
+		memcpy(k->names + at, k->store.kept[i].name, len + 1);
 		at += len;
 	}
 }
@@ -124,17 +118,17 @@ static void join_names(struct keeper *k)
 static int place_fds(struct keeper *k)
 {
 	enum { FIRST = 3 };
-	int above = FIRST + (int)k->n_kept;
+	int above = FIRST + (int)k->store.n;
 
-	for (size_t i = 0; i < k->n_kept; i++) {
-		int fd = fcntl(k->kept[i].fd, F_DUPFD_CLOEXEC, above);
+	for (size_t i = 0; i < k->store.n; i++) {
+		int fd = fcntl(k->store.kept[i].fd, F_DUPFD_CLOEXEC, above);
 
 		if (fd < 0)
 			return -errno;
-		k->kept[i].fd = fd;
+		k->store.kept[i].fd = fd;
 	}
-	for (size_t i = 0; i < k->n_kept; i++) {
-		if (dup2(k->kept[i].fd, FIRST + (int)i) < 0)
+	for (size_t i = 0; i < k->store.n; i++) {
+		if (dup2(k->store.kept[i].fd, FIRST + (int)i) < 0)
 			return -errno;
 	}
 	return 0;
@@ -159,10 +153,10 @@ static void become_daemon(struct keeper *k)
 		(void)!io_write(oom, k->oom_score, strlen(k->oom_score));
 	(void)sigemptyset(&none);
 	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
-	set_number("FDSTORE", KEEPER_FDS_MAX);
+	set_number("FDSTORE", k->apart ? 0 : KEEPER_FDS_MAX);
 	set_number(KEEPER_PID_VARIABLE, (long)getppid());
 	set_number("LISTEN_PID", (long)getpid());
-	set_number("LISTEN_FDS", (long)k->n_kept);
+	set_number("LISTEN_FDS", (long)k->store.n);
 	/* NOLINTNEXTLINE(concurrency-mt-unsafe) */
 	if (setenv("NOTIFY_SOCKET", k->name, 1) == 0 &&
 	    setenv("LISTEN_FDNAMES", k->names, 1) == 0 && place_fds(k) == 0) /* NOLINT */
@@ -183,69 +177,21 @@ static int start_daemon(struct keeper *k, struct err *err)
 	return k->pidfd < 0 ? err_set_errno(err, "pidfd_open") : 0;
 }
 
-static void drop(struct keeper *k, const char *name)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < k->n_kept; i++) {
-		if (strcmp(k->kept[i].name, name) == 0)
-			(void)close(k->kept[i].fd);
-		else
-			k->kept[kept++] = k->kept[i];
-	}
-	k->n_kept = kept;
-}
-
-/* Keep @fd, which is taken. */
-static void keep(struct keeper *k, const char *name, int fd)
-{
-	if (k->n_kept == KEEPER_FDS_MAX || name[0] == '\0' || strlen(name) >= KEPT_NAME_MAX ||
-	    strchr(name, ':')) {
-		log_warn("keeper: no room for '%.64s': it is lost with the daemon", name);
-		(void)close(fd);
-		return;
-	}
-	drop(k, name);
-	k->kept[k->n_kept].fd = fd;
-	(void)snprintf(k->kept[k->n_kept].name, KEPT_NAME_MAX, "%s", name);
-	k->n_kept++;
-}
-
-/* The value of the line KEY= of @message, which it cuts off there; NULL without one. */
-static char *value_of(char *message, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (char *line = message; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, key, len) == 0 && line[len] == '=')
-			return line + len + 1;
-	}
-	return NULL;
-}
-
 /* What the daemon says, with the descriptor @fd or -1, which is taken. */
-static void hear(struct keeper *k, char *message, int fd)
+static void hear(struct keeper *k, const char *message, int fd)
 {
-	char name[KEPT_NAME_MAX + 1] = "";
-	const char *named = value_of(message, "FDNAME");
-	const char *code = value_of(message, "ERRNO");
-	const char *program = value_of(message, "X_ASSETFS_PROGRAM");
+	const char *code = keeper_value(message, "ERRNO");
+	const char *program = keeper_value(message, "X_ASSETFS_PROGRAM");
 
-	if (named)
-		(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(named, "\n"), named);
-	if (value_of(message, "FDSTORE") && fd >= 0)
-		keep(k, name, TAKE_FD(fd));
-	if (value_of(message, "FDSTOREREMOVE"))
-		drop(k, name);
-	if (value_of(message, "STOPPING"))
+	keeper_store_hear(&k->store, message, fd);
+	if (keeper_value(message, "STOPPING"))
 		k->stopping = true;
 	if (program) {
 		(void)snprintf(k->program_before, sizeof(k->program_before), "%s", k->program);
 		(void)snprintf(k->program, sizeof(k->program), "%s", program);
 	}
 	/* Who waits for the keeper hears of the first daemon. */
-	if (value_of(message, "READY")) {
+	if (keeper_value(message, "READY")) {
 		if (!k->served)
 			notify_ready();
 		k->ready = k->served = true;
@@ -253,45 +199,21 @@ static void hear(struct keeper *k, char *message, int fd)
 	}
 	if (code && !k->served)
 		notify_failed(-(int)strtol(code, NULL, 10));
-	if (fd >= 0)
-		(void)close(fd);
 }
 
 /* Receive one message. Returns whether there was one. */
 static bool receive(struct keeper *k)
 {
-	char message[MESSAGE_MAX];
-	struct iovec iov = { .iov_base = message, .iov_len = sizeof(message) - 1 };
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
-	} control;
-	struct msghdr msg = { .msg_iov = &iov,
-		              .msg_iovlen = 1,
-		              .msg_control = control.bytes,
-		              .msg_controllen = sizeof(control.bytes) };
-	ssize_t n = recvmsg(k->socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	pid_t from = -1;
-	int fd = -1;
+	char text[MESSAGE_MAX];
+	struct fd_message message = { .text = text, .size = sizeof(text) };
 
-	if (n < 0)
+	if (fd_message_receive(k->socket, MSG_DONTWAIT, &message) < 0)
 		return false;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && fd < 0) {
-			memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-		} else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
-			struct ucred cred;
-
-			memcpy(&cred, CMSG_DATA(c), sizeof(cred));
-			from = cred.pid;
-		}
-	}
-	message[n] = '\0';
 	/* A message of one that is dead by now may come late, and counts. */
-	if (from == k->pid)
-		hear(k, message, fd);
-	else if (fd >= 0)
-		(void)close(fd);
+	if (message.from == k->pid)
+		hear(k, text, message.fd);
+	else if (message.fd >= 0)
+		(void)close(message.fd);
 	return true;
 }
 
@@ -367,6 +289,8 @@ static int serve_all(struct keeper *k, int r, struct err *err)
 	while (r == 0) {
 		int status = serve(k);
 
+		if (WIFEXITED(status) && k->ending && WEXITSTATUS(status) == KEEPER_NEXT)
+			return EXIT_SUCCESS;
 		/* What ends by itself has ended its mounts, or was never able to serve. */
 		if (WIFEXITED(status) && (k->ending || WEXITSTATUS(status) == 0 || !k->served))
 			return WEXITSTATUS(status);
@@ -396,12 +320,13 @@ static void begin(struct keeper *k, char *const argv[])
 	protect(k);
 }
 
-int keeper_run(char *const argv[], struct err *err)
+int keeper_run(char *const argv[], bool apart, struct err *err)
 {
 	struct keeper *k = &the_keeper;
 	int r;
 
 	begin(k, argv);
+	k->apart = apart;
 	r = open_socket(k, err);
 	if (r == 0)
 		r = open_signals(k, err);

@@ -11,12 +11,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
-
-/* Descriptors that it can hold: some 2000 mounts. */
-enum { KEEPER_FDS_MAX = 4096 };
 
 /* Exit status of a daemon that leaves its mounts to the next one. */
 enum { KEEPER_NEXT = 75 };
@@ -30,9 +28,10 @@ enum { KEEPER_SOCKET_FD = 3 };
 /*
  * Run the daemon by @argv until it ends by itself, or as SIGTERM and SIGINT ask for. Tells
  * $NOTIFY_SOCKET of the keeper itself when the first daemon is ready, or why it is not. Call before
- * any thread starts. Returns the exit status of the daemon, or -errno.
+ * any thread starts. With @apart it holds nothing: the daemons have another keeper (keeper_socket.h). Returns the
+ * exit status of the daemon, 0 when it left its mounts to the next one and none is wanted, or -errno.
  */
-MUST_CHECK int keeper_run(char *const argv[], struct err *err);
+MUST_CHECK int keeper_run(char *const argv[], bool apart, struct err *err);
 
 /*
  * Be the keeper of the daemon @pid, which runs already and has started this process with

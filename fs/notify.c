@@ -11,27 +11,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
-
-/* Address of @name, a path or, after '@', a name in the abstract space. Returns its length. */
-static socklen_t notify_address(const char *name, struct sockaddr_un *ret)
-{
-	size_t len = strlen(name);
-
-	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (len >= sizeof(ret->sun_path))
-		return 0;
-	memcpy(ret->sun_path, name, len);
-	if (name[0] == '@')
-		ret->sun_path[0] = '\0';
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-}
+#include "fd_message.h"
 
 /* A variable of the environment, which changes only before there are threads. */
 static const char *environment(const char *name)
@@ -39,49 +25,45 @@ static const char *environment(const char *name)
 	return getenv(name); /* NOLINT(concurrency-mt-unsafe) */
 }
 
-/* Send @message, and with it @with, unless that is -1. */
+/* Send @message to $NOTIFY_SOCKET, and with it @with, unless that is -1. */
 static int notify_with(const char *message, int with)
 {
 	const char *name = environment("NOTIFY_SOCKET");
 	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	char text[PATH_MAX + 64];
-	struct iovec iov = { .iov_base = text, .iov_len = strnlen(message, sizeof(text)) };
 	struct sockaddr_un addr;
-	socklen_t len = name ? notify_address(name, &addr) : 0;
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_name = &addr,
-		              .msg_namelen = len,
-		              .msg_iov = &iov,
-		              .msg_iovlen = 1 };
+	socklen_t len = name ? fd_message_address(name, &addr) : 0;
 
 	if (fd < 0 || len == 0)
 		return -ENOTCONN;
-	memcpy(text, message, iov.iov_len);
-	if (with >= 0) {
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = sizeof(control.bytes);
-		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-			                         .cmsg_type = SCM_RIGHTS,
-			                         .cmsg_len = CMSG_LEN(sizeof(int)) };
-		memcpy(CMSG_DATA(&control.head), &with, sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return fd_message_send(fd, &addr, len, message, with);
+}
+
+/* Send it to the keeper. The next one is given everything. */
+static int notify_keeper(const char *message, int with)
+{
+	if (!notify_wants_connection())
+		return notify_with(message, with);
+	return notify_connection() >= 0 ? notify_send(message, with) : 0;
 }
 
 static void notify(const char *message)
 {
 	(void)notify_with(message, -1);
+	if (notify_connection() >= 0)
+		(void)!notify_send(message, -1);
 }
 
-bool notify_has_keeper(void)
+static bool environment_has_keeper(void)
 {
 	const char *store = environment("FDSTORE");
 
 	return store && store[0] != '\0' && strcmp(store, "0") != 0 &&
 	       environment("NOTIFY_SOCKET") != NULL;
+}
+
+bool notify_has_keeper(void)
+{
+	return notify_wants_connection() || environment_has_keeper();
 }
 
 void notify_keep(const char *name, int fd)
@@ -92,7 +74,7 @@ void notify_keep(const char *name, int fd)
 	if (!notify_has_keeper())
 		return;
 	(void)snprintf(message, sizeof(message), "FDSTORE=1\nFDNAME=%s", name);
-	r = notify_with(message, fd);
+	r = notify_keeper(message, fd);
 	if (r < 0)
 		log_warn("the keeper could not be given '%s': %s", name, strerrordesc_np(-r));
 }
@@ -104,7 +86,7 @@ void notify_drop(const char *name)
 	if (!notify_has_keeper())
 		return;
 	(void)snprintf(message, sizeof(message), "FDSTOREREMOVE=1\nFDNAME=%s", name);
-	notify(message);
+	(void)notify_keeper(message, -1);
 }
 
 static long number_in_environment(const char *name)
@@ -187,7 +169,7 @@ int notify_listen_again(struct err *err)
 	const char *name = environment("NOTIFY_SOCKET");
 	CLEANUP(close) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un addr;
-	socklen_t len = name ? notify_address(name, &addr) : 0;
+	socklen_t len = name ? fd_message_address(name, &addr) : 0;
 	const int on = 1;
 
 	if (len == 0 || name[0] != '@')

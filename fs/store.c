@@ -9,11 +9,16 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
-enum { INDEX_NAME_MAX = DIGEST_HEX_SIZE + 16 };
+enum {
+	INDEX_NAME_MAX = DIGEST_HEX_SIZE + 16,
+	LOCK_TRIES = 600, /* half a minute */
+	LOCK_PAUSE_NS = 50000000,
+};
 
 struct keeping;
 
@@ -30,7 +35,20 @@ struct store {
 	struct keeping *keeping; /* indexes that are in use and not yet durable */
 };
 
-static int take_lock(struct store *store, struct err *err)
+/* Whether the lock was taken; with @wait, a daemon that is about to end is waited for. */
+static bool try_lock(int fd, bool wait)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_NS };
+
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK || !wait || i == LOCK_TRIES)
+			return false;
+		(void)nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+static int take_lock(struct store *store, bool wait, struct err *err)
 {
 	char pid[16];
 	int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
@@ -39,7 +57,7 @@ static int take_lock(struct store *store, struct err *err)
 	store->lock = openat(store->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (store->lock < 0)
 		return err_set_errno(err, "'%s/lock'", store->path);
-	if (flock(store->lock, LOCK_EX | LOCK_NB) < 0) {
+	if (!try_lock(store->lock, wait)) {
 		if (errno == EWOULDBLOCK)
 			return err_set(err, -EBUSY, "another daemon serves the store '%s'",
 			               store->path);
@@ -59,7 +77,7 @@ static int open_directory(const struct store *store, const char *name, struct er
 	return fd < 0 ? err_set_errno(err, "'%s/%s'", store->path, name) : fd;
 }
 
-int store_open(const char *path, struct store **ret, struct err *err)
+int store_open(const char *path, bool wait, struct store **ret, struct err *err)
 {
 	CLEANUP(store_close) struct store *store = calloc(1, sizeof(*store));
 	int r;
@@ -78,7 +96,7 @@ int store_open(const char *path, struct store **ret, struct err *err)
 	store->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (store->dir < 0)
 		return err_set_errno(err, "store '%s'", path);
-	r = take_lock(store, err);
+	r = take_lock(store, wait, err);
 	if (r < 0)
 		return r;
 	store->indexes = open_directory(store, "indexes", err);

@@ -22,10 +22,10 @@
 struct store;
 
 /*
- * Open the store at @path, making it when it does not exist, and lock it.
- * Returns 0; -EBUSY when another daemon has it; -errno.
+ * Open the store at @path, making it when it does not exist, and lock it; with @wait, a daemon that
+ * ends has half a minute for that. Returns 0; -EBUSY when another daemon has it; -errno.
  */
-MUST_CHECK int store_open(const char *path, struct store **ret, struct err *err);
+MUST_CHECK int store_open(const char *path, bool wait, struct store **ret, struct err *err);
 
 /*
  * Accepts NULL. Waits until indexes in use are durable. Unlocks; the daemon closes its socket only then, so that whoever finds

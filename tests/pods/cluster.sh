@@ -3,7 +3,7 @@
 #
 # A node without Kubernetes: the containers of the manifests, from the images that build.sh makes, with the volumes
 # and the propagation that the manifests say. What they are to do together is done: the daemon sees the driver's
-# mounts, the node sees volumes, and a roll-out of the driver is seen by nobody.
+# mounts, the node sees volumes, and roll-outs of driver, daemon and keeper are seen by nobody.
 . "$(dirname "$0")/../support/mount_lib.sh"
 
 : "${SOURCE_ROOT:?}" "${BUILD_ROOT:?}"
@@ -58,7 +58,7 @@ for mount in container["volumeMounts"]:
         how = {"None": "rprivate", "HostToContainer": "rslave", "Bidirectional": "rshared"}
         print("volume", host["path"], mount["mountPath"], how[mount.get("mountPropagation", "None")],
               "ro" if mount.get("readOnly") else "rw", host["type"])
-for variable in container["env"]:
+for variable in container.get("env", []):
     print("env", f"{variable['name']}={variable.get('value', 'node-1')}")
 for word in container["command"] + container["args"]:
     print("argv", word)
@@ -100,7 +100,10 @@ start() {
 STORE=/var/lib/assetfs
 export ASSETFS_STORE=$STORE
 mkdir -p "$STORE"
-note "the daemon"
+note "the keeper and the daemon"
+start assetfs "$base/node/keeper.yaml" "$T/keeper.log"
+keeper=$started
+wait_for test -S "$STORE/keeper" || fail "$(cat "$T/keeper.log")"
 start assetfs "$base/node/daemonset.yaml" "$T/daemon.log"
 daemon=$started
 wait_for status_ok || fail "$(cat "$T/daemon.log")"
@@ -163,10 +166,35 @@ wait_for alive || fail "$(cat "$T/driver.log")"
 publish 1
 publish 3
 check_eq "sessions" "$("$ASSETFS" status --json | jq '.mounts | length')" 1
-for pod in 1 2 3; do
+
+note "a roll-out of the daemon, with a file open"
+exec {open}</var/lib/kubelet/pods/1/mount/file
+kill -TERM "$daemon"
+wait "$daemon" || fail "the daemon ended with status $?: $(cat "$T/daemon.log")"
+start assetfs "$base/node/daemonset.yaml" "$T/daemon.log"
+daemon=$started
+wait_for status_ok || fail "$(cat "$T/daemon.log")"
+cmp "$T/src/file" - <&"$open"
+exec {open}<&-
+cmp "$T/src/file" /var/lib/kubelet/pods/3/mount/file
+publish 4
+check_eq "sessions" "$("$ASSETFS" status --json | jq '.mounts | length')" 1
+
+note "a roll-out of the keeper"
+kill -TERM "$keeper"
+wait "$keeper" || fail "the keeper ended with status $?: $(cat "$T/keeper.log")"
+start assetfs "$base/node/keeper.yaml" "$T/keeper.log"
+keeper=$started
+holds() {
+	[[ $(connections_of "$keeper") == 1 ]]
+}
+wait_for holds || fail "$(cat "$T/keeper.log")"
+for pod in 1 2 3 4; do
 	unpublish "$pod"
 done
 check_eq "mounts" "$(own_mounts)" ""
 kill -TERM "$driver" "$daemon"
 wait "$driver" || fail "$(cat "$T/driver.log")"
 wait "$daemon" || fail "$(cat "$T/daemon.log")"
+kill -TERM "$keeper"
+wait "$keeper" || fail "$(cat "$T/keeper.log")"

@@ -156,13 +156,27 @@ def args_of(container):
 def check_daemon(what, document, pod):
     (container,) = pod["containers"]
     args = args_of(container)
-    check(document["spec"]["updateStrategy"]["type"] == "OnDelete", f"{what}: a roll-out would end sessions")
+    check(document["spec"]["updateStrategy"]["type"] == "RollingUpdate", f"{what}: has a keeper, and is not rolled out")
+    check(document["spec"]["updateStrategy"]["rollingUpdate"].get("maxSurge", 0) == 0, f"{what}: two daemons of one store")
     limit = size(container["resources"]["limits"]["memory"])
     check(limit >= size(args["region-size"]) + (256 << 20), f"{what}: the region does not fit its limit")
     check(container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"],
           f"{what}: the region is not reserved")
     check(args["metrics"].rsplit(":", 1)[1] == str(container["ports"][0]["containerPort"]), f"{what}: metrics' port")
     check(args["store"] in [mount["mountPath"] for mount in container["volumeMounts"]], f"{what}: the store is not kept")
+
+
+def check_keeper(what, document, pod, daemon):
+    (container,) = pod["containers"]
+    security = container["securityContext"]
+    check(document["spec"]["updateStrategy"]["type"] == "OnDelete", f"{what}: is rolled out with the daemon")
+    check(not {"hostPID", "hostNetwork", "hostIPC"} & set(pod) and "privileged" not in security, f"{what}: rights")
+    check(security["capabilities"] == {"drop": ["ALL"]} and security["allowPrivilegeEscalation"] is False, f"{what}: rights")
+    socket = args_of(container)["listen"]
+    check(args_of(daemon["containers"][0])["keeper"] == socket, f"{what}: another socket than the daemon's")
+    for one in (container, daemon["containers"][0]):
+        (mount,) = [mount for mount in one["volumeMounts"] if mount["mountPath"] == os.path.dirname(socket)]
+        check(not mount.get("readOnly"), f"{what}: no place for the socket")
 
 
 def check_driver(what, pod, daemon):
@@ -208,6 +222,8 @@ def check_rendered(name, documents, version, programs):
         labels[document["metadata"]["name"]] = pod_labels
         if document["metadata"]["name"] == "assetfs":
             check_daemon(what, document, pod)
+    (keeper,) = [document for document in documents if document["metadata"]["name"] == "assetfs-keeper" and document["kind"] == "DaemonSet"]
+    check_keeper(f"{name}: keeper", keeper, pods["assetfs-keeper"], pods["assetfs"])
     by_kind = {}
     for document in documents:
         by_kind.setdefault(document["kind"], []).append(document)
@@ -286,7 +302,7 @@ def main():
     help_text = output(os.environ["ASSETFS_CSI"], "--help")
     check(f"default {KUBELET})" in help_text and f"default {DRIVER})" in help_text, "defaults of the driver")
     # The keeper has the options of the daemon that it starts.
-    programs = {"assetfs keeper": option_names(os.environ["ASSETFS"], "serve"),
+    programs = {"assetfs keeper": option_names(os.environ["ASSETFS"], "serve") | option_names(os.environ["ASSETFS"], "keeper"),
                 "assetfs-csi": option_names(os.environ["ASSETFS_CSI"])}
     for path in yaml_files(os.path.join(DEPLOY, "kubernetes")):
         load(path)
