@@ -358,6 +358,16 @@ int inode_backing(struct inode *inode)
 	return id;
 }
 
+bool inode_open_cached(struct inode *inode)
+{
+	bool is;
+
+	(void)pthread_mutex_lock(&inode->inodes->lock);
+	is = inode->n_cached > 0;
+	(void)pthread_mutex_unlock(&inode->inodes->lock);
+	return is;
+}
+
 bool inode_set_backing(struct inode *inode, int id)
 {
 	bool first;

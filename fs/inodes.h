@@ -103,6 +103,9 @@ struct object *inode_object(struct inode *inode);
 /* The backing id, of the object that is referenced by the caller; 0: none. */
 int inode_backing(struct inode *inode);
 
+/* Whether the file is open in cached mode. */
+bool inode_open_cached(struct inode *inode);
+
 /* Give the inode backing id @id. Returns false when it has one already: @id is the caller's to close. */
 MUST_CHECK bool inode_set_backing(struct inode *inode, int id);
 

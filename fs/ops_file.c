@@ -92,8 +92,10 @@ static void begin_fill(struct session *s, struct inode *inode, fuse_ino_t ino, s
 }
 
 /* Let the kernel know the object's file, unless it does. Without success files open in cached mode. */
-static void prepare_passthrough(struct fuse_io *io, struct inode *inode, struct object *obj)
+static void prepare_passthrough(struct session *s, fuse_ino_t ino, struct inode *inode,
+                                struct object *obj)
 {
+	struct fuse_io *io = &s->io;
 	CLEANUP(close) int fd = -1;
 	int id;
 
@@ -105,6 +107,9 @@ static void prepare_passthrough(struct fuse_io *io, struct inode *inode, struct 
 	id = fuse_io_backing_open(io, fd);
 	if (id > 0 && !inode_set_backing(inode, id))
 		fuse_io_backing_close(io, id);
+	else if (id > 0 && s->resumed && !inode_open_cached(inode))
+		/* The daemon before may have died when it was about to. */
+		drop_pages(s, ino);
 }
 
 /* An open of a file that is not empty. */
@@ -173,7 +178,7 @@ static void open_inode(const struct opening *open)
 		else
 			begin_fill(s, open->inode, open->ino, obj);
 		if (object_complete(obj))
-			prepare_passthrough(&s->io, open->inode, obj);
+			prepare_passthrough(s, open->ino, open->inode, obj);
 	}
 	enter(open, obj);
 }

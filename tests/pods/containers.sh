@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Real containers, by podman and crun: several with less memory than the assets have, that read all of them. They
-# are charged next to nothing, and read on after the daemon was killed. The pod is the one of the examples.
-# shellcheck disable=SC2119 # start_daemon without options
+# are charged next to nothing, and notice nothing while the daemon is killed again and again. The pod is the one of the
+# examples.
 . "$(dirname "$0")/../support/mount_lib.sh"
+# shellcheck source=tests/pods/podman_lib.sh
+. "$(dirname "$0")/podman_lib.sh"
 
-: "${SOURCE_ROOT:?}" "${BUILD_ROOT:?}"
-for tool in podman crun buildah busybox; do
-	command -v "$tool" >/dev/null || skip "no $tool"
-done
 PODS=8
+KILLS=6
 MIB=192 # of assets; a container has a quarter of it
 mounts=$T/mounts
 mkdir "$mounts" "$mounts/game" "$T/src"
@@ -18,42 +17,13 @@ for i in {1..6}; do
 	noise $((MIB * 1048576 / 6)) >"$T/src/$i"
 done
 "$ASSETPACK" build "$T/src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
-"$SOURCE_ROOT/container/deploy/images/build.sh" "$BUILD_ROOT" "$T/images" >"$T/build.log" 2>&1 || fail "$(cat "$T/build.log")"
 mount --bind "$mounts" "$mounts"
 mount --make-shared "$mounts"
 
-# What podman keeps outside of its directories is this test's.
-mount -t tmpfs tmpfs /run
-# crun does not know machines that have both versions of cgroups, and nobody here may raise limits.
-! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
-cat >"$T/containers.conf" <<'END'
-[containers]
-default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "crun"
-END
-export CONTAINERS_CONF=$T/containers.conf
-pod() {
-	podman --root "$T/storage" --runroot "$T/run" --storage-driver vfs --log-level error "$@"
-}
-ended() {
-	local status=$?
-	set +e
-	pod kube down "$T/pods.yaml" >/dev/null 2>&1
-	pod rm --all --force >/dev/null 2>&1
-	(exit "$status")
-	finish
-}
-trap ended EXIT
-# It takes the layout's path for the image's name, which has no capitals.
-cd "$T/images"
-pod pull -q "oci:assetfs:$("$ASSETFS" --version | cut -d ' ' -f 2)" >"$T/image" 2>"$T/pull.log" || fail "$(cat "$T/pull.log")"
-cd /
+pull_image
 
 # The example, PODS times, with what this machine has.
-/usr/bin/python3 - "$SOURCE_ROOT/container/deploy/examples/hostpath-pod.yaml" "$PODS" "$mounts" "$(cat "$T/image")" "$((MIB / 4))Mi" \
+/usr/bin/python3 - "$SOURCE_ROOT/container/deploy/examples/hostpath-pod.yaml" "$PODS" "$mounts" "$image" "$((MIB / 4))Mi" \
 	>"$T/pods.yaml" <<'END'
 import sys, yaml
 path, n, mounts, image, memory = sys.argv[1:]
@@ -73,7 +43,10 @@ for i in range(int(n)):
 print("---\n".join(pods))
 END
 
-start_daemon
+expect_log 'was ended by signal 9'
+"$ASSETFS" keeper --store "$STORE" 2>>"$STORE/assetfs.log" &
+keeper=$!
+wait_for status_ok || fail "no daemon answers"
 "$ASSETFS" mount "$T/layout:v1" "$mounts/game"
 note "$PODS containers start"
 pod kube play --network none "$T/pods.yaml" >"$T/play.log" 2>&1 || fail "$(cat "$T/play.log")"
@@ -81,38 +54,61 @@ mapfile -t containers < <(pod ps --filter label=app=game --format '{{.Names}}' |
 [[ ${#containers[@]} == "$PODS" ]] || mapfile -t containers < <(pod ps --format '{{.Names}}' | grep -- '-server$' | sort)
 check_eq "containers" "${#containers[@]}" "$PODS"
 
-# read_all WHEN: every container reads all of the assets, at the same time
-read_all() {
-	local name pids=()
-	for name in "${containers[@]}"; do
-		pod exec "$name" /bin/sh -c 'cat /assets/game/*' 2>"$T/read.$name.err" | cmp - "$T/all" >"$T/read.$name" 2>&1 &
-		pids+=($!)
-	done
-	for name in "${pids[@]}"; do
-		wait "$name" || fail "$1: $(cat "$T"/read.*)"
+cat "$T"/src/* >"$T/all"
+
+# reads CONTAINER: it reads all of the assets, again and again until there is $T/enough
+reads() {
+	local n=0
+	while [[ ! -e $T/enough ]]; do
+		pod exec "$1" /bin/sh -c 'cat /assets/game/*' 2>>"$T/read.$1" | cmp - "$T/all" >>"$T/read.$1" 2>&1 || return 1
+		echo $((n += 1)) >"$T/new.$1" && mv "$T/new.$1" "$T/times.$1"
 	done
 }
-cat "$T"/src/* >"$T/all"
-note "each reads $MIB MiB with $((MIB / 4)) MiB of memory"
-read_all "first"
-read_all "again"
-
-note "what they are charged"
-group=/sys/fs/cgroup/memory
-[[ -d $group ]] || group=/sys/fs/cgroup
+# all_read N: each container has done so N times
+all_read() {
+	local name
+	for name in "${containers[@]}"; do
+		[[ $(cat "$T/times.$name") -ge $1 ]] || return 1
+	done
+}
+# little_charged: a shell, its stacks and tables of pages, and not the assets. What is charged goes to $T/charged
+little_charged() {
+	local name bytes status=0
+	for name in "${containers[@]}"; do
+		bytes=$(charged "$name")
+		echo "   $name: $bytes bytes"
+		((bytes < MIB * 1048576 / 100)) || status=1
+	done >"$T/charged"
+	return "$status"
+}
+note "all read $MIB MiB with $((MIB / 4)) MiB of memory, while the daemon is killed $KILLS times"
+readers=()
 for name in "${containers[@]}"; do
-	pid=$(pod inspect --format '{{.State.Pid}}' "$name")
-	path=$(sed -n 's/^[0-9]*:\(.*,\)\?memory\(,.*\)\?:\(.*\)/\3/p' "/proc/$pid/cgroup")
-	[[ -n $path ]] || path=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
-	charged=$(cat "$group$path/memory.usage_in_bytes" 2>/dev/null || cat "$group$path/memory.current")
-	echo "   $name: $charged bytes"
-	# A shell, its stacks and tables of pages; not the assets.
-	((charged < MIB * 1048576 / 100)) || fail "$name is charged $charged bytes"
+	echo 0 >"$T/times.$name"
+	reads "$name" &
+	readers+=($!)
 done
-check_eq "chunks decompressed again" "$(counter chunks_decompressed_again_total)" 0
+for ((i = 0; i < KILLS; i++)); do
+	wait_for status_ok || fail "no daemon answers after $i kills"
+	pid=$(daemon_pid)
+	kill -KILL "$pid"
+	wait_for next_daemon || fail "no other daemon after kill $i"
+done
+# Once more, from the beginning, after the last kill: what was under way then is filled now.
+before=$(cat "$T"/times.* | sort -n | tail -n 1)
+wait_for all_read $((before + 2)) || fail "the containers hang"
+touch "$T/enough"
+for reader in "${readers[@]}"; do
+	wait "$reader" || fail "a container noticed: $(tail -n 3 "$T"/read.*)"
+done
+note "what they are charged"
+# What was read before it was all in the region goes once it is.
+wait_for little_charged || fail "$(cat "$T/charged")"
+cat "$T/charged"
+check_eq "errors" "$("$FSSTAT" --json | jq '[.images[].errors_total] | add')" 0
+check_eq "takeovers" "$("$FSSTAT" --json | jq '.cache.takeovers_total')" "$KILLS"
 
-note "kill -9 of the daemon"
-kill -KILL "$daemon"
-wait "$daemon" || true
-start_daemon
-read_all "after the daemon was killed"
+pod kube down "$T/pods.yaml" >/dev/null 2>&1
+"$ASSETFS" umount "$mounts/game"
+kill -TERM "$keeper"
+wait "$keeper" || fail "the keeper ended with status $?"
