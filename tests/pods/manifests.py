@@ -6,6 +6,7 @@ Debian's kubectl is of 2020. It knows "resources" for files only and calls "patc
 it is given a copy with the old words. A newer one on $KUBECTL is given the files as they are.
 """
 
+import copy
 import os
 import re
 import shutil
@@ -14,6 +15,9 @@ import sys
 import tempfile
 
 import yaml
+
+sys.dont_write_bytecode = True  # nothing is written beside the sources
+import schemas  # noqa: E402
 
 ROOT = os.environ["SOURCE_ROOT"]
 DEPLOY = os.path.join(ROOT, "container", "deploy")
@@ -96,6 +100,42 @@ def pod_of(document):
     if document["kind"] == "GameServerSet":
         return spec["gameServerTemplate"]["spec"], {}
     return None, None
+
+
+def check_schema(what, document):
+    """As Kubernetes' published schemas have it; of somebody else's kinds, their pods."""
+    check({"apiVersion", "kind", "metadata"} <= set(document), f"{what}: not an object")
+    if schemas.model_of(document):
+        found = list(schemas.findings(document))
+    else:
+        check(document["kind"] in ("PodMonitor", "Fleet", "GameServerSet"), f"{what}: no schema knows it")
+        pod, _ = pod_of(document)
+        found = list(schemas.pod_findings(pod, document["kind"])) if pod else []
+    check(not found, f"{what}: {'; '.join(found)}")
+
+
+def check_judge(daemon_set):
+    """The schemas find what is wrong: each of these would be refused by an API server."""
+    def changed(change):
+        document = copy.deepcopy(daemon_set)
+        change(document, document["spec"]["template"]["spec"]["containers"][0])
+        return document
+
+    wrong = {
+        "has no field 'upDateStrategy'": lambda d, c: d["spec"].update(upDateStrategy={}),
+        "has no field 'readonly'": lambda d, c: c["volumeMounts"][0].update(readonly=True),
+        "'512' is no int": lambda d, c: d["spec"].update(minReadySeconds="512"),
+        "'yes' is no bool": lambda d, c: c["securityContext"].update(readOnlyRootFilesystem="yes"),
+        "'4 GB' is no quantity": lambda d, c: c["resources"]["limits"].update(memory="4 GB"),
+        "Invalid value for `selector`": lambda d, c: d["spec"].pop("selector"),
+        "Invalid value for `mount_path`": lambda d, c: c["volumeMounts"][0].pop("mountPath"),
+        "not a list": lambda d, c: c.update(args="--store"),
+        "not an object": lambda d, c: c.update(resources=[]),
+    }
+    check(not list(schemas.findings(daemon_set)), "a good object is refused")
+    for text, change in wrong.items():
+        found = list(schemas.findings(changed(change)))
+        check(len(found) == 1 and text in found[0], f"schemas: {found}, expected '{text}'")
 
 
 def size(text):
@@ -204,7 +244,7 @@ def check_rendered(name, documents, version, programs):
         what = f"{name}: {document['kind']} {document['metadata']['name']}"
         check(key not in keys, f"{what}: there twice")
         keys.add(key)
-        check("apiVersion" in document, f"{what}: no version")
+        check_schema(what, document)
         check(document["kind"] in ("Namespace", "CSIDriver") or key[1] == "assetfs", f"{what}: namespace")
         pod, pod_labels = pod_of(document)
         if not pod:
@@ -255,6 +295,7 @@ def check_example(path, documents, attributes):
     for document in documents:
         what = f"{os.path.basename(path)}: {document['kind']}"
         check({"apiVersion", "kind", "metadata"} <= set(document), f"{what}: not an object")
+        check_schema(what, document)
         if document["kind"] == "PersistentVolume":
             check_csi_source(what, document["spec"]["csi"], attributes)
             check(document["spec"]["accessModes"] == ["ReadOnlyMany"], f"{what}: modes")
@@ -309,6 +350,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         rendered = render(scratch)
     check(set(rendered) == {"base", "hostpath", "k0s", "monitoring"}, f"overlays: {set(rendered)}")
+    check_judge(next(d for d in rendered["base"] if d["kind"] == "DaemonSet"))
     for name, documents in rendered.items():
         check_rendered(name, documents, version, programs)
     examples = os.path.join(DEPLOY, "examples")
