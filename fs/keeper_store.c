@@ -37,7 +37,7 @@ static void keep(struct keeper_store *store, const char *name, int fd)
 	}
 	drop(store, name);
 	store->kept[store->n].fd = fd;
-	(void)snprintf(store->kept[store->n].name, KEPT_NAME_MAX, "%s", name);
+	(void)snprintf(store->kept[store->n].name, KEPT_NAME_MAX, "%.*s", KEPT_NAME_MAX - 1, name);
 	store->n++;
 }
 

@@ -31,7 +31,7 @@ static int ask(const char *store, json_t *request, unsigned seconds, json_t **re
 	CLEANUP(json_decref) json_t *owned = request;
 
 	if (!owned)
-		return err_set(err, -EINVAL, "the image must be named in UTF-8");
+		return err_set(err, -EINVAL, "the image and its credentials must be in UTF-8");
 	return control_call_within(store, owned, seconds, ret, ret_fd, err);
 }
 
@@ -59,10 +59,10 @@ int daemon_mount(const char *store, const struct mount_order *order, int *ret_mo
 	unsigned maj;
 	unsigned min;
 	int r = ask(store,
-	            json_pack("{si ss ss ss ss* ss* so*}", "version", CONTROL_VERSION, "command",
-	                      "mount", "image", order->image, "directory", order->target,
-	                      "platform", order->platform, "prefetch", order->prefetch, "pod",
-	                      pod_of(order)),
+	            json_pack("{si ss ss ss ss* ss* ss* so*}", "version", CONTROL_VERSION,
+	                      "command", "mount", "image", order->image, "directory", order->target,
+	                      "platform", order->platform, "prefetch", order->prefetch, "auth",
+	                      order->auth, "pod", pod_of(order)),
 	            MOUNT_SECONDS, &answer, &mount, err);
 
 	if (r < 0)
@@ -110,8 +110,9 @@ bool status_serves(const json_t *status, dev_t device, struct served *ret)
 
 int daemon_pin(const char *store, const struct mount_order *what, uint64_t floor, struct err *err)
 {
-	json_t *request = json_pack("{si ss ss ss*}", "version", CONTROL_VERSION, "command", "pin",
-	                            "image", what->image, "platform", what->platform);
+	json_t *request = json_pack("{si ss ss ss* ss*}", "version", CONTROL_VERSION, "command",
+	                            "pin", "image", what->image, "platform", what->platform, "auth",
+	                            what->auth);
 
 	if (floor > 0 && request)
 		(void)json_object_set_new(request, "floor_bytes", json_integer((json_int_t)floor));
@@ -149,17 +150,18 @@ int daemon_verify(const char *store, const struct mount_order *what, struct err 
 {
 	const struct timespec pause = { .tv_nsec = VERIFY_PAUSE_NS };
 	int r = order(store,
-	              json_pack("{si ss ss ss* ss}", "version", CONTROL_VERSION, "command",
+	              json_pack("{si ss ss ss* ss* ss}", "version", CONTROL_VERSION, "command",
 	                        "prefetch", "target", what->image, "platform", what->platform,
-	                        "source", "all"),
+	                        "auth", what->auth, "source", "all"),
 	              err);
 
 	while (r == 0) {
 		CLEANUP(json_decref) json_t *answer = NULL;
 
 		r = ask(store,
-		        json_pack("{si ss ss ss*}", "version", CONTROL_VERSION, "command",
-		                  "resident", "target", what->image, "platform", what->platform),
+		        json_pack("{si ss ss ss* ss*}", "version", CONTROL_VERSION, "command",
+		                  "resident", "target", what->image, "platform", what->platform,
+		                  "auth", what->auth),
 		        ANSWER_SECONDS, &answer, NULL, err);
 		if (r == 0)
 			r = verify_state(answer, what->image, err);

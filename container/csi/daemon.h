@@ -30,6 +30,7 @@ struct mount_order {
 	const char *image;
 	const char *platform;
 	const char *prefetch;
+	const char *auth;                               /* secret: as in struct volume */
 	const char *target;                             /* for the daemon's log */
 	const char *pod_uid, *pod_name, *pod_namespace; /* for its reports; NULL: not told */
 };

@@ -57,6 +57,7 @@ static struct mount_order order_of(const struct volume *v)
 	return (struct mount_order){ .image = v->image,
 		                     .platform = v->platform,
 		                     .prefetch = v->prefetch,
+		                     .auth = v->auth,
 		                     .target = v->target,
 		                     .pod_uid = v->pod_uid,
 		                     .pod_name = v->pod_name,

@@ -187,6 +187,18 @@ static int check_capability(const Csi__V1__VolumeCapability *capability, struct 
 	return r < 0 ? r : check_access_mode(capability->access_mode, err);
 }
 
+/* The one key of a secret of type kubernetes.io/dockerconfigjson. */
+static int set_secret(struct volume *v, const Csi__V1__Pair *pair, struct err *err)
+{
+	if (strcmp(pair->key, ".dockerconfigjson") != 0)
+		return err_set(err, -EINVAL,
+		               "the secret has a key '%.64s': credentials are a secret of type "
+		               "kubernetes.io/dockerconfigjson, whose key is '.dockerconfigjson'",
+		               pair->key);
+	v->auth = pair->value;
+	return 0;
+}
+
 int volume_parse(const Csi__V1__NodePublishVolumeRequest *request, struct volume *ret,
                  struct err *err)
 {
@@ -207,10 +219,9 @@ int volume_parse(const Csi__V1__NodePublishVolumeRequest *request, struct volume
 		return r;
 	if (!v.image)
 		return err_set(err, -EINVAL, "volume attribute 'image' is missing");
-	if (request->n_secrets > 0)
-		return err_set(err, -EINVAL,
-		               "the daemon takes no credentials from volumes: leave out "
-		               "nodePublishSecretRef, and give them to the daemon");
-	*ret = v;
-	return 0;
+	for (size_t i = 0; r == 0 && i < request->n_secrets; i++)
+		r = set_secret(&v, request->secrets[i], err);
+	if (r == 0)
+		*ret = v;
+	return r;
 }

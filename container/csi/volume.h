@@ -15,6 +15,7 @@ struct volume {
 	const char *platform; /* OS/ARCH[/VARIANT]; NULL: of this machine */
 	const char *path;     /* directory of the image that is shown; "": all */
 	const char *prefetch; /* source of a prefetch (control.h), or NULL */
+	const char *auth;     /* secret: credentials as docker's config.json has them, or NULL */
 	bool verify;          /* fill and check all of it before the volume appears */
 	bool pin;
 	uint64_t pin_floor; /* bytes that stay; 0: all */
@@ -25,7 +26,7 @@ struct volume {
 /*
  * Check @request. Returns 0 and sets *@ret, or -EINVAL with what is wrong: a field that is missing,
  * a capability that a read-only directory cannot have, an attribute that is unknown or whose value is
- * none.
+ * none, a secret of another kind. What is wrong never quotes a secret.
  */
 MUST_CHECK int volume_parse(const Csi__V1__NodePublishVolumeRequest *request, struct volume *ret,
                             struct err *err);

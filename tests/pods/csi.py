@@ -147,7 +147,10 @@ def errors(driver, target, layout, other):
     for key, value in (("path", "../x"), ("path", "a/../../x"), ("platform", "linux"), ("platform", "a/../b"),
                        ("prefetch", "yes"), ("pin", "-1"), ("pin", "0"), ("verify", "1")):
         refused(f"{key} '{value}'", volume(target, layout, **{key: value}), f"'{key}'")
-    refused("secrets", dict(good, secrets={"user": "hush"}), "credentials")
+    refused("another secret", dict(good, secrets={"user": "hush"}), "a key 'user'")
+    if "hush" in driver.status(publish, dict(good, secrets={"user": "hush"}))[1]:
+        sys.exit("a secret was told")
+    refused("a secret that is no JSON", dict(volume(target, "127.0.0.1:1/game:v1"), secrets={".dockerconfigjson": "hush"}), "no JSON object")
     refused("a file as path", volume(target, layout, path="one/file"), "not a directory")
     refused("platform that is none", volume(target, layout, platform="linux/..x"), "'platform'")
     check("no such path", driver.status(publish, volume(target, layout, path="none")), "NOT_FOUND", "none")

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Manifests and examples: rendered by kubectl, and in agreement with each other and with the programs.
 
-Debian's kubectl is of 2020. It knows "resources" for files only and calls "patches" by another name, so
-it is given a copy with the old words. A newer one on $KUBECTL is given the files as they are.
+Debian 12's kubectl is of 2020. It knows "resources" for files only, calls "patches" by another name, and has no
+components, so it is given a copy in the old words. A newer one on $KUBECTL is given the files as they are.
 """
 
+import copy
 import os
 import re
 import shutil
@@ -14,6 +15,9 @@ import sys
 import tempfile
 
 import yaml
+
+sys.dont_write_bytecode = True  # nothing is written beside the sources
+import schemas  # noqa: E402
 
 ROOT = os.environ["SOURCE_ROOT"]
 DEPLOY = os.path.join(ROOT, "container", "deploy")
@@ -48,21 +52,46 @@ def yaml_files(directory):
                 yield os.path.join(folder, name)
 
 
+def write_kustomization(folder, kustomization):
+    with open(os.path.join(folder, "kustomization.yaml"), "w", encoding="utf-8") as file:
+        file.write("# SPDX-License-Identifier: Apache-2.0\n")
+        yaml.safe_dump(kustomization, file)
+
+
+def without_components(folder, kustomization):
+    """What has components has the last one as its base, which has the one before it, and so on."""
+    components = kustomization.pop("components", [])
+    below = kustomization["resources"]
+    for i, component in enumerate(components):
+        link = os.path.join(folder, f"component-{i}")
+        shutil.copytree(os.path.join(folder, component), link)
+        (own,) = load(os.path.join(link, "kustomization.yaml"))
+        own.update(kind="Kustomization", apiVersion=kustomization["apiVersion"])
+        if i == 0:
+            below = [os.path.relpath(os.path.join(folder, resource), link) for resource in below]
+        own["resources"] = below + own.get("resources", [])
+        write_kustomization(link, own)
+        below = [f"../component-{i}"]
+    kustomization["resources"] = [f"component-{len(components) - 1}"] if components else below
+
+
 def in_old_words(directory):
     """Kustomizations of a copy, as kustomize 2.0 understands them."""
-    for path in yaml_files(directory):
-        if os.path.basename(path) != "kustomization.yaml":
-            continue
-        (kustomization,) = load(path)
-        folder = os.path.dirname(path)
-        resources = kustomization.pop("resources")
-        kustomization["bases"] = [r for r in resources if os.path.isdir(os.path.join(folder, r))]
-        kustomization["resources"] = [r for r in resources if r not in kustomization["bases"]]
-        if "patches" in kustomization:
-            kustomization["patchesJson6902"] = kustomization.pop("patches")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("# SPDX-License-Identifier: Apache-2.0\n")
-            yaml.safe_dump(kustomization, file)
+    for old in (without_components, bases_apart):
+        for path in list(yaml_files(directory)):
+            if os.path.basename(path) == "kustomization.yaml":
+                (kustomization,) = load(path)
+                if kustomization["kind"] == "Kustomization":
+                    old(os.path.dirname(path), kustomization)
+                    write_kustomization(os.path.dirname(path), kustomization)
+
+
+def bases_apart(folder, kustomization):
+    resources = kustomization.pop("resources")
+    kustomization["bases"] = [r for r in resources if os.path.isdir(os.path.join(folder, r))]
+    kustomization["resources"] = [r for r in resources if r not in kustomization["bases"]]
+    if "patches" in kustomization:
+        kustomization["patchesJson6902"] = kustomization.pop("patches")
 
 
 def render(scratch):
@@ -96,6 +125,42 @@ def pod_of(document):
     if document["kind"] == "GameServerSet":
         return spec["gameServerTemplate"]["spec"], {}
     return None, None
+
+
+def check_schema(what, document):
+    """As Kubernetes' published schemas have it; of somebody else's kinds, their pods."""
+    check({"apiVersion", "kind", "metadata"} <= set(document), f"{what}: not an object")
+    if schemas.model_of(document):
+        found = list(schemas.findings(document))
+    else:
+        check(document["kind"] in ("PodMonitor", "Fleet", "GameServerSet"), f"{what}: no schema knows it")
+        pod, _ = pod_of(document)
+        found = list(schemas.pod_findings(pod, document["kind"])) if pod else []
+    check(not found, f"{what}: {'; '.join(found)}")
+
+
+def check_judge(daemon_set):
+    """The schemas find what is wrong: each of these would be refused by an API server."""
+    def changed(change):
+        document = copy.deepcopy(daemon_set)
+        change(document, document["spec"]["template"]["spec"]["containers"][0])
+        return document
+
+    wrong = {
+        "has no field 'upDateStrategy'": lambda d, c: d["spec"].update(upDateStrategy={}),
+        "has no field 'readonly'": lambda d, c: c["volumeMounts"][0].update(readonly=True),
+        "'512' is no int": lambda d, c: d["spec"].update(minReadySeconds="512"),
+        "'yes' is no bool": lambda d, c: c["securityContext"].update(readOnlyRootFilesystem="yes"),
+        "'4 GB' is no quantity": lambda d, c: c["resources"]["limits"].update(memory="4 GB"),
+        "Invalid value for `selector`": lambda d, c: d["spec"].pop("selector"),
+        "Invalid value for `mount_path`": lambda d, c: c["volumeMounts"][0].pop("mountPath"),
+        "not a list": lambda d, c: c.update(args="--store"),
+        "not an object": lambda d, c: c.update(resources=[]),
+    }
+    check(not list(schemas.findings(daemon_set)), "a good object is refused")
+    for text, change in wrong.items():
+        found = list(schemas.findings(changed(change)))
+        check(len(found) == 1 and text in found[0], f"schemas: {found}, expected '{text}'")
 
 
 def size(text):
@@ -204,14 +269,14 @@ def check_rendered(name, documents, version, programs):
         what = f"{name}: {document['kind']} {document['metadata']['name']}"
         check(key not in keys, f"{what}: there twice")
         keys.add(key)
-        check("apiVersion" in document, f"{what}: no version")
+        check_schema(what, document)
         check(document["kind"] in ("Namespace", "CSIDriver") or key[1] == "assetfs", f"{what}: namespace")
         pod, pod_labels = pod_of(document)
         if not pod:
             continue
         check(document["spec"]["selector"]["matchLabels"].items() <= pod_labels.items(), f"{what}: selector")
         check(pod["priorityClassName"] == "system-node-critical", f"{what}: priority")
-        check(pod["tolerations"] == [{"operator": "Exists"}], f"{what}: tolerations")
+        check(name == "site" or pod["tolerations"] == [{"operator": "Exists"}], f"{what}: tolerations")
         check(pod["automountServiceAccountToken"] is False and "serviceAccountName" not in pod, f"{what}: account")
         check_pod(what, pod)
         if document["metadata"]["name"] == "assetfs-csi":
@@ -255,6 +320,7 @@ def check_example(path, documents, attributes):
     for document in documents:
         what = f"{os.path.basename(path)}: {document['kind']}"
         check({"apiVersion", "kind", "metadata"} <= set(document), f"{what}: not an object")
+        check_schema(what, document)
         if document["kind"] == "PersistentVolume":
             check_csi_source(what, document["spec"]["csi"], attributes)
             check(document["spec"]["accessModes"] == ["ReadOnlyMany"], f"{what}: modes")
@@ -288,6 +354,19 @@ def check_hosts(examples):
     check(text.count("{") == text.count("}") and "host-to-task" in text and os.path.dirname(directory) in text, "nomad")
 
 
+def check_site(base, site):
+    """Each component has changed what it is there for, on all pods."""
+    base_pods, site_pods = ({d["metadata"]["name"]: pod_of(d)[0] for d in documents if pod_of(d)[0]} for documents in (base, site))
+    check(set(base_pods) == set(site_pods) == {"assetfs", "assetfs-keeper", "assetfs-csi"}, "site: DaemonSets")
+    for name, pod in site_pods.items():
+        check(pod["nodeSelector"] != base_pods[name]["nodeSelector"] and "kubernetes.io/os" in pod["nodeSelector"], f"site: nodes of {name}")
+        check(all(toleration["operator"] == "Equal" for toleration in pod["tolerations"]), f"site: tolerations of {name}")
+        check(all("/site/" in container["image"] for container in pod["containers"]), f"site: image of {name}")
+    sizes = [size(args_of(pods["assetfs"]["containers"][0])["region-size"]) for pods in (base_pods, site_pods)]
+    check(sizes[1] > sizes[0], f"site: region of {sizes}")
+    check([d["kind"] for d in site].count("PodMonitor") == 1, "site: metrics")
+
+
 def yaml_in(path):
     with open(path, encoding="utf-8") as file:
         for text in re.findall(r"^```yaml\n(.*?)^```", file.read(), re.MULTILINE | re.DOTALL):
@@ -308,7 +387,9 @@ def main():
         load(path)
     with tempfile.TemporaryDirectory() as scratch:
         rendered = render(scratch)
-    check(set(rendered) == {"base", "hostpath", "k0s", "monitoring"}, f"overlays: {set(rendered)}")
+    check(set(rendered) == {"base", "hostpath", "k0s", "monitoring", "site"}, f"overlays: {set(rendered)}")
+    check_site(rendered["base"], rendered["site"])
+    check_judge(next(d for d in rendered["base"] if d["kind"] == "DaemonSet"))
     for name, documents in rendered.items():
         check_rendered(name, documents, version, programs)
     examples = os.path.join(DEPLOY, "examples")
