@@ -23,7 +23,7 @@
 
 enum {
 	BLOCK = 64 << 10, /* what the kernel maps around a page that is used */
-	MAPPED_MAX = 16 << 20,
+	MAPPED_MAX = 4 << 20,
 	WORD_BITS = 64,
 };
 
