@@ -104,7 +104,10 @@ MUST_CHECK int index_open_source(int fd, const struct index_source *source, stru
 void index_close(struct index *idx);
 DEFINE_CLEANUP(struct index *, index_close)
 
-/* Free what many threads at once have needed, and one does not. Any thread. */
+/*
+ * Free what many threads at once have needed, and one does not, and the memory that the file has in
+ * the page cache: it is read again when it is needed. Any thread.
+ */
 void index_trim(struct index *idx);
 
 /* Borrowed until index_close(). */

@@ -89,6 +89,9 @@ MUST_CHECK int index_file_need(const struct index_file *file, uint64_t off, uint
                                struct err *err);
 void index_file_close(struct index_file *file);
 
+/* Let the file's pages go from memory, but for those that are not on the disk yet. */
+void index_file_trim(struct index_file *file);
+
 struct index_conn;
 struct dir_map;
 

@@ -12,6 +12,7 @@
  * stay in the page cache.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,6 +263,13 @@ int index_file_open(struct index_file *file, int fd, const struct index_source *
 	if (sqlite3_vfs_register(&file->vfs, /* makeDflt= */ 0) != SQLITE_OK)
 		return err_set(err, -ENOMEM, "out of memory");
 	return 0;
+}
+
+void index_file_trim(struct index_file *file)
+{
+	if (file->map)
+		unmap_pages(file);
+	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 void index_file_close(struct index_file *file)
