@@ -150,9 +150,8 @@ int daemon_add_session(struct daemon *d, struct session *s)
 static int start_session(struct daemon *d, struct image *img, const struct mount_request *request,
                          struct credentials_text *credentials, dev_t *ret_device, struct err *err)
 {
-	bool small_files =
-		is_word(request->small_files, "on") ||
-		(!is_word(request->small_files, "off") && small_files_image(image_index(img)));
+	bool small_files = is_word(request->small_files, "on") ||
+	                   (!is_word(request->small_files, "off") && small_files_image(img));
 	struct session_config config = { .engine = &d->engine,
 		                         .name = request->image,
 		                         .credentials = credentials,
@@ -245,7 +244,8 @@ int daemon_open_found(struct daemon *d, struct found_image *found, struct image 
 {
 	if (found->in.origin)
 		return remotes_open(d->remotes, &found->in, found->manifest, ret, err);
-	return store_open_image(d->store, found->in.layout, found->manifest, ret, err);
+	return store_open_image(d->store, found->in.layout, found->manifest, STORE_UNPACK_IN_USE,
+	                        ret, err);
 }
 
 int daemon_open_image(struct daemon *d, const struct mount_request *request, struct image **ret,

@@ -45,15 +45,15 @@ struct inode {
 
 	struct object_holder holder; /* its links belong to the region */
 
-	/* under inodes->lock */
-	uint32_t refs;
+	/* under inodes->lock; there may be as many as an image has files, so in an order without gaps */
 	struct object *open_obj; /* owned reference while it is open; NULL without room */
+	struct link idle;        /* in inodes->idle from the last close to the next open */
+	uint32_t refs;
 	uint32_t n_cached;
 	uint32_t n_passthrough;
-	int backing_id;   /* above 0 when there is one */
-	struct link idle; /* in inodes->idle from the last close to the next open */
-	bool held;        /* the holder is one of an object */
-	uint64_t opens;   /* since the session began */
+	uint32_t opens; /* since the session began; no more than this can count */
+	int backing_id; /* above 0 when there is one */
+	bool held;      /* the holder is one of an object */
 	bool filling;
 };
 
@@ -426,7 +426,7 @@ enum open_mode inode_enter(struct inode *inode, struct object *obj, bool seen, u
 		inode->open_obj = object_ref(obj);
 	*ret_backing = mode == OPEN_PASSTHROUGH ? inode->backing_id : 0;
 	inode->inodes->n_open++;
-	inode->opens++;
+	inode->opens += inode->opens < UINT32_MAX;
 	save(inode, unique, mode);
 	(void)pthread_mutex_unlock(&inode->inodes->lock);
 	return mode;

@@ -16,31 +16,39 @@ enum {
 	LARGE_SHARE = 20, /* one part in so many may be large files' */
 };
 
-#define LARGE ((uint64_t)1 << 20)
-
-bool small_files_image(struct index *idx)
+/* Bytes of small contents, estimated from some of them; negative when the index cannot be read. */
+static double sample_small(struct index *idx)
 {
 	const struct index_info *info = index_info(idx);
 	uint64_t stride = info->n_contents > EXACT ? info->n_contents / RUNS : RUN;
 	uint64_t samples = 0;
 	uint64_t small = 0;
 
-	if (info->n_contents < CONTENTS_MIN)
-		return false;
 	for (uint64_t start = 1; start <= info->n_contents; start += stride) {
 		for (uint64_t id = start; id < start + RUN && id <= info->n_contents; id++) {
 			struct content content;
 
 			if (index_content(idx, id, &content, NULL) < 0)
-				return false;
+				return -1;
 			samples++;
-			if (content.size <= LARGE)
+			if (content.size <= FORMAT_SMALL_MAX)
 				small += content.size;
 		}
 	}
 	/* What all contents have together shows large ones that the sample missed. */
-	return (double)small / (double)samples * (double)info->n_contents >=
-	       (double)info->content_bytes * (LARGE_SHARE - 1) / LARGE_SHARE;
+	return (double)small / (double)samples * (double)info->n_contents;
+}
+
+bool small_files_image(const struct image *img)
+{
+	const struct index_info *info = index_info(image_index(img));
+	const struct manifest *m = image_manifest(img);
+	double small;
+
+	if (info->n_contents < CONTENTS_MIN)
+		return false;
+	small = m->has_small_bytes ? (double)m->small_bytes : sample_small(image_index(img));
+	return small >= (double)info->content_bytes * (LARGE_SHARE - 1) / LARGE_SHARE;
 }
 
 /* ENOSYS: the kernel opens files by itself from now on. */

@@ -15,11 +15,11 @@
 #include "ops.h"
 
 /*
- * Whether @idx is of an image of small files: at least 1000 contents, those above
- * 1 MiB together at most a twentieth of the bytes. Of an image with more than 16384 it
- * looks at some 4096: an estimate, the same each time.
+ * Whether @img is an image of small files: at least 1000 contents, those above
+ * 1 MiB together at most a twentieth of the bytes. Where the manifest does not know, of an image
+ * with more than 16384 contents it looks at some 4096: an estimate, the same each time.
  */
-bool small_files_image(struct index *idx);
+bool small_files_image(const struct image *img);
 
 /* Put the operations of such a session in the place of others in *@ops. */
 void ops_small(struct fuse_lowlevel_ops *ops);

@@ -55,13 +55,13 @@ struct object {
 	bool sized; /* the file exists and has its size */
 
 	bool kept; /* constant; an earlier daemon has made the file: object_kept() */
+	bool leaving; /* under region->lock: found by nobody until it is decided whether it goes */
 
 	/* under region->lock */
 	struct ranges placed;         /* empty again once complete */
 	struct object *newer, *older; /* in the ring */
 	struct object_holder *holders;
 	uint64_t opened; /* by the region's clock; or made */
-	bool leaving;    /* found by nobody until it is decided whether it goes */
 
 	void *notes; /* object_notes() */
 };

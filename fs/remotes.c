@@ -486,11 +486,12 @@ static int open_fetched(struct store *store, const struct remote_image *found,
 
 	*again = false;
 	if (store_has_index(store, manifest))
-		return store_open_image(store, found->layout, manifest, ret, err);
+		return store_open_image(store, found->layout, manifest, STORE_UNPACK_FIRST, ret,
+		                        err);
 	r = fetch_hold(found->origin, d, &all, err);
 	if (r < 0)
 		return err_wrap(err, r, "index");
-	r = store_open_image(store, found->layout, manifest, ret, err);
+	r = store_open_image(store, found->layout, manifest, STORE_UNPACK_FIRST, ret, err);
 	*again = fetch_release(found->origin, d, &all, /* damaged= */ r == -EBADMSG);
 	return r;
 }

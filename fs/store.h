@@ -28,7 +28,7 @@ struct store;
 MUST_CHECK int store_open(const char *path, bool wait, struct store **ret, struct err *err);
 
 /*
- * Accepts NULL. Waits until indexes in use are durable. Unlocks; the daemon closes its socket only then, so that whoever finds
+ * Accepts NULL. Waits until indexes that are whole are durable. Unlocks; the daemon closes its socket only then, so that whoever finds
  * nobody listening can start a daemon. The socket's name stays: it may be the next one's.
  */
 void store_close(struct store *store);
@@ -42,11 +42,18 @@ const char *store_path(const struct store *store);
 /* Whether the index of @manifest is kept, so that its blob is not needed. */
 bool store_has_index(struct store *store, const struct manifest *manifest);
 
+/* When an index that the store has not is unpacked. */
+enum store_unpack {
+	STORE_UNPACK_FIRST, /* all of it: its blob is not needed after the call */
+	STORE_UNPACK_IN_USE, /* what is read of it first, if it is one in sections (format.md §4.5) */
+};
+
 /*
  * Open an image, its index kept in the store. Returns 0, or what
  * image_unpack_index() and image_open() return. Any thread. An index that had to be unpacked is
- * made durable after the call; until then no other daemon takes it for whole.
+ * made whole and durable after the call; until then no other daemon takes it for that. What turns
+ * out to be damaged meanwhile fails when it is read.
  */
 MUST_CHECK int store_open_image(struct store *store, const struct layout *layout,
-                                const struct manifest *manifest, struct image **ret,
-                                struct err *err);
+                                const struct manifest *manifest, enum store_unpack when,
+                                struct image **ret, struct err *err);

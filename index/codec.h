@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -87,3 +88,41 @@ typedef void (*codec_seen_fn)(void *arg, const void *data, size_t len);
  */
 MUST_CHECK int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn seen,
                                      void *arg, struct err *err);
+
+/*
+ * A file in sections: one frame, whose blocks for each CODEC_SECTION plain bytes refer to nothing
+ * before them, so that they can be decompressed alone (format.md §4.5).
+ */
+#define CODEC_SECTION ((uint32_t)1 << 20)
+
+/* Where the sections of a frame lie. */
+struct codec_sections {
+	uint64_t off;    /* of the first one in the frame */
+	uint32_t *sizes; /* owned; compressed bytes of each; they follow one another */
+	uint32_t n;
+};
+
+#define CODEC_SECTIONS_INIT ((struct codec_sections){ .sizes = NULL })
+
+static inline void codec_sections_release_cleanup(struct codec_sections *s)
+{
+	free(s->sizes);
+}
+
+/*
+ * As codec_compress_file(), in sections. Returns 0; -EOPNOTSUPP when this libzstd cannot, with
+ * nothing written; -errno.
+ */
+MUST_CHECK int codec_compress_sections(int in_fd, int out_fd, int level, struct codec_sections *ret,
+                                       struct err *err);
+
+/* Bytes that codec_decompress_section() needs before and after a section. */
+#define CODEC_SECTION_HEAD ((size_t)9)
+#define CODEC_SECTION_TAIL ((size_t)3)
+
+/*
+ * Decompress the @section_size bytes at @buf + CODEC_SECTION_HEAD, a section of exactly @size plain
+ * bytes, into @data. Overwrites the bytes of @buf before and after it. Returns as codec_decompress().
+ */
+MUST_CHECK int codec_decompress_section(struct codec *codec, uint8_t *buf, size_t section_size,
+                                        void *data, size_t size, struct err *err);

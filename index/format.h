@@ -45,6 +45,7 @@ enum {
 	FORMAT_DELTA_RATIO_MAX = 16, /* plain bytes of a table to a stored one: most are digests */
 };
 #define FORMAT_FILE_MAX  ((uint64_t)1 << 50)  /* keeps every offset sum far from overflow */
+#define FORMAT_SMALL_MAX ((uint64_t)1 << 20)  /* bytes of a content that counts as small */
 #define FORMAT_INDEX_MAX ((uint64_t)64 << 30) /* plain bytes of an index database */
 #define FORMAT_TRACE_MAX ((uint64_t)64 << 20) /* plain bytes of a trace */
 

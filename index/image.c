@@ -205,17 +205,23 @@ int image_open(const struct layout *layout, const struct manifest *manifest, con
 	return image_new(layout, manifest, idx, ret, err);
 }
 
-int image_open_fd(const struct layout *layout, const struct manifest *manifest, int fd,
-                  struct image **ret, struct err *err)
+int image_open_source(const struct layout *layout, const struct manifest *manifest, int fd,
+                      const struct index_source *source, struct image **ret, struct err *err)
 {
 	char hex[DIGEST_HEX_SIZE];
 	struct index *idx;
-	int r = index_open_fd(fd, &idx, err);
+	int r = index_open_source(fd, source, &idx, err);
 
 	if (r < 0)
 		return err_wrap(err, r, "'%s': index '%.12s'", layout_path(layout),
 		                digest_hex(&manifest->index.digest, hex));
 	return image_new(layout, manifest, idx, ret, err);
+}
+
+int image_open_fd(const struct layout *layout, const struct manifest *manifest, int fd,
+                  struct image **ret, struct err *err)
+{
+	return image_open_source(layout, manifest, fd, /* source= */ NULL, ret, err);
 }
 
 int image_open_in_memory(const struct layout *layout, const struct manifest *manifest,

@@ -42,6 +42,14 @@ MUST_CHECK int image_open_fd(const struct layout *layout, const struct manifest 
                              struct image **ret, struct err *err);
 
 /*
+ * As image_open_fd(), of an index that @source brings (index.h); takes both. Reading what is damaged
+ * of it gives -EBADMSG later.
+ */
+MUST_CHECK int image_open_source(const struct layout *layout, const struct manifest *manifest,
+                                 int fd, const struct index_source *source, struct image **ret,
+                                 struct err *err);
+
+/*
  * As image_open(), with the index unpacked to memory that has no name: for
  * tools. Returns also what image_unpack_index() returns.
  */

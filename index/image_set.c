@@ -57,11 +57,15 @@ static int check_config(const struct json_source *source, struct manifest *m, st
 {
 	CLEANUP(json_decref) json_t *config = NULL;
 	const char *platform;
-	const json_t *version;
+	const json_t *version, *small;
 	int r = read_json_blob(source, &m->config, &config, err);
 
 	if (r < 0)
 		return r;
+	small = json_object_get(config, "smallBytes");
+	m->has_small_bytes = json_is_integer(small) && json_integer_value(small) >= 0;
+	if (m->has_small_bytes)
+		m->small_bytes = (uint64_t)json_integer_value(small);
 	version = json_object_get(config, "formatVersion");
 	if (!json_is_integer(version))
 		return err_set(err, -EBADMSG, "'%s': config without a format version",

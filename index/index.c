@@ -26,13 +26,16 @@ static uint32_t be32_at(const uint8_t *header, size_t at)
 }
 
 /* The fixed start of an SQLite file (sqlite.org/fileformat2.html, 1.3), format.md §4.1. */
-static int check_header(int fd, struct err *err)
+static int check_header(const struct index_file *file, struct err *err)
 {
 	enum { PAGE_SIZE = 16, WRITE_VERSION = 18, READ_VERSION = 19, ENCODING = 56 };
 	enum { USER_VERSION = 60, APPLICATION_ID = 68, HEADER_SIZE = 100 };
 	uint8_t header[HEADER_SIZE];
-	int r = io_pread(fd, header, sizeof(header), 0);
+	int r = index_file_need(file, 0, sizeof(header), err);
 
+	if (r < 0)
+		return r;
+	r = io_pread(file->fd, header, sizeof(header), 0);
 	if (r == -ENODATA)
 		return err_set(err, -EBADMSG, "not an SQLite database: too short");
 	if (r < 0)
@@ -163,7 +166,7 @@ static int check_root(struct index *idx, struct err *err)
 
 static int check_and_load(struct index *idx, struct err *err)
 {
-	int r = check_header(idx->file.fd, err);
+	int r = check_header(&idx->file, err);
 
 	if (r == 0)
 		r = check_schema(idx, err);
@@ -176,22 +179,31 @@ static int check_and_load(struct index *idx, struct err *err)
 	return r;
 }
 
-int index_open_fd(int fd, struct index **ret, struct err *err)
+int index_open_source(int fd, const struct index_source *source, struct index **ret,
+                      struct err *err)
 {
 	CLEANUP(close) int owned = fd;
 	CLEANUP(index_close) struct index *idx = calloc(1, sizeof(*idx));
 	int r;
 
-	if (!idx)
+	if (!idx) {
+		if (source)
+			source->close(source->arg);
 		return err_set(err, -ENOMEM, "out of memory");
+	}
 	(void)pthread_mutex_init(&idx->lock, NULL);
-	r = index_file_open(&idx->file, TAKE_FD(owned), err);
+	r = index_file_open(&idx->file, TAKE_FD(owned), source, err);
 	if (r == 0)
 		r = check_and_load(idx, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(idx);
 	return 0;
+}
+
+int index_open_fd(int fd, struct index **ret, struct err *err)
+{
+	return index_open_source(fd, /* source= */ NULL, ret, err);
 }
 
 int index_open(const char *path, struct index **ret, struct err *err)

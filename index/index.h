@@ -88,11 +88,26 @@ MUST_CHECK int index_open(const char *path, struct index **ret, struct err *err)
 /* As index_open() for an open file; takes @fd, also when it fails. Messages name no file. */
 MUST_CHECK int index_open_fd(int fd, struct index **ret, struct err *err);
 
+/* Who brings the bytes of a database file while it is read. Any thread. */
+struct index_source {
+	/* Make the @len bytes at @off be in the file. Returns 0; -EBADMSG when they are damaged; -errno. */
+	int (*need)(void *arg, uint64_t off, uint64_t len, struct err *err);
+	void (*close)(void *arg);
+	void *arg;
+};
+
+/* As index_open_fd(), of a file that has its size, and whose bytes @source brings; takes it, too. */
+MUST_CHECK int index_open_source(int fd, const struct index_source *source, struct index **ret,
+                                 struct err *err);
+
 /* Accepts NULL. No call may be under way. */
 void index_close(struct index *idx);
 DEFINE_CLEANUP(struct index *, index_close)
 
-/* Free what many threads at once have needed, and one does not. Any thread. */
+/*
+ * Free what many threads at once have needed, and one does not, and the memory that the file has in
+ * the page cache: it is read again when it is needed. Any thread.
+ */
 void index_trim(struct index *idx);
 
 /* Borrowed until index_close(). */

@@ -237,4 +237,5 @@ void index_trim(struct index *idx)
 	}
 	(void)pthread_mutex_unlock(&idx->lock);
 	free_all(surplus);
+	index_file_trim(&idx->file);
 }

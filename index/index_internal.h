@@ -64,9 +64,10 @@ enum query_id {
 
 /* The database file, as connections of its index open it: by the VFS @name. */
 struct index_file {
-	int fd;        /* owned */
-	uint64_t size; /* bytes */
-	uint8_t *map;  /* owned; NULL when there is no room for it */
+	int fd;                     /* owned */
+	uint64_t size;              /* bytes */
+	uint8_t *map;               /* owned; NULL when there is no room for it */
+	struct index_source source; /* owned; need is NULL: all bytes are there */
 
 	/* atomic */
 	uint64_t *touched; /* owned; a bit for each block of the map that was used since all were unmapped */
@@ -76,9 +77,20 @@ struct index_file {
 	char name[32];
 };
 
-/* Map the file open at @fd, which @file owns from now on, also on failure. Returns 0 or -errno. */
-MUST_CHECK int index_file_open(struct index_file *file, int fd, struct err *err);
+/*
+ * Map the file open at @fd. @file owns it, and what @source (may be NULL) says, from now on, also on
+ * failure. Returns 0 or -errno.
+ */
+MUST_CHECK int index_file_open(struct index_file *file, int fd, const struct index_source *source,
+                               struct err *err);
+
+/* Make the @len bytes at @off be there. Returns 0 or -errno. */
+MUST_CHECK int index_file_need(const struct index_file *file, uint64_t off, uint64_t len,
+                               struct err *err);
 void index_file_close(struct index_file *file);
+
+/* Let the file's pages go from memory, but for those that are not on the disk yet. */
+void index_file_trim(struct index_file *file);
 
 struct index_conn;
 struct dir_map;

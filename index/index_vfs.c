@@ -12,6 +12,7 @@
  * stay in the page cache.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@
 
 enum {
 	BLOCK = 64 << 10, /* what the kernel maps around a page that is used */
-	MAPPED_MAX = 16 << 20,
+	MAPPED_MAX = 4 << 20,
 	WORD_BITS = 64,
 };
 
@@ -35,6 +36,19 @@ struct mapped_file {
 static struct index_file *file_of(sqlite3_file *f)
 {
 	return ((struct mapped_file *)(void *)f)->file;
+}
+
+int index_file_need(const struct index_file *file, uint64_t off, uint64_t len, struct err *err)
+{
+	return file->source.need ? file->source.need(file->source.arg, off, len, err) : 0;
+}
+
+/* What SQLite is told when bytes cannot be had. */
+static int need_failed(int r)
+{
+	if (r == -ENOMEM)
+		return SQLITE_IOERR_NOMEM;
+	return r == -EBADMSG ? SQLITE_CORRUPT : SQLITE_IOERR_READ;
 }
 
 static int vfs_close(sqlite3_file *f)
@@ -49,6 +63,10 @@ static int vfs_read(sqlite3_file *f, void *buf, int len, sqlite3_int64 off)
 	uint64_t left = (uint64_t)off < file->size ? file->size - (uint64_t)off : 0;
 	size_t n = left < (uint64_t)len ? (size_t)left : (size_t)len;
 
+	int r = index_file_need(file, (uint64_t)off, n, NULL);
+
+	if (r < 0)
+		return need_failed(r);
 	memset((uint8_t *)buf + n, 0, (size_t)len - n);
 	if (io_pread(file->fd, buf, n, (uint64_t)off) < 0)
 		return SQLITE_IOERR_READ;
@@ -146,10 +164,14 @@ static void note_touched(struct index_file *file, uint64_t off)
 static int vfs_fetch(sqlite3_file *f, sqlite3_int64 off, int len, void **ret)
 {
 	struct index_file *file = file_of(f);
+	int r;
 
 	*ret = NULL;
 	if (file->map && (uint64_t)len <= file->size &&
 	    (uint64_t)off <= file->size - (uint64_t)len) {
+		r = index_file_need(file, (uint64_t)off, (uint64_t)len, NULL);
+		if (r < 0)
+			return need_failed(r);
 		note_touched(file, (uint64_t)off);
 		*ret = file->map + off;
 	}
@@ -211,13 +233,16 @@ static int vfs_full_path(sqlite3_vfs *vfs, const char *name, int size, char *ret
 	return snprintf(ret, (size_t)size, "%s", name) < size ? SQLITE_OK : SQLITE_CANTOPEN;
 }
 
-int index_file_open(struct index_file *file, int fd, struct err *err)
+int index_file_open(struct index_file *file, int fd, const struct index_source *source,
+                    struct err *err)
 {
 	const sqlite3_vfs *base = sqlite3_vfs_find(NULL);
 	struct stat st;
 	void *map;
 
 	file->fd = fd;
+	if (source)
+		file->source = *source;
 	if (fstat(fd, &st) < 0)
 		return err_set_errno(err, "size of the index");
 	file->size = (uint64_t)st.st_size;
@@ -240,6 +265,13 @@ int index_file_open(struct index_file *file, int fd, struct err *err)
 	return 0;
 }
 
+void index_file_trim(struct index_file *file)
+{
+	if (file->map)
+		unmap_pages(file);
+	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 void index_file_close(struct index_file *file)
 {
 	(void)sqlite3_vfs_unregister(&file->vfs);
@@ -248,4 +280,6 @@ void index_file_close(struct index_file *file)
 	free(file->touched);
 	if (file->fd >= 0)
 		(void)close(file->fd);
+	if (file->source.close)
+		file->source.close(file->source.arg);
 }

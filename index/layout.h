@@ -68,6 +68,8 @@ struct manifest {
 	struct delta_layer *deltas; /* owned */
 	uint32_t n_deltas;
 	struct descriptor trace; /* compressed trace; size 0: the image has none */
+	bool has_small_bytes;    /* the config was read, and says: */
+	uint64_t small_bytes;    /* sum of the sizes of contents up to FORMAT_SMALL_MAX */
 };
 
 #define MANIFEST_INIT \

@@ -17,10 +17,13 @@
 #include "codec.h"
 #include "format.h"
 #include "oci_json.h"
+#include "sections.h"
 
 enum {
 	BLOB_MODE = 0444, /* never changed again */
 	JSON_MODE = 0644, /* index.json and oci-layout */
+	SECTIONED_MIN =
+		16 << 20, /* bytes of an index; a smaller one is unpacked at once in no time */
 	INDEX_LEVEL = 9,  /* beyond it digests, which do not compress, only take longer */
 	READ_STEP = 1 << 17,
 };
@@ -265,9 +268,27 @@ int layout_file_digest(const char *path, struct digest *ret, struct err *err)
 	return r;
 }
 
-/* Compress all of @fd and publish it as a blob. */
+/* Compress all of @fd, in sections when somebody wants to know them and libzstd can. */
+static int compress(int fd, int out_fd, struct sections *ret_sections, struct err *err)
+{
+	CLEANUP(codec_sections_release) struct codec_sections found = CODEC_SECTIONS_INIT;
+	struct stat st;
+	int r;
+
+	if (!ret_sections)
+		return codec_compress_file(fd, out_fd, INDEX_LEVEL, err);
+	r = codec_compress_sections(fd, out_fd, INDEX_LEVEL, &found, err);
+	if (r == -EOPNOTSUPP)
+		return codec_compress_file(fd, out_fd, INDEX_LEVEL, err);
+	if (r == 0 && fstat(fd, &st) < 0)
+		return err_set_errno(err, "size of the index");
+	return r < 0 ? r
+	             : sections_describe(out_fd, &found, (uint64_t)st.st_size, ret_sections, err);
+}
+
+/* Compress all of @fd and publish it as a blob; in sections when @ret_sections is not NULL. */
 static int write_compressed(struct layout_writer *w, int fd, struct descriptor *ret,
-                            struct err *err)
+                            struct sections *ret_sections, struct err *err)
 {
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
 	char hex[DIGEST_HEX_SIZE];
@@ -275,7 +296,7 @@ static int write_compressed(struct layout_writer *w, int fd, struct descriptor *
 	int r = io_temp_open(&tmp, w->blobs, err);
 
 	if (r == 0)
-		r = codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
+		r = compress(fd, tmp.fd, ret_sections, err);
 	if (r == 0)
 		r = describe(tmp.fd, &d, err);
 	if (r == 0 && !layout_writer_has(w, &d))
@@ -291,7 +312,19 @@ int layout_writer_index(struct layout_writer *w, const char *path, struct descri
 {
 	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	return fd < 0 ? err_set_errno(err, "'%s'", path) : write_compressed(w, fd, ret, err);
+	return fd < 0 ? err_set_errno(err, "'%s'", path)
+	              : write_compressed(w, fd, ret, /* ret_sections= */ NULL, err);
+}
+
+int layout_writer_index_sections(struct layout_writer *w, const char *path, struct descriptor *ret,
+                                 struct sections *ret_sections, struct err *err)
+{
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set_errno(err, "'%s'", path);
+	return write_compressed(w, fd, ret, st.st_size < SECTIONED_MIN ? NULL : ret_sections, err);
 }
 
 int layout_writer_trace(struct layout_writer *w, const char *text, size_t len,
@@ -301,7 +334,7 @@ int layout_writer_trace(struct layout_writer *w, const char *text, size_t len,
 	int r = fd < 0 ? -errno : io_write(fd, text, len);
 
 	return r < 0 ? err_set(err, r, "memory for the trace: %s", strerrordesc_np(-r))
-	             : write_compressed(w, fd, ret, err);
+	             : write_compressed(w, fd, ret, /* ret_sections= */ NULL, err);
 }
 
 /* A layer's descriptor with its title. */

@@ -52,6 +52,13 @@ MUST_CHECK int layout_file_digest(const char *path, struct digest *ret, struct e
 MUST_CHECK int layout_writer_index(struct layout_writer *w, const char *path,
                                    struct descriptor *ret, struct err *err);
 
+struct sections;
+
+/* As layout_writer_index(); a large index is compressed in sections, which go to @ret_sections. */
+MUST_CHECK int layout_writer_index_sections(struct layout_writer *w, const char *path,
+                                            struct descriptor *ret, struct sections *ret_sections,
+                                            struct err *err);
+
 /* Compress the @len bytes of the trace at @text and publish it as a blob. */
 MUST_CHECK int layout_writer_trace(struct layout_writer *w, const char *text, size_t len,
                                    struct descriptor *ret, struct err *err);

@@ -84,14 +84,14 @@ static int open_images(struct old *old, const struct layout *layout, struct err 
 
 int old_open(const char *path, const char *tag, struct old *ret, struct err *err)
 {
-	CLEANUP(layout_close) struct layout *layout = NULL;
-	int r = layout_open(path, &layout, err);
+	int r;
 
 	*ret = OLD_INIT;
+	r = layout_open(path, &ret->layout, err);
 	if (r == 0)
-		r = layout_images(layout, tag, &ret->set, err);
+		r = layout_images(ret->layout, tag, &ret->set, err);
 	if (r == 0)
-		r = open_images(ret, layout, err);
+		r = open_images(ret, ret->layout, err);
 	if (r < 0)
 		old_release(ret);
 	return r;
@@ -104,6 +104,7 @@ void old_release(struct old *old)
 	free(old->images);
 	free(old->plain);
 	image_set_release(&old->set);
+	layout_close(old->layout);
 	*old = OLD_INIT;
 }
 
@@ -134,6 +135,14 @@ const struct digest *old_plain_index(const struct old *old, const struct manifes
 			return &old->plain[i];
 	}
 	return NULL;
+}
+
+int old_sections(const struct old *old, const struct manifest *m, struct sections *ret,
+                 struct err *err)
+{
+	int r = sections_read(old->layout, m, ret, err);
+
+	return r < 0 ? r : 0;
 }
 
 /* Where the chunks of an image go. */

@@ -7,8 +7,10 @@
 
 #include "image.h"
 #include "packs.h"
+#include "sections.h"
 
 struct old {
+	struct layout *layout; /* owned */
 	struct image_set set;  /* owned */
 	struct image **images; /* owned; of each of set's manifests */
 	struct digest *plain;  /* owned; of their index databases, zero when not known */
@@ -38,6 +40,13 @@ struct image *old_for(const struct old *old, const char *platform);
 
 /* The digest of the index database of the image of @m, one of @old's; zero when it is not known. */
 const struct digest *old_plain_index(const struct old *old, const struct manifest *m);
+
+/*
+ * The sections of the packed index of the image of @m, one of @old's; none when its config has none.
+ * Returns 0 or -errno.
+ */
+MUST_CHECK int old_sections(const struct old *old, const struct manifest *m, struct sections *ret,
+                            struct err *err);
 
 /* The number of that image; 0 when there is none. */
 unsigned old_number_for(const struct old *old, const char *platform);

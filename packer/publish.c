@@ -15,6 +15,7 @@
 #include "codec.h"
 #include "format.h"
 #include "index_writer.h"
+#include "sections.h"
 
 /* One image being published. */
 struct image_writer {
@@ -29,6 +30,8 @@ struct image_writer {
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
+	uint64_t small_bytes;     /* of contents up to FORMAT_SMALL_MAX */
+	struct sections sections; /* owned; of the packed index; none when it is not large */
 };
 
 DEFINE_CLEANUP(json_t *, json_decref)
@@ -183,6 +186,8 @@ static int write_content(struct image_writer *w, const struct new_content *c, st
 	int r = index_writer_content(w->index, &content, err);
 
 	w->unique_bytes += content.size;
+	if (content.size <= FORMAT_SMALL_MAX)
+		w->small_bytes += content.size;
 	for (uint32_t i = 0; r == 0 && i < c->n_runs; i++) {
 		struct run run = content_run(c, i);
 		struct extent row = {
@@ -288,9 +293,10 @@ static int write_index(struct image_writer *w, struct err *err)
 	/* The same database need not be compressed again, and stays the same with another libzstd. */
 	if (w->base && digest_equal(&w->plain_index, old_plain_index(w->pub->old, w->base))) {
 		w->manifest->index = w->base->index;
-		return 0;
+		return old_sections(w->pub->old, w->base, &w->sections, err);
 	}
-	return layout_writer_index(w->pub->writer, path, &w->manifest->index, err);
+	return layout_writer_index_sections(w->pub->writer, path, &w->manifest->index, &w->sections,
+	                                    err);
 }
 
 /* The config, format.md §2.6. */
@@ -301,24 +307,26 @@ static json_t *config_json(const struct image_writer *w)
 	char hex[DIGEST_HEX_SIZE];
 
 	return json_pack(
-		"{s:i, s:s, s:s+, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I},"
+		"{s:i, s:s, s:s+, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I},"
 		" s:{s:s, s:i, s:s+}}",
 		"formatVersion", FORMAT_USER_VERSION, "platform", w->manifest->platform.name,
 		"indexDigest", "sha256:", digest_hex(&w->plain_index, hex), "tool",
 		"assetpack " ASSETFS_VERSION, "files", (json_int_t)t->n_files, "directories",
 		(json_int_t)t->n_dirs, "links", (json_int_t)t->n_links, "bytes",
-		(json_int_t)t->bytes, "uniqueBytes", (json_int_t)w->unique_bytes, "chunks",
-		(json_int_t)w->n_chunks, "storedBytes", (json_int_t)w->stored_bytes, "chunking",
-		"algorithm", "fastcdc", "targetSize", (json_int_t)o->chunker.target, "minSize",
-		(json_int_t)o->chunker.min, "maxSize", (json_int_t)o->chunker.max, "compression",
-		"algorithm", "zstd", "level", o->level, "library", "libzstd ", codec_version());
+		(json_int_t)t->bytes, "uniqueBytes", (json_int_t)w->unique_bytes, "smallBytes",
+		(json_int_t)w->small_bytes, "chunks", (json_int_t)w->n_chunks, "storedBytes",
+		(json_int_t)w->stored_bytes, "chunking", "algorithm", "fastcdc", "targetSize",
+		(json_int_t)o->chunker.target, "minSize", (json_int_t)o->chunker.min, "maxSize",
+		(json_int_t)o->chunker.max, "compression", "algorithm", "zstd", "level", o->level,
+		"library", "libzstd ", codec_version());
 }
 
 static int write_config(const struct image_writer *w, struct err *err)
 {
 	CLEANUP(json_decref) json_t *config = config_json(w);
 
-	if (!config)
+	if (!config || (w->sections.n > 0 && json_object_set_new(config, "indexSections",
+	                                                         sections_json(&w->sections)) < 0))
 		return err_set(err, -ENOMEM, "out of memory");
 	return layout_writer_json(w->pub->writer, config, &w->manifest->config, err);
 }
@@ -383,6 +391,7 @@ int publish_image(const struct publication *pub, const struct platform *platform
 	if (r == 0)
 		r = layout_writer_manifest(pub->writer, &manifest, err);
 	index_writer_free(w.index);
+	sections_release(&w.sections);
 	if (r < 0)
 		return r;
 	*ret = manifest;

@@ -178,7 +178,9 @@ static int verify_image(struct verifier *v, const struct manifest *m, struct tab
 	r = image_open_in_memory(v->layout, m, &img, err);
 	if (r < 0)
 		return finding_or_error(v, r, err);
-	r = index_check(image_index(img), err);
+	r = verify_sections(v, m, err);
+	if (r == 0)
+		r = index_check(image_index(img), err);
 	if (r < 0)
 		r = finding_or_error(v, r, err);
 	if (r == 0)

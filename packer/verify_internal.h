@@ -21,6 +21,9 @@ void finding(struct verifier *v, const char *fmt, ...) PRINTF_FMT(2, 3);
  */
 int finding_or_error(struct verifier *v, int code, const struct err *err);
 
+/* That a large index is the same whole and in sections. Returns 0 or -errno. */
+MUST_CHECK int verify_sections(struct verifier *v, const struct manifest *m, struct err *err);
+
 /* Packs and their tables, chunks, extents, contents. Returns 0 or -errno. */
 MUST_CHECK int verify_data(struct verifier *v, struct image *img, struct err *err);
 

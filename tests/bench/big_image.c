@@ -22,6 +22,7 @@
 #include "index_writer.h"
 #include "layout_writer.h"
 #include "pack.h"
+#include "sections.h"
 
 enum {
 	FILES_IN_DIR = 1000,
@@ -38,6 +39,7 @@ struct big {
 	uint64_t large_size; /* bytes of each large file; 0: there is none */
 	uint64_t n_dirs;
 	uint64_t n_small_chunks;
+	uint64_t small_bytes; /* of contents up to FORMAT_SMALL_MAX */
 	uint64_t n_large_chunks;
 	struct pack_info *packs; /* owned */
 	uint32_t n_packs;
@@ -113,6 +115,7 @@ static int add_small(struct big *b, uint64_t file, uint64_t *ret_size, struct er
 	b->n_group += size;
 	sha256(data, size, &content.digest);
 	*ret_size = size;
+	b->small_bytes += size;
 	if (r == 0)
 		r = index_writer_content(b->index, &content, err);
 	return r < 0 ? r : index_writer_extent(b->index, &x, err);
@@ -126,6 +129,8 @@ static int add_large(struct big *b, uint64_t file, uint64_t *chunk, struct err *
 		                   .digest = made_up('f', file) };
 	int r = index_writer_content(b->index, &content, err);
 
+	if (content.size <= FORMAT_SMALL_MAX)
+		b->small_bytes += content.size;
 	for (uint64_t off = 0; r == 0 && off < b->large_size; off += CHUNK) {
 		struct extent x = { .content = file,
 			            .off = off,
@@ -266,9 +271,15 @@ static int publish(struct layout_writer *layout, const struct big *b, const char
 	struct manifest m = { .platform = { .name = FORMAT_PLATFORM_ANY },
 		              .packs = packs,
 		              .n_packs = b->n_packs };
-	json_t *config = json_pack("{si ss}", "formatVersion", 1, "platform", FORMAT_PLATFORM_ANY);
+	CLEANUP(sections_release) struct sections sections = SECTIONS_INIT;
+	json_t *config = json_pack("{si ss sI}", "formatVersion", 1, "platform",
+	                           FORMAT_PLATFORM_ANY, "smallBytes", (json_int_t)b->small_bytes);
 	struct descriptor tagged;
-	int r = packs ? layout_writer_index(layout, path, &m.index, err) : -ENOMEM;
+	int r = packs ? layout_writer_index_sections(layout, path, &m.index, &sections, err)
+	              : -ENOMEM;
+
+	if (r == 0 && sections.n > 0)
+		r = json_object_set_new(config, "indexSections", sections_json(&sections));
 
 	for (uint32_t i = 0; r == 0 && i < b->n_packs; i++)
 		packs[i] = (struct descriptor){ .digest = b->packs[i].digest,

@@ -10,12 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "built_file.h"
 #include "codec.h"
 #include "delta.h"
 #include "format.h"
+#include "oci_json.h"
 #include "sample.h"
+#include "sections.h"
 
 struct bytes {
 	uint8_t *data; /* owned */
@@ -282,6 +285,40 @@ static int seed_formats(const char *dir)
 	return r < 0 ? r : seed_tar(dir, "tar-large", GAP);
 }
 
+/* A file of one section, and a config that lists it. */
+static int seed_sections(const char *dir)
+{
+	static const uint8_t plain[3000] = "so many zeros after a few words";
+	CLEANUP(codec_sections_release) struct codec_sections codec = CODEC_SECTIONS_INIT;
+	CLEANUP(sections_release) struct sections s = SECTIONS_INIT;
+	CLEANUP(close)
+	int in = memfd_create("in", MFD_CLOEXEC),
+	    out = memfd_create("out", MFD_CLOEXEC);
+	CLEANUP(json_decref) json_t *config = NULL;
+	CLEANUP(free) char *text = NULL;
+	uint8_t section[1000], claim[] = { (sizeof(plain) - 1) & 255, (sizeof(plain) - 1) >> 8 };
+	struct bytes none = { NULL, 0 }, prefix = { claim, sizeof(claim) }, b = { section, 0 };
+	struct err err = ERR_INIT;
+	int r = in < 0 || out < 0 ? -errno : io_pwrite(in, plain, sizeof(plain), 0);
+
+	if (r == 0)
+		r = codec_compress_sections(in, out, 3, &codec, &err);
+	if (r == 0)
+		r = sections_describe(out, &codec, sizeof(plain), &s, &err);
+	if (r < 0 || s.list[0].size > sizeof(section))
+		return r < 0 ? r : -EFBIG;
+	b.len = s.list[0].size;
+	r = io_pread(out, section, b.len, s.list[0].off);
+	if (r == 0)
+		r = seed(dir, "sections", "section", &prefix, &b);
+	config = json_pack("{s:o}", "indexSections", sections_json(&s));
+	text = config ? json_dumps(config, JSON_COMPACT) : NULL;
+	if (!text)
+		return -ENOMEM;
+	b = (struct bytes){ (uint8_t *)text, strlen(text) };
+	return r < 0 ? r : seed(dir, "sections", "config", &none, &b);
+}
+
 int main(int argc, char *argv[])
 {
 	CLEANUP(manifest_release) struct manifest m = MANIFEST_INIT;
@@ -306,6 +343,8 @@ int main(int argc, char *argv[])
 		r = seed_frames(argv[1]);
 	if (r == 0)
 		r = seed_texts(argv[1]);
+	if (r == 0)
+		r = seed_sections(argv[1]);
 	if (r == 0)
 		r = seed_formats(argv[1]);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
