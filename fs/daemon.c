@@ -396,7 +396,7 @@ static int start_remotes(struct daemon *d, struct err *err)
 	};
 	int r;
 
-	r = verifier_new(d->config->verify_key, &d->verifier, err);
+	r = verifier_new(d->config->verify_key, store_dir(d->store), &d->verifier, err);
 	if (r < 0)
 		return r;
 	config.verifier = d->verifier;

@@ -298,12 +298,6 @@ uint64_t fetch_lacks(struct origin *origin, const struct descriptor *d,
 	return sum;
 }
 
-/* Whether others were faster to find out, so that the bytes that are there now may be good. */
-static bool is_known(const struct blob *blob, const struct pack_hold *hold)
-{
-	return blob->round != hold->round;
-}
-
 /* Take out what is damaged. Returns as fetch_release(). */
 static bool take_out(struct origin *origin, struct blob *blob, const struct range *wrong)
 {
@@ -311,7 +305,6 @@ static bool take_out(struct origin *origin, struct blob *blob, const struct rang
 
 	(void)!ranges_remove(&blob->have, wrong->start, wrong->end);
 	origin->fetch->used -= before - ranges_bytes(&blob->have);
-	blob->round++;
 	return fetch_blame(origin, blob, wrong);
 }
 
@@ -326,7 +319,7 @@ bool fetch_release(struct origin *origin, const struct descriptor *d, const stru
 
 	(void)pthread_mutex_lock(&fetch->lock);
 	blob = find_blob(fetch, &d->digest);
-	damaged = damaged && !is_known(blob, hold);
+	damaged = damaged && !fetch_damage_known(blob, hold->round, &wrong);
 	if (damaged)
 		again = take_out(origin, blob, &wrong);
 	(void)pthread_mutex_unlock(&fetch->lock);

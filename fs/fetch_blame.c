@@ -163,11 +163,25 @@ static struct giver *find_culprit(const struct origin *origin, const struct blob
 	return giver;
 }
 
+bool fetch_damage_known(const struct blob *blob, uint64_t round, const struct range *range)
+{
+	if (blob->round - round > FETCH_DAMAGE)
+		return true;
+	for (uint64_t i = round; i < blob->round; i++) {
+		const struct range *damage = &blob->damage[i % FETCH_DAMAGE];
+
+		if (damage->start < range->end && damage->end > range->start)
+			return true;
+	}
+	return false;
+}
+
 bool fetch_blame(const struct origin *origin, struct blob *blob, const struct range *range)
 {
 	struct giver *culprit = find_culprit(origin, blob, range);
 	bool doubted;
 
+	blob->damage[blob->round++ % FETCH_DAMAGE] = *range;
 	for (struct giver *g = blob->givers; g; g = g->next)
 		(void)!ranges_remove(&g->gave, range->start, range->end);
 	if (!culprit)

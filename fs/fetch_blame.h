@@ -14,6 +14,12 @@ void fetch_note_giver(const struct origin *origin, struct blob *blob, unsigned s
  */
 bool fetch_blame(const struct origin *origin, struct blob *blob, const struct range *range);
 
+/*
+ * Whether others have found out since @round that bytes of @range are wrong, so that those that are there
+ * now may be good.
+ */
+bool fetch_damage_known(const struct blob *blob, uint64_t round, const struct range *range);
+
 /* Set who of @ret is not to be asked for @range. Read() is going to be told. */
 void fetch_wrong_sources(const struct origin *origin, const struct blob *blob,
                          const struct range *range, struct fetch_order *ret);

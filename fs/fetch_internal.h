@@ -16,6 +16,7 @@ enum {
 	FETCH_AHEAD = 8 << 20,  /* bytes that are fetched ahead of a reader, at most */
 	FETCH_STEP = 1 << 20,   /* bytes of a flight in the background */
 	FETCH_SOURCES = 32,     /* of an origin, that are told apart */
+	FETCH_DAMAGE = 64,      /* damaged ranges of a blob that are remembered */
 };
 
 /* A range on its way. Flights of a blob do not overlap, nor do they bring what is there. */
@@ -48,10 +49,11 @@ struct blob {
 	unsigned oldest;        /* stream to be replaced next */
 	pthread_cond_t changed; /* bytes came, or a flight failed, or it has left */
 
-	struct giver *givers;    /* owned; fetch_blame.c */
-	struct ranges hopeless;  /* all who have them have other bytes; nobody is asked */
-	uint64_t hopeless_until; /* clock */
-	uint64_t round;          /* how often bytes turned out to be damaged */
+	struct giver *givers;              /* owned; fetch_blame.c */
+	struct ranges hopeless;            /* all who have them have other bytes; nobody is asked */
+	uint64_t hopeless_until;           /* clock */
+	uint64_t round;                    /* how often bytes turned out to be damaged */
+	struct range damage[FETCH_DAMAGE]; /* the last of these, by round */
 
 	uint32_t n_failures;         /* of its flights */
 	const struct origin *failed; /* whose flight failed last; may be gone */

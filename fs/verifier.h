@@ -2,7 +2,7 @@
 /*
  * Whose signature an image must have before it is mounted: that of the daemon's key, if it has one, on every
  * image of a registry; and that of a key that came with the request. What was found to be signed is remembered
- * while the daemon lives: a digest does not change, nor does a key. Any thread.
+ * in the store: a digest does not change, nor does a key. Any thread.
  */
 #pragma once
 
@@ -12,9 +12,10 @@
 struct verifier;
 
 /*
- * @key_file: of the daemon's key, or NULL. Returns 0; what signature_key_load() returns; -ENOMEM.
+ * @key_file: of the daemon's key, or NULL; @dir: borrowed, of the store, which has the file "signed".
+ * Returns 0; what signature_key_load() returns; -ENOMEM.
  */
-MUST_CHECK int verifier_new(const char *key_file, struct verifier **ret, struct err *err);
+MUST_CHECK int verifier_new(const char *key_file, int dir, struct verifier **ret, struct err *err);
 
 /* Accepts NULL. */
 void verifier_free(struct verifier *v);

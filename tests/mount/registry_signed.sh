@@ -92,13 +92,24 @@ expect_failure 3 "is not signed" "$ASSETFS" prefetch "$HOST/game:unsigned"
 "$ASSETFS" mount "$T/layout:unsigned" "$MNT"
 "$ASSETFS" umount "$MNT"
 
-note "what was found to be signed is known as long as the daemon lives"
+note "what was found to be signed is known"
 digest=$(jq -r '.manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == "signed").digest' "$T/layout/index.json")
-registry_down
-"$ASSETFS" mount "$HOST/game@$digest" "$MNT"
-"$ASSETFS" umount "$MNT"
+for _ in 1 2; do
+	registry_down
+	"$ASSETFS" mount "$HOST/game@$digest" "$MNT"
+	"$ASSETFS" umount "$MNT"
+	registry_up
+	stop_daemon
+	start_daemon --fetch-rate off --verify-key "$T/ours.pub"
+done
 stop_daemon
+# But not of another key, nor when that is lost.
+start_daemon --fetch-rate off --verify-key "$T/other.pub"
+refused signed "is not signed by this key"
+stop_daemon
+echo "this is no list" >"$STORE/signed"
 start_daemon --fetch-rate off --verify-key "$T/ours.pub"
+registry_down
 expect_failure 1 "signatures of sha256:[0-9a-f]*: .*the host cannot be reached" "$ASSETFS" mount "$HOST/game@$digest" "$MNT"
 registry_up
 mounts signed

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Many threads want random ranges of a few blobs from two places that fail now and then, while blobs
- * leave in some rounds, and images come and go. Ends with status 1 at the first wrong byte, when a byte came twice
+ * leave in some rounds, a source lies in others, and images come and go. Ends with status 1 at the first wrong byte, when a byte came twice
  * though all had room, or when something is not given back. To be run under ThreadSanitizer.
  */
 #include <errno.h>
@@ -18,7 +18,7 @@
 enum {
 	THREADS = 12,
 	STEPS = 60,
-	ROUNDS = 4,
+	ROUNDS = 6,
 	BLOBS = 5,
 	BLOB_SIZE = 3 << 20,
 	RANGE_MAX = 200 << 10,
@@ -29,6 +29,7 @@ struct scene {
 	int dir;
 	struct far_place place[2];
 	bool small; /* there is no room for all */
+	bool lies;  /* the first of two sources does */
 };
 
 struct worker {
@@ -38,29 +39,47 @@ struct worker {
 	int failed;
 };
 
-/* Hold a range, compare its bytes, give it back. */
-static int step(struct worker *w, struct origin *origin)
+/* Hold @range of @d, compare its bytes, give it back. Returns 1 when others may be had, and -1. */
+static int try(struct worker *w, struct origin *origin, const struct descriptor *d,
+               const struct blob_range *range)
 {
-	struct descriptor d = far_blob((uint8_t)(1 + rand_r(&w->seed) % BLOBS), BLOB_SIZE);
-	struct blob_range range = { .off = (uint64_t)rand_r(&w->seed) % (BLOB_SIZE - 1) };
 	struct pack_hold hold;
+	bool again;
 	struct err err = ERR_INIT;
 	int wrong, r;
 
-	range.len = 1 + (uint64_t)rand_r(&w->seed) % RANGE_MAX;
-	if (range.len > BLOB_SIZE - range.off)
-		range.len = BLOB_SIZE - range.off;
-	hold.range = range;
-	r = fetch_hold(origin, &d, &hold, &err);
+	hold.range = *range;
+	r = fetch_hold(origin, d, &hold, &err);
 	if (r < 0) {
 		(void)fprintf(stderr, "hold: %s\n", err.msg);
 		return -1;
 	}
-	wrong = far_wrong_bytes(w->scene->dir, &d, range.off, range.len);
-	(void)fetch_release(origin, &d, &hold, /* damaged= */ false);
+	wrong = far_wrong_bytes(w->scene->dir, d, range->off, range->len);
+	again = fetch_release(origin, d, &hold, /* damaged= */ wrong != 0);
+	if (again && w->scene->lies)
+		return 1;
 	if (wrong != 0)
 		(void)fprintf(stderr, "%d wrong bytes\n", wrong);
 	return wrong == 0 ? 0 : -1;
+}
+
+/* Any range, until its bytes are right. */
+static int step(struct worker *w, struct origin *origin)
+{
+	struct descriptor d = far_blob((uint8_t)(1 + rand_r(&w->seed) % BLOBS), BLOB_SIZE);
+	struct blob_range range = { .off = (uint64_t)rand_r(&w->seed) % (BLOB_SIZE - 1) };
+	int r = 1;
+
+	if (w->scene->lies)
+		range.off %= (uint64_t)2 * FAR_MARK;
+	range.len = 1 + (uint64_t)rand_r(&w->seed) % RANGE_MAX;
+	if (range.len > BLOB_SIZE - range.off)
+		range.len = BLOB_SIZE - range.off;
+	for (int i = 0; i < IMAGE_SOURCE_TRIES && r > 0; i++)
+		r = try(w, origin, &d, &range);
+	if (r > 0)
+		(void)fprintf(stderr, "wrong bytes again and again\n");
+	return r == 0 ? 0 : -1;
 }
 
 static void *run(void *arg)
@@ -97,7 +116,7 @@ static int check(struct scene *s, const struct stats *stats)
 		released += __atomic_load_n(&s->place[i].released, __ATOMIC_ACQUIRE);
 	}
 	if (released == (uint64_t)THREADS * 4 && given == stats_get(stats, STAT_BYTES_FETCHED) &&
-	    (s->small || given == usage.used))
+	    (s->small || s->lies || given == usage.used))
 		return 0;
 	(void)fprintf(stderr, "%llu bytes given, %llu there, %llu origins released\n",
 	              (unsigned long long)given, (unsigned long long)usage.used,
@@ -147,13 +166,17 @@ int main(void)
 
 	for (unsigned round = 0; round < ROUNDS && status == EXIT_SUCCESS; round++) {
 		char path[] = "/tmp/stress-fetch.XXXXXX", command[64], blobs[64];
-		struct scene s = { .small = round >= 2 };
+		struct scene s = { .small = round == 2 || round == 3, .lies = round >= 4 };
 
 		if (!mkdtemp(path))
 			return EXIT_FAILURE;
 		(void)snprintf(blobs, sizeof(blobs), "%s/blobs", path);
 		if (mkdir(blobs, 0755) < 0)
 			return EXIT_FAILURE;
+		for (int i = 0; s.lies && i < 2; i++) {
+			s.place[i].n_sources = 2;
+			s.place[i].liars = 1;
+		}
 		s.dir = open(blobs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (run_round(path, blobs, &s, round) < 0)
 			status = EXIT_FAILURE;
