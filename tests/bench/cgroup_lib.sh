@@ -4,7 +4,8 @@
 # Sourced after bench_lib.sh: memory cgroups of a measurement, version 1 or 2. A process that is
 # born in a group stays there; what it makes the kernel allocate is charged to it.
 
-GROUP_NAME=assetfs-bench.$$.$RANDOM
+# Several measurements and tests run at a time, each with process 1 of its own.
+GROUP_NAME=assetfs-bench.${T##*.}.$RANDOM
 
 if [[ -d /sys/fs/cgroup/memory ]]; then
 	GROUP=/sys/fs/cgroup/memory/$GROUP_NAME
@@ -112,8 +113,9 @@ remove_all_groups() {
 finish_with_groups() {
 	local status=$?
 	trap - EXIT
+	# Groups are removed after a failure, too.
+	set +e
 	(
-		set +e
 		(exit "$status")
 		finish
 	)
