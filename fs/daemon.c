@@ -43,7 +43,6 @@ enum {
 	CLIENT_TIMEOUT_SECONDS = 10,
 	END_TIMEOUT_MS = 1000,
 	TRIM_INTERVAL_MS = 5000,
-	KEEPER_INTERVAL_SECONDS = 3,
 	HEALTH_TIMEOUT_SECONDS = 5,
 	PREFETCH_THREADS_MAX = 4, /* more would only wait for the disk */
 };
@@ -234,19 +233,6 @@ static bool heed_ends(struct daemon *d)
 	return !d->config->auto_exit || !is_idle(d);
 }
 
-/* Renew a keeper that has @died, or the lack of one: only after a while, if it is the program that does not run. */
-static void watch_keeper(struct daemon *d, bool died)
-{
-	bool lacks = (d->own_keeper || d->config->keeper) && d->keeper_fd < 0;
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	if (!died && (!lacks || now.tv_sec < d->keeper_due))
-		return;
-	d->keeper_due = now.tv_sec + KEEPER_INTERVAL_SECONDS;
-	daemon_renew_keeper(d);
-}
-
 /* Returns 0 after a signal that ends the daemon or when it is idle and should end. */
 static int event_loop(struct daemon *d, struct err *err)
 {
@@ -265,7 +251,7 @@ static int event_loop(struct daemon *d, struct err *err)
 			return err_set_errno(err, "poll");
 		if (n == 0)
 			trim(d, &trimmed);
-		watch_keeper(d, fds[3].revents != 0);
+		daemon_watch_keeper(d, fds[3].revents != 0);
 		fds[3].fd = d->keeper_fd;
 		if (fds[0].revents)
 			return heed_signal(d);

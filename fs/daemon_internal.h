@@ -125,8 +125,11 @@ void daemon_resume(struct daemon *d, struct kept_list *kept);
  */
 MUST_CHECK int daemon_meet_keeper(struct daemon *d, struct kept_list *kept, struct err *err);
 
-/* The keeper has died: start another one, or see whether there is another one, and give it everything. On the main thread. */
-void daemon_renew_keeper(struct daemon *d);
+/*
+ * When the keeper has @died: start another one, or see whether there is one, and give it everything. Where there is none, try
+ * again, but only after a while, for it may be the program that does not run. On the main thread.
+ */
+void daemon_watch_keeper(struct daemon *d, bool died);
 
 /* Whether the keeper lets this daemon end without its mounts: waits for one that is just being replaced. As above. */
 bool daemon_may_leave(struct daemon *d);

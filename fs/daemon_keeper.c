@@ -22,7 +22,8 @@
 
 enum {
 	OPTIONS_MAX = 64,
-	LEAVE_TRIES = 200, /* for a keeper to be replaced: 20 seconds */
+	INTERVAL_SECONDS = 3, /* between looks for a keeper */
+	LEAVE_TRIES = 200,    /* for a keeper to be replaced: 20 seconds */
 	LEAVE_PAUSE_NS = 100000000,
 	CHECK_TIMEOUT_MS = 10000, /* for a program to load and say whether it can take over */
 };
@@ -141,8 +142,15 @@ static void start_own_keeper(struct daemon *d)
 	keep_everything(d);
 }
 
-void daemon_renew_keeper(struct daemon *d)
+void daemon_watch_keeper(struct daemon *d, bool died)
 {
+	bool lacks = (d->own_keeper || d->config->keeper) && d->keeper_fd < 0;
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!died && (!lacks || now.tv_sec < d->keeper_due))
+		return;
+	d->keeper_due = now.tv_sec + INTERVAL_SECONDS;
 	if (d->config->keeper)
 		find_keeper(d);
 	else

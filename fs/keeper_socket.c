@@ -208,10 +208,11 @@ static int serve(struct holder *h, struct err *err)
 				return err_set_errno(err, "poll");
 			continue;
 		}
-		if (fds[0].revents)
-			heed_signals(h);
+		/* First what came before the signal, such as the end of the daemon. */
 		if (fds[1].revents)
 			hear(h);
+		if (fds[0].revents)
+			heed_signals(h);
 		if (fds[2].revents)
 			meet(h);
 	}

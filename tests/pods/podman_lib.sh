@@ -41,9 +41,10 @@ trap ended EXIT
 pull_image() {
 	"$SOURCE_ROOT/container/deploy/images/build.sh" "$BUILD_ROOT" "$T/images" >"$T/build.log" 2>&1 || fail "$(cat "$T/build.log")"
 	# It takes the layout's path for the image's name, which has no capitals.
-	cd "$T/images"
+	cd "$T/images" || exit
 	image=$(pod pull -q "oci:assetfs:$("$ASSETFS" --version | cut -d ' ' -f 2)" 2>"$T/pull.log") || fail "$(cat "$T/pull.log")"
-	cd /
+	cd / || exit
+	export image
 }
 
 # charged CONTAINER: bytes of memory that its cgroup is charged

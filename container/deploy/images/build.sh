@@ -6,12 +6,13 @@
 # Make the container images of what is built in BUILD_DIR, with the libraries that it is linked to, as OCI layouts
 # OUT_DIR/assetfs and OUT_DIR/assetfs-csi, tagged TAG (the version). Nothing is downloaded and nothing runs
 # inside: it needs buildah, busybox-static and ca-certificates, and works on any machine that builds.
+# With $SYSROOT, what is in BUILD_DIR was built for arm64 against that directory, which has the libraries (./dev images).
 # The same programs and libraries give the same images, whose files have the time $SOURCE_DATE_EPOCH (0).
 set -euo pipefail
 
 build=${1:?usage: build.sh BUILD_DIR OUT_DIR [TAG]}
 out=${2:?usage: build.sh BUILD_DIR OUT_DIR [TAG]}
-version=$("$build/fs/assetfs" --version | cut -d ' ' -f 2)
+version=$(jq -r .version "$build/meson-info/intro-projectinfo.json")
 tag=${3:-$version}
 epoch=${SOURCE_DATE_EPOCH:-0}
 mkdir -p "$out"
@@ -20,15 +21,51 @@ trap 'rm -rf "$work"' EXIT
 # Storage of its own: no daemon, no images of others, nothing left behind.
 storage=(--root "$work/storage" --runroot "$work/run" --storage-driver vfs)
 
-# put ROOT PROGRAM: and what the dynamic linker loads with it
-put() {
-	local library
-	install -D -m 755 -s "$2" "$1/usr/bin/$(basename "$2")"
-	ldd "$2" | sed -nE 's/^.*=> (\/[^ ]+) .*/\1/p; s/^\s*(\/[^ ]+) .*/\1/p' | while read -r library; do
-		install -D -m 755 "$library" "$1$library"
-		# glibc loads it by itself, when a thread is cancelled.
-		[[ $library != */libc.so.* ]] || install -D -m 755 "${library%/*}/libgcc_s.so.1" "$1${library%/*}/libgcc_s.so.1"
+sysroot=${SYSROOT:-}
+arch=$(dpkg --print-architecture)
+strip=strip
+if [[ -n $sysroot ]]; then
+	arch=arm64
+	strip=aarch64-linux-gnu-strip
+fi
+
+# libraries_of PROGRAM: what the dynamic linker loads with it, itself as well, by their paths in the image
+libraries_of() {
+	if [[ -z $sysroot ]]; then
+		ldd "$1" | sed -nE 's/^.*=> (\/[^ ]+) .*/\1/p; s/^\s*(\/[^ ]+) .*/\1/p'
+		return
+	fi
+	# ldd would run it.
+	local found=/lib/ld-linux-aarch64.so.1 name path queue=("$1")
+	while ((${#queue[@]} > 0)); do
+		while read -r name; do
+			for path in /lib/aarch64-linux-gnu /usr/lib/aarch64-linux-gnu; do
+				[[ ! -e $sysroot$path/$name ]] || break
+			done
+			[[ -e $sysroot$path/$name ]] || {
+				echo "build.sh: '$sysroot' has no '$name'" >&2
+				return 1
+			}
+			[[ $'\n'$found$'\n' == *$'\n'$path/$name$'\n'* || $name == ld-linux-* ]] || {
+				found+=$'\n'$path/$name
+				queue+=("$sysroot$path/$name")
+			}
+		done < <(readelf -d "${queue[0]}" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+		queue=("${queue[@]:1}")
 	done
+	echo "$found"
+}
+
+# put ROOT PROGRAM: and its libraries
+put() {
+	local libraries library
+	install -D -m 755 -s --strip-program="$strip" "$2" "$1/usr/bin/$(basename "$2")"
+	libraries=$(libraries_of "$2")
+	while read -r library; do
+		install -D -m 755 "$sysroot$library" "$1$library"
+		# glibc loads it by itself, when a thread is cancelled.
+		[[ $library != */libc.so.* ]] || install -D -m 755 "$sysroot${library%/*}/libgcc_s.so.1" "$1${library%/*}/libgcc_s.so.1"
+	done <<<"$libraries"
 }
 
 # commit ROOT NAME TITLE PROGRAM
@@ -38,7 +75,7 @@ commit() {
 	find "$1" -exec touch -h -d "@$epoch" {} +
 	container=$(buildah "${storage[@]}" from scratch)
 	buildah "${storage[@]}" copy -q "$container" "$1" / >/dev/null
-	buildah "${storage[@]}" config --entrypoint "[\"/usr/bin/$4\"]" --env PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+	buildah "${storage[@]}" config --arch "$arch" --entrypoint "[\"/usr/bin/$4\"]" --env PATH=/usr/sbin:/usr/bin:/sbin:/bin \
 		--label "org.opencontainers.image.title=$3" --label "org.opencontainers.image.version=$version" \
 		--label org.opencontainers.image.licenses=Apache-2.0 "$container"
 	rm -rf "${out:?}/$2"
@@ -54,7 +91,7 @@ done
 mkdir -p "$root/sbin" "$root/bin" "$root/tmp"
 ln -s ../usr/bin/assetfs "$root/sbin/mount.assetfs"
 # For who has to look into it, and for overlays/hostpath.
-install -m 755 "$(command -v busybox)" "$root/bin/busybox"
+install -m 755 "$([[ -n $sysroot ]] && echo "$sysroot/bin/busybox" || command -v busybox)" "$root/bin/busybox"
 for applet in sh cat grep ls mkdir mount ps sleep umount; do
 	ln -s busybox "$root/bin/$applet"
 done
