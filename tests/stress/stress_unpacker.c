@@ -33,7 +33,7 @@ struct unpacking {
 	int packed, out;
 	struct sections sections;
 	struct unpacker *u;
-	const uint8_t *map; /* of out */
+	uint8_t *map; /* of out */
 	bool damaged;
 	bool failed; /* atomic */
 };
@@ -141,7 +141,7 @@ static int run_round(struct unpacking *c, int round, struct err *err)
 		           section_plain_size(&c->sections, i)) != 0)
 			complain(c, "not finished", i);
 	}
-	(void)munmap((void *)(uintptr_t)c->map, SIZE);
+	(void)munmap(c->map, SIZE);
 	unpacker_unref(c->u);
 	(void)close(c->out);
 	return c->damaged ? flip(c) : 0;
