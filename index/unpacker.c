@@ -237,6 +237,8 @@ int unpacker_finish(struct unpacker *u, struct err *err)
 		else if (r == 0)
 			r = failed;
 	}
+	/* Pages that two sections share are left. */
+	(void)posix_fadvise(u->blob_fd, 0, 0, POSIX_FADV_DONTNEED);
 	return r;
 }
 

@@ -292,8 +292,7 @@ static int seed_sections(const char *dir)
 	CLEANUP(codec_sections_release) struct codec_sections codec = CODEC_SECTIONS_INIT;
 	CLEANUP(sections_release) struct sections s = SECTIONS_INIT;
 	CLEANUP(close)
-	int in = memfd_create("in", MFD_CLOEXEC),
-	    out = memfd_create("out", MFD_CLOEXEC);
+	int in = memfd_create("in", MFD_CLOEXEC), out = memfd_create("out", MFD_CLOEXEC);
 	CLEANUP(json_decref) json_t *config = NULL;
 	CLEANUP(free) char *text = NULL;
 	uint8_t section[1000], claim[] = { (sizeof(plain) - 1) & 255, (sizeof(plain) - 1) >> 8 };

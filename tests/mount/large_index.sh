@@ -40,6 +40,7 @@ note "the image is valid, for readers of sections and others"
 expected=$(awk -v n=$files 'BEGIN { for (i = 0; i < n; i++) printf "./%06d/%03d\n", i / 1000, i % 1000 }' | sha256sum)
 
 note "a first mount, and one more of it at once"
+# shellcheck disable=SC2119 # without options
 start_daemon
 mkdir "$T/two"
 "$ASSETFS" mount "$image" "$MNT"
@@ -61,6 +62,7 @@ rm "$STORE"/indexes/*
 "$ASSETFS" umount "$MNT"
 kill "$daemon"
 wait "$daemon" || fail "the daemon ended with an error"
+# shellcheck disable=SC2119 # without options
 start_daemon
 wait_for nothing_unfinished || fail "something unfinished stays"
 "$ASSETFS" mount "$image" "$MNT"
