@@ -17,6 +17,9 @@ enum section_state {
 	SECTION_THERE,
 };
 
+/* Each takes 2 MiB, which the daemon's memory must have room for. */
+enum { ASKED_MAX = 4 };
+
 struct unpacker {
 	/* constant */
 	int blob_fd;              /* owned */
@@ -30,6 +33,8 @@ struct unpacker {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a section is not SECTION_ASKED any more */
+	/* under lock */
+	unsigned n_asked; /* sections that are SECTION_ASKED, or were when unpacker_finish() came first */
 };
 
 /* What unpacking one section after another needs. */
@@ -165,10 +170,11 @@ static int unpack_section(const struct unpacker *u, uint32_t i, const struct ben
 	             : 0;
 }
 
-/* What unpacking section @i has come to. */
-static void settle(struct unpacker *u, uint32_t i, bool there)
+/* What unpacking section @i has come to, for somebody who @asked for it or not. */
+static void settle(struct unpacker *u, uint32_t i, bool there, bool asked)
 {
 	(void)pthread_mutex_lock(&u->lock);
+	u->n_asked -= asked;
 	/* unpacker_finish() may have been faster. */
 	if (state_of(u, i) != SECTION_THERE)
 		set_state(u, i, there ? SECTION_THERE : SECTION_MISSING);
@@ -182,11 +188,14 @@ static bool claim(struct unpacker *u, uint32_t i)
 	bool mine;
 
 	(void)pthread_mutex_lock(&u->lock);
-	while (state_of(u, i) == SECTION_ASKED)
+	while (state_of(u, i) == SECTION_ASKED ||
+	       (state_of(u, i) == SECTION_MISSING && u->n_asked == ASKED_MAX))
 		(void)pthread_cond_wait(&u->changed, &u->lock);
 	mine = state_of(u, i) == SECTION_MISSING;
-	if (mine)
+	if (mine) {
 		set_state(u, i, SECTION_ASKED);
+		u->n_asked++;
+	}
 	(void)pthread_mutex_unlock(&u->lock);
 	return mine;
 }
@@ -201,7 +210,7 @@ static int need_section(struct unpacker *u, uint32_t i, struct err *err)
 	r = bench_init(&b, err);
 	if (r == 0)
 		r = unpack_section(u, i, &b, err);
-	settle(u, i, r == 0);
+	settle(u, i, r == 0, /* asked= */ true);
 	return r;
 }
 
@@ -233,7 +242,7 @@ int unpacker_finish(struct unpacker *u, struct err *err)
 			continue;
 		failed = unpack_section(u, i, &b, r == 0 ? err : &other);
 		if (failed == 0)
-			settle(u, i, /* there= */ true);
+			settle(u, i, /* there= */ true, /* asked= */ false);
 		else if (r == 0)
 			r = failed;
 	}

@@ -22,7 +22,7 @@ enum {
 	N = 12,
 	SIZE = (N - 1) * (1 << 20) + 5000,
 	ROUNDS = 12,
-	READERS = 4,
+	READERS = 7,
 	READS = 200,
 	RANGE_MAX = 100 << 10,
 	DAMAGED = 5,
