@@ -23,10 +23,12 @@ storage=(--root "$work/storage" --runroot "$work/run" --storage-driver vfs)
 
 sysroot=${SYSROOT:-}
 arch=$(dpkg --print-architecture)
-strip=strip
+tools=
+busybox=$(command -v busybox)
 if [[ -n $sysroot ]]; then
 	arch=arm64
-	strip=aarch64-linux-gnu-strip
+	tools=aarch64-linux-gnu-
+	busybox=$sysroot/bin/busybox
 fi
 
 # libraries_of PROGRAM: what the dynamic linker loads with it, itself as well, by their paths in the image
@@ -59,7 +61,7 @@ libraries_of() {
 # put ROOT PROGRAM: and its libraries
 put() {
 	local libraries library
-	install -D -m 755 -s --strip-program="$strip" "$2" "$1/usr/bin/$(basename "$2")"
+	install -D -m 755 -s --strip-program="${tools}strip" "$2" "$1/usr/bin/$(basename "$2")"
 	libraries=$(libraries_of "$2")
 	while read -r library; do
 		install -D -m 755 "$sysroot$library" "$1$library"
@@ -91,7 +93,7 @@ done
 mkdir -p "$root/sbin" "$root/bin" "$root/tmp"
 ln -s ../usr/bin/assetfs "$root/sbin/mount.assetfs"
 # For who has to look into it, and for overlays/hostpath.
-install -m 755 "$([[ -n $sysroot ]] && echo "$sysroot/bin/busybox" || command -v busybox)" "$root/bin/busybox"
+install -m 755 "$busybox" "$root/bin/busybox"
 for applet in sh cat grep ls mkdir mount ps sleep umount; do
 	ln -s busybox "$root/bin/$applet"
 done
