@@ -393,6 +393,7 @@ int object_mark_placed(struct object *obj, uint64_t off, uint64_t len)
 		bool was_empty = !has_bytes(obj);
 
 		r = ranges_add(&obj->placed, off, off + len);
+		region_changed(region);
 		if (ranges_cover(&obj->placed, 0, obj->size)) {
 			region_root_set_complete(obj->region->root, &obj->digest);
 			ranges_release(&obj->placed);
@@ -449,6 +450,11 @@ static struct object *find_staying(struct region *region, const struct digest *d
 	obj = obj && !obj->leaving ? object_ref(obj) : NULL;
 	(void)pthread_mutex_unlock(&region->lock);
 	return obj;
+}
+
+uint64_t region_changes(const struct region *region)
+{
+	return __atomic_load_n(&region->changes, __ATOMIC_ACQUIRE);
 }
 
 uint64_t region_evictions(const struct region *region)

@@ -233,6 +233,9 @@ MUST_CHECK int object_read(struct object *obj, void *buf, size_t len, uint64_t o
 /* What the fill layer keeps with an object; NULL at first. Serialised by that layer. */
 void **object_notes(struct object *obj);
 
+/* Grows whenever bytes come into the region or leave it. */
+uint64_t region_changes(const struct region *region);
+
 /* How many objects have gone to make room, here or in a daemon before. */
 uint64_t region_evictions(const struct region *region);
 

@@ -179,6 +179,7 @@ static void remove_object(struct region *region, struct object *obj)
 	table_remove(&region->objects, &obj->node);
 	ring_remove(region, obj);
 	region->n_filled -= has_bytes(obj);
+	region_changed(region);
 	region->reserved -= room_of(obj->size);
 	(void)pthread_cond_broadcast(&region->settled);
 	(void)pthread_mutex_unlock(&region->lock);

@@ -27,6 +27,8 @@ struct region {
 	region_evicted_fn evicted;
 	void *evicted_arg;
 
+	uint64_t changes; /* atomic; raised under lock */
+
 	pthread_mutex_t evict_lock; /* one object goes at a time */
 	/* under evict_lock */
 	struct sweep sweep; /* for opens: before is UINT64_MAX */
@@ -54,7 +56,7 @@ struct object {
 	bool complete;
 	bool sized; /* the file exists and has its size */
 
-	bool kept; /* constant; an earlier daemon has made the file: object_kept() */
+	bool kept;    /* constant; an earlier daemon has made the file: object_kept() */
 	bool leaving; /* under region->lock: found by nobody until it is decided whether it goes */
 
 	/* under region->lock */
@@ -65,6 +67,12 @@ struct object {
 
 	void *notes; /* object_notes() */
 };
+
+/* With region->lock held: what an object has is another now. */
+static inline void region_changed(struct region *region)
+{
+	__atomic_store_n(&region->changes, region->changes + 1, __ATOMIC_RELEASE);
+}
 
 /* Bytes that a content of @size takes in the region. */
 static inline uint64_t room_of(uint64_t size)

@@ -183,3 +183,26 @@ uint64_t resident_bytes(const struct resident_list *list, struct index *idx,
 		return sum_asked(list, idx);
 	return sum_common(list, keys);
 }
+
+struct resident_view resident_view_of(struct region *region)
+{
+	return (struct resident_view){ .region = region,
+		                       .changes = region_changes(region),
+		                       .list = RESIDENT_LIST_INIT };
+}
+
+int resident_view_bytes(struct resident_view *view, struct index *idx, struct content_keys *keys,
+                        uint64_t *ret)
+{
+	if (!keys->is_known || keys->changes != view->changes) {
+		int r = view->list.entry ? 0 : resident_list_load(view->region, &view->list);
+
+		if (r < 0)
+			return r;
+		keys->bytes = resident_bytes(&view->list, idx, keys);
+		keys->changes = view->changes;
+		keys->is_known = true;
+	}
+	*ret = keys->bytes;
+	return 0;
+}

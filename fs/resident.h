@@ -53,6 +53,11 @@ uint64_t filled_resident(const struct filled *filled, const struct resident_list
 struct content_keys {
 	uint64_t *key; /* owned */
 	size_t n, cap;
+
+	/* of resident_view_bytes(): what was found last */
+	bool is_known;
+	uint64_t changes; /* of the region, then */
+	uint64_t bytes;
 };
 
 #define CONTENT_KEYS_INIT ((struct content_keys){ .key = NULL, .n = 0, .cap = 0 })
@@ -66,3 +71,17 @@ void content_keys_release(struct content_keys *keys);
  */
 uint64_t resident_bytes(const struct resident_list *list, struct index *idx,
                         struct content_keys *keys);
+
+/* A region as it is at one time, listed when that is needed first. */
+struct resident_view {
+	struct region *region; /* borrowed */
+	uint64_t changes;
+	struct resident_list list; /* owned; with no entry before */
+};
+
+/* The caller gives it back by resident_list_release() of its list. */
+struct resident_view resident_view_of(struct region *region);
+
+/* As resident_bytes(); looks at nothing when the region has not changed since the last time. 0 or -ENOMEM. */
+MUST_CHECK int resident_view_bytes(struct resident_view *view, struct index *idx,
+                                   struct content_keys *keys, uint64_t *ret);
