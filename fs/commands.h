@@ -16,6 +16,7 @@ int cmd_serve(int argc, char *argv[]);
 int cmd_mount(int argc, char *argv[]);
 int cmd_umount(int argc, char *argv[]);
 int cmd_prefetch(int argc, char *argv[]);
+int cmd_generations(int argc, char *argv[]);
 int cmd_status(int argc, char *argv[]);
 int cmd_pin(int argc, char *argv[]);
 int cmd_unpin(int argc, char *argv[]);

@@ -19,6 +19,8 @@ static const struct cli_command commands[] = {
 	{ "prefetch", "TARGET", "fill what is going to be read", cmd_prefetch },
 	{ "trace", "record|stop TARGET", "record what is read", cmd_trace },
 	{ "upgrade", "[--binary PATH]", "let another daemon go on with all mounts", cmd_upgrade },
+	{ "generations", "[--json]", "show which images of a name are in use, and by whom",
+	  cmd_generations },
 	{ "status", "[--json]", "show the daemon and its mounts, or wait", cmd_status },
 };
 

@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "control.h"
 #include "hot.h"
 #include "huge.h"
@@ -195,15 +196,20 @@ static int add_files(const struct report_source *src, json_t *report)
 	                           hot_files_json(src, hot ? HOT : COLD, src->n_files));
 }
 
-static json_t *image_stats_json(struct session *s, const struct mount_points *points,
-                                const struct resident_list *list)
+/* Add the figures of @s to @images. Returns 0 or -ENOMEM. */
+static int add_image_stats(json_t *images, struct session *s, const struct mount_points *points,
+                           struct resident_view *view)
 {
 	struct index *idx = image_index(session_image(s));
-	uint64_t resident = resident_bytes(list, idx, session_content_keys(s));
-	json_t *image = image_json(s, points);
 	struct session_counts counts;
 	CLEANUP(json_decref) json_t *more = NULL;
+	json_t *image;
+	uint64_t resident;
+	int r = resident_view_bytes(view, idx, session_content_keys(s), &resident);
 
+	if (r < 0)
+		return r;
+	image = image_json(s, points);
 	session_counts(s, &counts);
 	more = json_pack("{sI sI sI so sI sI}", "files", (json_int_t)index_info(idx)->n_files,
 	                 "bytes", (json_int_t)index_info(idx)->bytes, "resident_bytes",
@@ -211,7 +217,8 @@ static json_t *image_stats_json(struct session *s, const struct mount_points *po
 	                 "requests_total", (json_int_t)counts.requests, "errors_total",
 	                 (json_int_t)counts.errors);
 	(void)json_object_update(image, more);
-	return image;
+	(void)json_array_append_new(images, image);
+	return 0;
 }
 
 bool report_is_target(const struct session *s, const char *target,
@@ -232,18 +239,19 @@ int report_no_target(const char *target, struct err *err)
 int report_stats(const struct report_source *src, const char *target, json_t **ret, struct err *err)
 {
 	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
-	CLEANUP(resident_list_release) struct resident_list list = RESIDENT_LIST_INIT;
+	struct resident_view view = resident_view_of(src->engine->region);
 	CLEANUP(json_decref) json_t *images = json_array();
 	CLEANUP(json_decref) json_t *report = NULL;
+	int r = 0;
 
 	(void)!mount_points_load(&points, NULL);
-	if (resident_list_load(src->engine->region, &list) < 0)
-		return err_set(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < src->n_sessions; i++) {
+	for (size_t i = 0; r == 0 && i < src->n_sessions; i++) {
 		if (!target || report_is_target(src->sessions[i], target, &points))
-			(void)json_array_append_new(images, image_stats_json(src->sessions[i],
-			                                                     &points, &list));
+			r = add_image_stats(images, src->sessions[i], &points, &view);
 	}
+	resident_list_release(&view.list);
+	if (r < 0)
+		return err_set(err, r, "out of memory");
 	if (target && json_array_size(images) == 0)
 		return report_no_target(target, err);
 	report = json_pack("{si sb ss si sI so so sO}", "version", CONTROL_VERSION, "ok", 1,
@@ -256,4 +264,71 @@ int report_stats(const struct report_source *src, const char *target, json_t **r
 		return err_set(err, -ENOMEM, "out of memory");
 	*ret = TAKE_PTR(report);
 	return 0;
+}
+
+/* Whether two sessions show images of one name, which another mount by that name would choose from. */
+static bool is_same_name(const struct session *a, const struct session *b)
+{
+	return strcmp(session_name(a), session_name(b)) == 0 &&
+	       strcmp(image_manifest(session_image(a))->platform.name,
+	              image_manifest(session_image(b))->platform.name) == 0;
+}
+
+/*
+ * Whether session @i has what its name means now: its tag is not known to have moved, and nobody has
+ * mounted another image by that name since.
+ */
+static bool is_current(const struct report_source *src, size_t i)
+{
+	const struct session *s = src->sessions[i];
+	struct digest newer;
+
+	if (tag_watch_newer(src->tags, session_name(s),
+	                    &image_manifest(session_image(s))->self.digest, &newer))
+		return false;
+	for (size_t k = i + 1; k < src->n_sessions; k++) {
+		const struct session *later = src->sessions[k];
+
+		if (is_same_name(s, later) &&
+		    !tag_watch_newer(src->tags, session_name(later),
+		                     &image_manifest(session_image(later))->self.digest, &newer))
+			return false;
+	}
+	return true;
+}
+
+/* The users of @s among @live, which is counted anew. */
+static json_t *session_users_json(const struct report_source *src, struct session *s,
+                                  struct live_users *live)
+{
+	CLEANUP(sharing_release) struct sharing sum = { 0 };
+
+	for (size_t i = 0; i < live->n; i++) {
+		live->user[i].bytes = 0;
+		live->user[i].counted = false;
+	}
+	users_sum(session_users(s), live, &sum);
+	return pods_json(live, src->pod_names);
+}
+
+int report_generations(const struct report_source *src, json_t **ret, struct err *err)
+{
+	CLEANUP(mount_points_release) struct mount_points points = MOUNT_POINTS_INIT;
+	CLEANUP(live_users_release) struct live_users live = LIVE_USERS_INIT;
+	json_t *list = json_array();
+
+	(void)!mount_points_load(&points, NULL);
+	if (live_users_load(&live) < 0)
+		log_debug("users are not known");
+	for (size_t i = 0; i < src->n_sessions; i++) {
+		struct session *s = src->sessions[i];
+		json_t *one = image_json(s, &points);
+
+		(void)json_object_set_new(one, "current", json_boolean(is_current(src, i)));
+		(void)json_object_set_new(one, "newer", newer_json(src, s));
+		(void)json_object_set_new(one, "users", session_users_json(src, s, &live));
+		(void)json_array_append_new(list, one);
+	}
+	*ret = json_pack("{si sb so}", "version", CONTROL_VERSION, "ok", 1, "generations", list);
+	return *ret ? 0 : err_set(err, -ENOMEM, "out of memory");
 }

@@ -39,6 +39,12 @@ int report_no_target(const char *target, struct err *err);
 json_t *report_status(const struct report_source *src);
 
 /*
+ * For `assetfs generations`: each mounted image with its users, and whether a new mount by its name would
+ * get it, as far as is known. Returns 0 or -ENOMEM.
+ */
+MUST_CHECK int report_generations(const struct report_source *src, json_t **ret, struct err *err);
+
+/*
  * For `fsstat`. With @target, a mount point or the name of an image, only that
  * image is listed. Returns 0; -ENOENT when @target is no mount of this daemon;
  * -ENOMEM.

@@ -67,8 +67,11 @@ static json_t *answer_mount(struct daemon *d, struct request *request, struct er
 	                 device_text(device, device_buf), "signed", what.key != NULL);
 }
 
+enum report_kind { REPORT_STATUS, REPORT_STATS, REPORT_GENERATIONS };
+
 /* An answer made of the sessions' state, to @message. */
-static json_t *answer_report(struct daemon *d, const json_t *message, bool stats, struct err *err)
+static json_t *answer_report(struct daemon *d, const json_t *message, enum report_kind kind,
+                             struct err *err)
 {
 	struct report_source src = {
 		.engine = &d->engine,
@@ -80,23 +83,26 @@ static json_t *answer_report(struct daemon *d, const json_t *message, bool stats
 	};
 	const char *target = json_string_value(json_object_get(message, "target"));
 	json_t *report = NULL;
+	int r = 0;
 
 	remotes_usage(d->remotes, &src.blobs);
 	(void)pthread_mutex_lock(&d->sessions_lock);
 	src.sessions = d->sessions;
 	src.n_sessions = d->n_sessions;
 	src.pod_names = d->pod_names;
-	if (!stats)
+	if (kind == REPORT_STATUS)
 		report = report_status(&src);
-	else if (report_stats(&src, target, &report, err) < 0)
-		report = NULL;
+	else if (kind == REPORT_STATS)
+		r = report_stats(&src, target, &report, err);
+	else
+		r = report_generations(&src, &report, err);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
-	return report;
+	return r < 0 ? NULL : report;
 }
 
 static json_t *answer_status(struct daemon *d, struct request *request, struct err *err)
 {
-	json_t *answer = answer_report(d, request->message, /* stats= */ false, err);
+	json_t *answer = answer_report(d, request->message, REPORT_STATUS, err);
 
 	if (answer)
 		(void)json_object_set_new(answer, "pins", pins_json(d->pins));
@@ -105,12 +111,17 @@ static json_t *answer_status(struct daemon *d, struct request *request, struct e
 
 json_t *daemon_stats(struct daemon *d, struct err *err)
 {
-	return answer_report(d, NULL, /* stats= */ true, err);
+	return answer_report(d, NULL, REPORT_STATS, err);
 }
 
 static json_t *answer_stats(struct daemon *d, struct request *request, struct err *err)
 {
-	return answer_report(d, request->message, /* stats= */ true, err);
+	return answer_report(d, request->message, REPORT_STATS, err);
+}
+
+static json_t *answer_generations(struct daemon *d, struct request *request, struct err *err)
+{
+	return answer_report(d, request->message, REPORT_GENERATIONS, err);
 }
 
 /* Nothing more is to be said. */
@@ -176,6 +187,7 @@ static const struct {
 	const char *name;
 	json_t *(*answer)(struct daemon *d, struct request *request, struct err *err);
 } commands[] = {
+	{ "generations", answer_generations },
 	{ "mount", answer_mount },
 	{ "pin", answer_pin },
 	{ "prefetch", answer_prefetch },

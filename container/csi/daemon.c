@@ -108,6 +108,22 @@ bool status_serves(const json_t *status, dev_t device, struct served *ret)
 	return false;
 }
 
+bool status_last(const json_t *status, const char *image, const char *platform, struct served *ret)
+{
+	const json_t *mount;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "mounts"), i, mount) {
+		if (strcmp(text_of(mount, "image"), image) != 0 ||
+		    (platform && strcmp(text_of(mount, "platform"), platform) != 0))
+			continue;
+		copy_served(mount, ret);
+		found = true;
+	}
+	return found;
+}
+
 int daemon_pin(const char *store, const struct mount_order *what, uint64_t floor, struct err *err)
 {
 	json_t *request = json_pack("{si ss ss ss* ss*}", "version", CONTROL_VERSION, "command",

@@ -43,6 +43,9 @@ MUST_CHECK int daemon_status(const char *store, json_t **ret, struct err *err);
 /* Whether @status has the file system @device; sets *@ret, unless it is NULL, to what it shows. */
 bool status_serves(const json_t *status, dev_t device, struct served *ret);
 
+/* What was mounted last by the name @image, and for @platform unless NULL, of what is mounted still. */
+bool status_last(const json_t *status, const char *image, const char *platform, struct served *ret);
+
 /* Keep what the region has of @image, or @floor bytes of it, when that is not 0. */
 MUST_CHECK int daemon_pin(const char *store, const struct mount_order *order, uint64_t floor,
                           struct err *err);

@@ -100,7 +100,25 @@ static int is_published(const struct node *node, const struct volume *v, struct 
 	return r < 0 ? r : status_serves(status, point->device, NULL);
 }
 
-/* Get a mount of the image from the daemon, and what it is. */
+/* Whether an error of the daemon's means that the registry cannot be asked now. */
+static bool is_out_of_reach(int r)
+{
+	return r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED || r == -EHOSTUNREACH;
+}
+
+/* Take the image that was the last one to be mounted by the name of a channel, whose mount the node has. */
+static int choose_last(const struct node *node, struct publication *p, struct err *err)
+{
+	CLEANUP(json_decref) json_t *status = NULL;
+
+	if (daemon_status(node->store, &status, NULL) < 0 ||
+	    !status_last(status, p->v->channel, p->v->platform, &p->image))
+		return err->code;
+	log_warn("%s: its last image on this node is taken: %s", p->v->channel, err->msg);
+	return 0;
+}
+
+/* Get a mount of the image from the daemon, unless the node has to have it, and what it is. */
 static int order_mount(struct node *node, struct publication *p, struct err *err)
 {
 	CLEANUP(name_lock_release) struct name_lock lock = NAME_LOCK_INIT;
@@ -110,6 +128,8 @@ static int order_mount(struct node *node, struct publication *p, struct err *err
 
 	name_lock_wait(&node->orders, p->v->image, &lock);
 	r = daemon_mount(node->store, &order, &p->mount, &p->device, err);
+	if (p->v->channel && is_out_of_reach(r))
+		return choose_last(node, p, err);
 	if (r == 0)
 		r = daemon_status(node->store, &status, err);
 	if (r == 0 && !status_serves(status, p->device, &p->image))
@@ -148,6 +168,11 @@ static int place_image(const struct node *node, const struct publication *p, str
 	if (r < 0 ||
 	    node_mount_served(&scene->points, node->dir, &p->image, scene->status, &scene->mount))
 		return r;
+	if (p->mount < 0)
+		return err_set(err, -ECONNREFUSED,
+		               "the registry of '%s' cannot be reached, and no volume of this node "
+		               "has an image of that name",
+		               p->v->image);
 	r = node_mount_attach(node->dir, &p->image, p->device, p->mount, err);
 	mount_points_release(&scene->points);
 	if (r == 0)

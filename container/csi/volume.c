@@ -46,6 +46,15 @@ static int set_image(struct volume *v, const char *value)
 	return 0;
 }
 
+/* A name that means another image some day. */
+static int set_channel(struct volume *v, const char *value)
+{
+	struct volume image = { .image = NULL };
+
+	v->channel = value;
+	return strchr(value, '@') ? -EINVAL : set_image(&image, value);
+}
+
 static int set_path(struct volume *v, const char *value)
 {
 	size_t len;
@@ -106,6 +115,7 @@ static const struct {
 	int (*set)(struct volume *v, const char *value);
 	const char *values; /* for who has written another one */
 } attributes[] = {
+	{ "channel", set_channel, "an absolute path LAYOUT[:TAG] or HOST/REPOSITORY[:TAG]" },
 	{ "image", set_image, "an absolute path LAYOUT[:TAG] or HOST/REPOSITORY[:TAG][@DIGEST]" },
 	{ "path", set_path, "a directory of the image" },
 	{ "pin", set_pin, "true, false or a size" },
@@ -140,8 +150,8 @@ static int set_attribute(struct volume *v, const Csi__V1__Pair *pair, struct err
 		               pair->value, attributes[i].values);
 	}
 	return err_set(err, -EINVAL,
-	               "unknown volume attribute '%s'; there are image, path, pin, platform, "
-	               "prefetch, verify",
+	               "unknown volume attribute '%s'; there are channel, image, path, pin, "
+	               "platform, prefetch, verify",
 	               pair->key);
 }
 
@@ -217,8 +227,11 @@ int volume_parse(const Csi__V1__NodePublishVolumeRequest *request, struct volume
 		r = set_attribute(&v, request->volume_context[i], err);
 	if (r < 0)
 		return r;
-	if (!v.image)
-		return err_set(err, -EINVAL, "volume attribute 'image' is missing");
+	if (!v.image == !v.channel)
+		return err_set(err, -EINVAL,
+		               "the volume must have one of the attributes 'image' and 'channel'");
+	if (v.channel)
+		v.image = v.channel;
 	for (size_t i = 0; r == 0 && i < request->n_secrets; i++)
 		r = set_secret(&v, request->secrets[i], err);
 	if (r == 0)

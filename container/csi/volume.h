@@ -10,8 +10,9 @@
 
 /* Text is borrowed from the request. */
 struct volume {
-	const char *target;   /* absolute path of the mount point */
-	const char *image;    /* as the daemon is asked for it */
+	const char *target;  /* absolute path of the mount point */
+	const char *image;   /* as the daemon is asked for it */
+	const char *channel; /* the same, when any image that had that tag lately will do; or NULL */
 	const char *platform; /* OS/ARCH[/VARIANT]; NULL: of this machine */
 	const char *path;     /* directory of the image that is shown; "": all */
 	const char *prefetch; /* source of a prefetch (control.h), or NULL */

@@ -141,7 +141,7 @@ def errors(driver, target, layout, other):
     refused("one writer of many", mode("MULTI_NODE_SINGLE_WRITER"), "read-only")
     refused("mount option", capability(mount={"mountFlags": ["ro", "suid"]}), "'suid'")
     refused("unknown attribute", volume(target, layout, colour="red"), "'colour'")
-    refused("no image", dict(good, volumeContext={"csi.storage.k8s.io/ephemeral": "true"}), "'image' is missing")
+    refused("no image", dict(good, volumeContext={"csi.storage.k8s.io/ephemeral": "true"}), "one of the attributes 'image' and 'channel'")
     for value in ("", "./layout:v1", "oci:layout:v1", "../x"):
         refused(f"image '{value}'", volume(target, value), "'image'")
     for key, value in (("path", "../x"), ("path", "a/../../x"), ("platform", "linux"), ("platform", "a/../b"),
