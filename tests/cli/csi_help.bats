@@ -17,7 +17,7 @@ load lib
 		grep -qF -- "*$option*" "$page"
 	done
 	sed -n 's/^	{ "\([a-z]*\)", set_.*/\1/p' "$SOURCE_ROOT/container/csi/volume.c" >attributes
-	[[ $(wc -l <attributes) == 6 ]]
+	[[ $(wc -l <attributes) == 7 ]]
 	while read -r attribute; do
 		grep -qx -- "\*$attribute\*" "$page"
 	done <attributes

@@ -376,7 +376,7 @@ def yaml_in(path):
 def main():
     with open(os.path.join(ROOT, "container", "csi", "volume.c"), encoding="utf-8") as file:
         attributes = set(re.findall(r'^\t\{ "([a-z]+)", set_', file.read(), re.MULTILINE))
-    check(len(attributes) == 6, f"attributes: {attributes}")
+    check(len(attributes) == 7, f"attributes: {attributes}")
     version = output(os.environ["ASSETFS_CSI"], "--version").split()[1]
     help_text = output(os.environ["ASSETFS_CSI"], "--help")
     check(f"default {KUBELET})" in help_text and f"default {DRIVER})" in help_text, "defaults of the driver")
