@@ -69,8 +69,11 @@ MUST_CHECK int daemon_open_image(struct daemon *d, const struct mount_request *r
 MUST_CHECK int daemon_mount(struct daemon *d, const struct mount_request *request,
                             dev_t *ret_device, struct err *err);
 
-/* Add @s, which is then the daemon's, to the list. Returns 0 or -ENOMEM. */
+/* Add @s, which is then the daemon's, to the list, and hold it. Returns 0 or -ENOMEM. */
 MUST_CHECK int daemon_add_session(struct daemon *d, struct session *s);
+
+/* Give back a hold of the session, which may be freed then. */
+void daemon_let_go(struct daemon *d, struct session *s);
 
 /*
  * Open the image @digest where @request says that it is, whatever tag names it by now. As above. Sets

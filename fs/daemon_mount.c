@@ -140,10 +140,21 @@ int daemon_add_session(struct daemon *d, struct session *s)
 
 	(void)pthread_mutex_lock(&d->sessions_lock);
 	r = append(d, s);
+	if (r == 0)
+		session_hold(s);
 	(void)pthread_mutex_unlock(&d->sessions_lock);
 	if (r == 0)
 		daemon_note_session(d, s);
 	return r;
+}
+
+void daemon_let_go(struct daemon *d, struct session *s)
+{
+	(void)pthread_mutex_lock(&d->sessions_lock);
+	session_let_go(s);
+	(void)pthread_mutex_unlock(&d->sessions_lock);
+	/* It may have ended meanwhile. */
+	daemon_wake(d);
 }
 
 /* Serve @img by a new session. Takes @img. Returns the descriptor of its mount, or -errno. */
@@ -176,6 +187,7 @@ static int start_session(struct daemon *d, struct image *img, const struct mount
 	/* Again: it may have come to be between two keepers. */
 	if (d->config->keeper)
 		session_keep(s);
+	daemon_let_go(d, s);
 	return TAKE_FD(mount);
 }
 

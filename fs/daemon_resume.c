@@ -50,6 +50,8 @@ static int resume(struct daemon *d, struct saved *saved, int dev_fd, const char 
 	/* Without memory it serves on, in no list: better than a mount that is cut off. */
 	if (daemon_add_session(d, s) < 0)
 		log_err("the session of %s is in no list: out of memory", session_name(s));
+	else
+		daemon_let_go(d, s);
 	log_info("goes on with the mount of %s", session_name(s));
 	return 0;
 }

@@ -36,15 +36,6 @@ static struct session *hold_target(struct daemon *d, const struct request *reque
 	return found;
 }
 
-static void let_go(struct daemon *d, struct session *s)
-{
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	session_let_go(s);
-	(void)pthread_mutex_unlock(&d->sessions_lock);
-	/* It may have ended meanwhile. */
-	daemon_wake(d);
-}
-
 static int start(const struct request *request, struct session *s, struct err *err)
 {
 	const char *output = json_string_value(json_object_get(request->message, "output"));
@@ -78,7 +69,7 @@ json_t *answer_trace_record(struct daemon *d, struct request *request, struct er
 	if (!s)
 		return NULL;
 	r = start(request, s, err);
-	let_go(d, s);
+	daemon_let_go(d, s);
 	return r < 0 ? NULL : json_pack("{si sb}", "version", CONTROL_VERSION, "ok", 1);
 }
 
@@ -119,6 +110,6 @@ json_t *answer_trace_stop(struct daemon *d, struct request *request, struct err 
 	if (!s)
 		return NULL;
 	answer = stop(d, request, s, err);
-	let_go(d, s);
+	daemon_let_go(d, s);
 	return answer;
 }

@@ -126,7 +126,7 @@ Test(fill_kept, holes_are_holes)
 
 			junk = malloc(f.file[0].size);
 			memset(junk, 7, f.file[0].size);
-			cr_assert_eq(write(fd, junk, f.file[0].size), f.file[0].size);
+			cr_assert_eq(io_pwrite(fd, junk, f.file[0].size, 0), 0);
 			object_unref(TAKE_PTR(obj));
 			take_over(&f);
 		} else {

@@ -461,7 +461,7 @@ static void reopen(const char *name, const char *text, size_t n)
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
 	fd = open(path, O_WRONLY | O_TRUNC);
 	cr_assert_geq(fd, 0);
-	cr_assert_eq(write(fd, text, n), n);
+	cr_assert_eq(write(fd, text, n), (ssize_t)n);
 	open_region(dir);
 }
 
