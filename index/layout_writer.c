@@ -280,10 +280,11 @@ static int compress(int fd, int out_fd, struct sections *ret_sections, struct er
 	r = codec_compress_sections(fd, out_fd, INDEX_LEVEL, &found, err);
 	if (r == -EOPNOTSUPP)
 		return codec_compress_file(fd, out_fd, INDEX_LEVEL, err);
-	if (r == 0 && fstat(fd, &st) < 0)
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
 		return err_set_errno(err, "size of the index");
-	return r < 0 ? r
-	             : sections_describe(out_fd, &found, (uint64_t)st.st_size, ret_sections, err);
+	return sections_describe(out_fd, &found, (uint64_t)st.st_size, ret_sections, err);
 }
 
 /* Compress all of @fd and publish it as a blob; in sections when @ret_sections is not NULL. */

@@ -143,8 +143,6 @@ int sections_describe(int fd, const struct codec_sections *codec, uint64_t plain
 		sha256(packed, section->size, &section->digest);
 		off += section->size;
 	}
-	s.plain_size = plain_size;
-	*ret = s;
-	s = SECTIONS_INIT;
+	*ret = (struct sections){ .list = TAKE_PTR(s.list), .n = s.n, .plain_size = plain_size };
 	return 0;
 }

@@ -304,7 +304,7 @@ static int seed_sections(const char *dir)
 		r = codec_compress_sections(in, out, 3, &codec, &err);
 	if (r == 0)
 		r = sections_describe(out, &codec, sizeof(plain), &s, &err);
-	if (r < 0 || s.list[0].size > sizeof(section))
+	if (r < 0 || !s.list || s.list[0].size > sizeof(section))
 		return r < 0 ? r : -EFBIG;
 	b.len = s.list[0].size;
 	r = io_pread(out, section, b.len, s.list[0].off);

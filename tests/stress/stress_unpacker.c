@@ -99,7 +99,7 @@ static int begin(struct unpacking *c, struct err *err)
 
 	copy.list = calloc(N, sizeof(*copy.list));
 	c->out = memfd_create("out", MFD_CLOEXEC);
-	if (!copy.list || c->out < 0)
+	if (!copy.list || !c->sections.list || c->out < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	memcpy(copy.list, c->sections.list, N * sizeof(*copy.list));
 	r = unpacker_new(fcntl(c->packed, F_DUPFD_CLOEXEC, 0), fcntl(c->out, F_DUPFD_CLOEXEC, 0),
