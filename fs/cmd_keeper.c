@@ -68,17 +68,21 @@ static int can_adopt(const char *can)
 	               : STATUS_FAILED;
 }
 
-/* Whether one of @argv is @option, or @option=VALUE. */
-static bool has_option(char *argv[], const char *option)
+/* The value of the last @option in @argv, "" when it lacks one; NULL without that option. */
+static const char *option_value(char *argv[], const char *option)
 {
 	size_t len = strlen(option);
+	const char *value = NULL;
 
 	for (size_t i = 1; argv[i]; i++) {
-		if (strncmp(argv[i], option, len) == 0 &&
-		    (argv[i][len] == '\0' || argv[i][len] == '='))
-			return true;
+		if (strncmp(argv[i], option, len) != 0)
+			continue;
+		if (argv[i][len] == '=')
+			value = argv[i] + len + 1;
+		else if (argv[i][len] == '\0')
+			value = argv[i + 1] ? argv[i + 1] : "";
 	}
-	return false;
+	return value;
 }
 
 /* A keeper apart from its daemons. */
@@ -116,19 +120,11 @@ static int listen_apart(int argc, char *argv[])
 /* Log as the daemon does, whose options @argv are; it says what is wrong with them. */
 static void log_as_daemon(char *argv[])
 {
-	static const char option[] = "--log-format";
-	const size_t len = sizeof(option) - 1;
+	const char *value = option_value(argv, "--log-format");
 	enum log_format format;
 
-	for (size_t i = 1; argv[i]; i++) {
-		const char *value;
-
-		if (strncmp(argv[i], option, len) != 0)
-			continue;
-		value = argv[i][len] == '=' ? argv[i] + len + 1 : argv[i + 1];
-		if (value && log_format_parse(value, &format) == 0)
-			log_set_format(format);
-	}
+	if (value && log_format_parse(value, &format) == 0)
+		log_set_format(format);
 }
 
 int cmd_keeper(int argc, char *argv[])
@@ -146,7 +142,7 @@ int cmd_keeper(int argc, char *argv[])
 	}
 	if (version >= 0)
 		return can_adopt(argv[1]);
-	if (has_option(argv, "--listen"))
+	if (option_value(argv, "--listen"))
 		return listen_apart(argc, argv);
 	arguments = daemon_arguments(argv + (pid > 0 ? 2 : 1));
 	if (!arguments)
@@ -154,6 +150,6 @@ int cmd_keeper(int argc, char *argv[])
 	log_as_daemon(argv);
 	log_show_time();
 	r = pid > 0 ? keeper_adopt((pid_t)pid, arguments, &err)
-	            : keeper_run(arguments, has_option(argv, "--keeper"), &err);
+	            : keeper_run(arguments, option_value(argv, "--keeper") != NULL, &err);
 	return r < 0 ? fail("keeper", &err) : r;
 }

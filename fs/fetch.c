@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 #include "fetch_blame.h"
 
@@ -30,17 +31,6 @@ void fetch_wait(struct fetch *fetch, pthread_cond_t *cond, uint64_t clock)
 		                        .tv_nsec = (long)(clock % NS_PER_S) };
 
 	(void)pthread_cond_timedwait(cond, &fetch->lock, &until);
-}
-
-/* Condition variables of the clock of stats_clock(). */
-static void init_cond(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(cond, &attr);
-	(void)pthread_condattr_destroy(&attr);
 }
 
 static struct blob *find_blob(const struct fetch *fetch, const struct digest *digest)
@@ -76,7 +66,7 @@ struct blob *fetch_blob(struct fetch *fetch, const struct descriptor *d)
 		free(blob);
 		return NULL;
 	}
-	init_cond(&blob->changed);
+	cond_init_monotonic(&blob->changed);
 	return blob;
 }
 
@@ -449,9 +439,9 @@ int fetch_new(const struct fetch_config *config, struct fetch **ret, struct err 
 	fetch->rate = config->rate;
 	fetch->timeout_ns = config->timeout_s * NS_PER_S;
 	(void)pthread_mutex_init(&fetch->lock, NULL);
-	init_cond(&fetch->work);
-	init_cond(&fetch->paced);
-	init_cond(&fetch->quiet);
+	cond_init_monotonic(&fetch->work);
+	cond_init_monotonic(&fetch->paced);
+	cond_init_monotonic(&fetch->quiet);
 	fetch->dir = open(config->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fetch->dir < 0)
 		return err_set_errno(err, "'%s'", config->dir);

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/table.h"
 #include "fill_internal.h"
 
@@ -451,16 +452,6 @@ int fill_object(struct fill *fill, struct extent_map *map, struct object *obj, s
 	return background_join(fill->background, map, obj, err);
 }
 
-static void init_condition(pthread_cond_t *condition)
-{
-	pthread_condattr_t attr;
-
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(condition, &attr);
-	(void)pthread_condattr_destroy(&attr);
-}
-
 int fill_new(struct region *region, struct stats *stats, unsigned n_threads, unsigned n_background,
              struct fill **ret, struct err *err)
 {
@@ -472,9 +463,9 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, uns
 	fill->region = region;
 	fill->stats = stats;
 	(void)pthread_mutex_init(&fill->lock, NULL);
-	init_condition(&fill->landed);
-	init_condition(&fill->unclaimed);
-	init_condition(&fill->returned);
+	cond_init_monotonic(&fill->landed);
+	cond_init_monotonic(&fill->unclaimed);
+	cond_init_monotonic(&fill->returned);
 	region_set_evicted(region, seen_forget, fill);
 	r = background_new(fill, n_threads, n_background, &fill->background, err);
 	if (r < 0)

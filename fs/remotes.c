@@ -299,11 +299,6 @@ static int find_pinned(const struct lookup *lookup, struct descriptor *ret, char
 	return layout_read_blob(layout, ret, ret_bytes, NULL);
 }
 
-static bool is_out_of_reach(int r)
-{
-	return r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED || r == -EHOSTUNREACH;
-}
-
 /* Get the image index that is looked up. */
 static int get_index(struct lookup *lookup, bool private, struct descriptor *ret, char **ret_bytes,
                      struct err *err)
@@ -318,7 +313,7 @@ static int get_index(struct lookup *lookup, bool private, struct descriptor *ret
 		return 0;
 	r = get_manifest(lookup, target, ref->pinned ? &ref->digest : NULL, ret, ret_bytes, err);
 	lookup->asked = r == 0;
-	if (is_out_of_reach(r) && private && find_pinned(lookup, ret, ret_bytes) == 0)
+	if (err_is_out_of_reach(r) && private && find_pinned(lookup, ret, ret_bytes) == 0)
 		return 0;
 	return r;
 }

@@ -89,14 +89,19 @@ static void add_prefetch(void *arg, const struct prefetch_report *report)
 	(void)json_array_append_new(arg, one);
 }
 
+/* Whether the tag of @s names another image now, which goes to *@ret. */
+static bool has_moved(const struct report_source *src, const struct session *s, struct digest *ret)
+{
+	return tag_watch_newer(src->tags, session_name(s),
+	                       &image_manifest(session_image(s))->self.digest, ret);
+}
+
 /* The image that the tag of @s names now; null when it is that of @s. */
 static json_t *newer_json(const struct report_source *src, const struct session *s)
 {
-	const struct digest *digest = &image_manifest(session_image(s))->self.digest;
 	struct digest newer;
 
-	return tag_watch_newer(src->tags, session_name(s), digest, &newer) ? digest_json(&newer)
-	                                                                   : json_null();
+	return has_moved(src, s, &newer) ? digest_json(&newer) : json_null();
 }
 
 json_t *report_status(const struct report_source *src)
@@ -283,15 +288,12 @@ static bool is_current(const struct report_source *src, size_t i)
 	const struct session *s = src->sessions[i];
 	struct digest newer;
 
-	if (tag_watch_newer(src->tags, session_name(s),
-	                    &image_manifest(session_image(s))->self.digest, &newer))
+	if (has_moved(src, s, &newer))
 		return false;
 	for (size_t k = i + 1; k < src->n_sessions; k++) {
 		const struct session *later = src->sessions[k];
 
-		if (is_same_name(s, later) &&
-		    !tag_watch_newer(src->tags, session_name(later),
-		                     &image_manifest(session_image(later))->self.digest, &newer))
+		if (is_same_name(s, later) && !has_moved(src, later, &newer))
 			return false;
 	}
 	return true;

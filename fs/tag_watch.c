@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/cond.h"
+
 /* A tag, and what it named. */
 struct watched {
 	struct watched *next;
@@ -40,16 +42,12 @@ static void free_list(struct watched *list)
 struct tag_watch *tag_watch_new(const struct tag_watch_config *config)
 {
 	struct tag_watch *watch = calloc(1, sizeof(*watch));
-	pthread_condattr_t attr;
 
 	if (!watch)
 		return NULL;
 	watch->config = *config;
 	(void)pthread_mutex_init(&watch->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&watch->changed, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&watch->changed);
 	return watch;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 
 struct watchdog {
@@ -66,17 +67,13 @@ static void *watch(void *arg)
 int watchdog_new(unsigned seconds, struct stats *stats, struct watchdog **ret, struct err *err)
 {
 	struct watchdog *dog = calloc(1, sizeof(*dog));
-	pthread_condattr_t attr;
 
 	if (!dog)
 		return err_set(err, -ENOMEM, "out of memory");
 	dog->seconds = seconds;
 	dog->stats = stats;
 	(void)pthread_mutex_init(&dog->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&dog->changed, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	cond_init_monotonic(&dog->changed);
 	if (pthread_create(&dog->thread, NULL, watch, dog) != 0) {
 		free(dog);
 		return err_set(err, -EAGAIN, "no thread for the watchdog");

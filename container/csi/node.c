@@ -100,12 +100,6 @@ static int is_published(const struct node *node, const struct volume *v, struct 
 	return r < 0 ? r : status_serves(status, point->device, NULL);
 }
 
-/* Whether an error of the daemon's means that the registry cannot be asked now. */
-static bool is_out_of_reach(int r)
-{
-	return r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED || r == -EHOSTUNREACH;
-}
-
 /* Take the image that was the last one to be mounted by the name of a channel, whose mount the node has. */
 static int choose_last(const struct node *node, struct publication *p, struct err *err)
 {
@@ -128,7 +122,7 @@ static int order_mount(struct node *node, struct publication *p, struct err *err
 
 	name_lock_wait(&node->orders, p->v->image, &lock);
 	r = daemon_mount(node->store, &order, &p->mount, &p->device, err);
-	if (p->v->channel && is_out_of_reach(r))
+	if (p->v->channel && err_is_out_of_reach(r))
 		return choose_last(node, p, err);
 	if (r == 0)
 		r = daemon_status(node->store, &status, err);

@@ -417,13 +417,10 @@ int http_exchange(struct http *http, const struct http_request *rq, struct http_
 
 bool http_is_transient(int r, long status)
 {
-	static const int errors[] = { -ECONNRESET, -ETIMEDOUT, -ECONNREFUSED, -EHOSTUNREACH };
 	static const long statuses[] = { 408, 425, 429, 500, 502, 503, 504 };
 
-	for (size_t i = 0; r < 0 && i < sizeof(errors) / sizeof(errors[0]); i++) {
-		if (errors[i] == r)
-			return true;
-	}
+	if (r < 0)
+		return err_is_out_of_reach(r);
 	for (size_t i = 0; r == 0 && i < sizeof(statuses) / sizeof(statuses[0]); i++) {
 		if (statuses[i] == status)
 			return true;

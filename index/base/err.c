@@ -68,3 +68,9 @@ int err_wrap(struct err *err, int code, const char *fmt, ...)
 	append_reason(err, inner);
 	return code;
 }
+
+bool err_is_out_of_reach(int code)
+{
+	return code == -ETIMEDOUT || code == -ECONNRESET || code == -ECONNREFUSED ||
+	       code == -EHOSTUNREACH;
+}

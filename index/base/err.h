@@ -11,6 +11,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define PRINTF_FMT(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -31,3 +32,6 @@ int err_set_errno(struct err *err, const char *fmt, ...) PRINTF_FMT(2, 3);
 
 /* Prefix "<context>: " to the message already in @err; returns @code as is. */
 int err_wrap(struct err *err, int code, const char *fmt, ...) PRINTF_FMT(3, 4);
+
+/* Whether @code, -Exxx, says that another machine cannot be reached now, and may be later. */
+bool err_is_out_of_reach(int code);

@@ -5,15 +5,10 @@
 # shared, and an image goes with its last user.
 . "$(dirname "$0")/../support/mount_lib.sh"
 . "$(dirname "$0")/../support/registry_mount.sh"
+. "$(dirname "$0")/driver_lib.sh"
 
-: "${ASSETFS_CSI:?}" "${SOURCE_ROOT:?}"
 expect_log 'refused: .* the host cannot be reached'
-kubelet=$T/kubelet
-plugin=$kubelet/plugins/csi.assetfs.io
-socket=$plugin/csi.sock
-mkdir -p "$plugin" "$kubelet/plugins_registry" "$kubelet/pods" "$T/src"
-mount --bind "$kubelet" "$kubelet"
-mount --make-shared "$kubelet"
+mkdir "$T/src"
 start_registry
 
 # release TEXT: an image whose file "version" has it, at the tag "stable"
@@ -21,19 +16,6 @@ release() {
 	echo "$1" >"$T/src/version"
 	"$ASSETPACK" build "$T/src" "$T/layout:$1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
 	"$ASSETPACK" push --progress none "$T/layout:$1" "$REAL/game:stable" >"$T/push.log" || fail "push: $(cat "$T/push.log")"
-}
-# publish POD ATTRIBUTES: which are JSON. The answer goes to $T/answer
-publish() {
-	mkdir -p "$kubelet/pods/$1"
-	"$SOURCE_ROOT/tests/pods/csi.py" "$T/protos" "$socket" call csi.v1.Node/NodePublishVolume "$(
-		jq -n --arg target "$kubelet/pods/$1/mount" --argjson attributes "$2" \
-			'{volumeId: $target, targetPath: $target, readonly: true, volumeContext: $attributes,
-				volumeCapability: {mount: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}}}'
-	)" >"$T/answer" 2>&1
-}
-unpublish() {
-	"$SOURCE_ROOT/tests/pods/csi.py" "$T/protos" "$socket" call csi.v1.Node/NodeUnpublishVolume \
-		"{\"volumeId\": \"x\", \"targetPath\": \"$kubelet/pods/$1/mount\"}" >"$T/answer" || fail "$(cat "$T/answer")"
 }
 version_of() {
 	cat "$kubelet/pods/$1/mount/version"
@@ -57,15 +39,7 @@ channel=$(jq -nc --arg name "$HOST/game:stable" '{channel: $name}')
 
 noise 3000000 >"$T/src/same"
 release one
-"$ASSETFS" keeper --store "$STORE" --fetch-rate off 2>>"$STORE/assetfs.log" &
-keeper=$!
-"$ASSETFS_CSI" --kubelet-dir "$kubelet" --node-id node-1 2>"$T/driver.log" &
-driver=$!
-alive() {
-	"$ASSETFS_CSI" --alive --endpoint "$socket" 2>/dev/null
-}
-wait_for alive || fail "$(cat "$T/driver.log")"
-wait_for status_ok || fail "the daemon does not answer"
+start_node --fetch-rate off
 
 note "what a channel is not"
 publish a "{\"channel\": \"$HOST/game@sha256:$(printf '0%.0s' {1..64})\"}" && fail "a digest is a channel"
@@ -116,6 +90,4 @@ wait_for one_is_left || fail "$("$ASSETFS" generations)"
 unpublish b
 unpublish c
 check_eq "mounts" "$(own_mounts)" ""
-kill -TERM "$driver" "$keeper"
-wait "$driver" || fail "status of the driver"
-wait "$keeper" || fail "status of the keeper"
+end_node

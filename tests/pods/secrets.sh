@@ -5,15 +5,10 @@
 # other one, and nobody is told.
 . "$(dirname "$0")/../support/mount_lib.sh"
 . "$(dirname "$0")/../support/registry_mount.sh"
+. "$(dirname "$0")/driver_lib.sh"
 
-: "${ASSETFS_CSI:?}" "${SOURCE_ROOT:?}"
 expect_log 'mount of 127\.0\.0\.1:[0-9]*/.* refused|was ended by signal 9'
-kubelet=$T/kubelet
-plugin=$kubelet/plugins/csi.assetfs.io
-socket=$plugin/csi.sock
-mkdir -p "$plugin" "$kubelet/plugins_registry" "$kubelet/pods" "$T/src"
-mount --bind "$kubelet" "$kubelet"
-mount --make-shared "$kubelet"
+mkdir "$T/src"
 start_registry
 noise 3000000 >"$T/src/file"
 "$ASSETPACK" build "$T/src" "$T/layout:v1" >"$T/build.log" 2>&1 || fail "build: $(cat "$T/build.log")"
@@ -26,41 +21,28 @@ echo "token1 100000" >"$STUB/token"
 config() {
 	jq -nc --arg host "$HOST" --arg auth "$(printf %s "$1" | base64 -w 0)" '{auths: {($host): {auth: $auth}}}'
 }
-# publish POD SECRETS [ATTRIBUTES]: SECRETS and ATTRIBUTES are JSON. The answer goes to $T/answer
-publish() {
-	mkdir -p "$kubelet/pods/$1"
-	"$SOURCE_ROOT/tests/pods/csi.py" "$T/protos" "$socket" call csi.v1.Node/NodePublishVolume "$(
-		jq -n --arg target "$kubelet/pods/$1/mount" --arg image "$HOST/game:v1" --argjson secrets "$2" --argjson more "${3:-{\}}" \
-			'{volumeId: $target, targetPath: $target, readonly: true, secrets: $secrets,
-				volumeCapability: {mount: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}}, volumeContext: ({image: $image} + $more)}'
-	)" >"$T/answer" 2>&1
+# publish_game POD SECRETS [ATTRIBUTES]: SECRETS and ATTRIBUTES are JSON
+publish_game() {
+	publish "$1" "$(jq -nc --arg image "$HOST/game:v1" --argjson more "${3:-{\}}" '{image: $image} + $more')" "$2"
 }
 # refused POD SECRETS PATTERN
 refused() {
-	publish "$1" "$2" && fail "$1: published"
+	publish_game "$1" "$2" && fail "$1: published"
 	grep -q "$3" "$T/answer" || fail "$1: $(cat "$T/answer")"
 	[[ ! -e $kubelet/pods/$1/mount ]] || fail "$1: a target is left"
 }
 right=$(config "me:$password" | jq -Rc '{".dockerconfigjson": .}')
 wrong=$(config me:guessed | jq -Rc '{".dockerconfigjson": .}')
 
-"$ASSETFS" keeper --store "$STORE" --log-level debug --fetch-rate off 2>>"$STORE/assetfs.log" &
-keeper=$!
-"$ASSETFS_CSI" --kubelet-dir "$kubelet" --node-id node-1 --log-level debug 2>"$T/driver.log" &
-driver=$!
-alive() {
-	"$ASSETFS_CSI" --alive --endpoint "$socket" 2>/dev/null
-}
-wait_for alive || fail "$(cat "$T/driver.log")"
-wait_for status_ok || fail "the daemon does not answer"
+start_node --log-level debug --fetch-rate off
 
 note "who has none, or wrong ones"
 refused none '{}' '^UNAUTHENTICATED: .*wants credentials'
 refused wrong "$wrong" '^UNAUTHENTICATED: .*are refused'
 refused other "{\"password\": \"$password\"}" "^INVALID_ARGUMENT: the secret has a key 'password'"
 note "who has the right ones"
-publish right "$right" '{"pin": "true", "prefetch": "true"}' || fail "$(cat "$T/answer")"
-publish verified "$right" '{"verify": "true"}' || fail "$(cat "$T/answer")"
+publish_game right "$right" '{"pin": "true", "prefetch": "true"}' || fail "$(cat "$T/answer")"
+publish_game verified "$right" '{"verify": "true"}' || fail "$(cat "$T/answer")"
 cmp "$T/src/file" "$kubelet/pods/right/mount/file"
 cmp "$T/src/file" "$kubelet/pods/verified/mount/file"
 note "the node has the image now, which opens it to nobody else"
@@ -83,10 +65,7 @@ for secret in "$password" "$(printf 'me:%s' "$password" | base64 -w 0)"; do
 	! grep -rqF "$secret" "$STORE" "$plugin" --exclude=file || fail "a secret is on the disk"
 done
 for name in right verified; do
-	"$SOURCE_ROOT/tests/pods/csi.py" "$T/protos" "$socket" call csi.v1.Node/NodeUnpublishVolume \
-		"{\"volumeId\": \"x\", \"targetPath\": \"$kubelet/pods/$name/mount\"}" >"$T/answer" || fail "$(cat "$T/answer")"
+	unpublish "$name"
 done
 check_eq "mounts" "$(own_mounts)" ""
-kill -TERM "$driver" "$keeper"
-wait "$driver" || fail "the driver ended with status $?"
-wait "$keeper" || fail "the keeper ended with status $?"
+end_node
