@@ -21,7 +21,6 @@
 #include "control.h"
 #include "mountinfo.h"
 #include "oci/credentials_text.h"
-#include "report.h"
 
 enum { FILE_MAX = 256 << 10 }; /* of credentials, or of a key */
 

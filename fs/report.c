@@ -15,12 +15,6 @@
 #include "resident.h"
 #include "stats_json.h"
 
-const char *device_text(dev_t device, char buf[static 32])
-{
-	(void)snprintf(buf, 32, "%u:%u", major(device), minor(device));
-	return buf;
-}
-
 static json_t *digest_json(const struct digest *digest)
 {
 	char hex[DIGEST_HEX_SIZE];

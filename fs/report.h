@@ -25,9 +25,6 @@ struct report_source {
 	const json_t *pod_names; /* pod_names_add(); or NULL */
 };
 
-/* "major:minor", as mountinfo shows it. Returns @buf. */
-const char *device_text(dev_t device, char buf[static 32]);
-
 /* Whether @s is what the user means by @target, a mount point or the name of an image. */
 bool report_is_target(const struct session *s, const char *target,
                       const struct mount_points *points);

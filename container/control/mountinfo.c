@@ -172,3 +172,9 @@ bool mount_is_dead(const char *path)
 	/* Unlike stat(2), statfs(2) always asks the daemon. */
 	return statfs(path, &fs) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
+
+const char *device_text(dev_t device, char buf[static 32])
+{
+	(void)snprintf(buf, 32, "%u:%u", major(device), minor(device));
+	return buf;
+}

@@ -46,5 +46,8 @@ const struct mount_point *mount_points_whole(const struct mount_points *points, 
 /* Whether the mount at @path asks for a daemon that is no more. Asks the daemon, if there is one. */
 bool mount_is_dead(const char *path);
 
+/* "major:minor", as mountinfo shows it. Returns @buf. */
+const char *device_text(dev_t device, char buf[static 32]);
+
 /* Undo mountinfo's escapes of blanks and backslashes, \ooo, in place. */
 void mount_text_unescape(char *text);

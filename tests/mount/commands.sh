@@ -29,6 +29,15 @@ for command in "$ASSETFS" "$FSSTAT"; do
 	"$command" --version | finds -E '[0-9]+\.[0-9]+' || fail "$command --version"
 done
 
+note "programs"
+mkdir "$T/alone"
+cp "$ASSETFS" "$T/alone"
+expect_failure 1 "^assetfs serve: '$T/alone/assetfsd', which has this command, cannot be run: No such file" "$T/alone/assetfs" serve --store "$T/store2"
+for command in "$ASSETFS" "$FSSTAT"; do
+	ldd "$command" >"$T/libraries"
+	! grep -E 'curl|fuse|sqlite|microhttpd|zstd' "$T/libraries" || fail "$command loads what it does not need"
+done
+
 note "without a daemon"
 expect_failure 1 "no daemon|not running" "$ASSETFS" status
 expect_failure 1 "no daemon|not running" "$ASSETFS" status --json

@@ -126,11 +126,12 @@ stuck_processes() {
 	return 0
 }
 
-# Pids of assetfs daemons of this test.
+# Pids of assetfs daemons of this test, and of what is about to become one.
 daemons() {
-	local exe pid
+	local exe pid program
+	program=$(readlink -f "$ASSETFS")
 	for exe in /proc/[0-9]*/exe; do
-		[[ $(readlink "$exe" 2>/dev/null) == "$(readlink -f "$ASSETFS")" ]] || continue
+		[[ $(readlink "$exe" 2>/dev/null) == "$program"?(d) ]] || continue
 		pid=${exe#/proc/}
 		echo "${pid%/exe}"
 	done

@@ -87,7 +87,7 @@ commit() {
 }
 
 root=$work/assetfs
-for program in fs/assetfs fs/fsstat packer/assetpack; do
+for program in fs/assetfs fs/assetfsd fs/fsstat packer/assetpack; do
 	put "$root" "$build/$program"
 done
 mkdir -p "$root/sbin" "$root/bin" "$root/tmp"
