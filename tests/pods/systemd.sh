@@ -46,6 +46,11 @@ mount -t proc proc /proc
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
 mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/machine
+mount --bind "$machine" /run/machine
+machine=/run/machine
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t tmpfs -o mode=1777 tmpfs /var/tmp
 umount -l -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 for name in null zero full random urandom tty fuse; do
@@ -87,7 +92,7 @@ clean_up() {
 machine_job=$!
 # on COMMAND...: on that machine
 on() {
-	nsenter --target "$init" --mount --pid --cgroup --net --uts --ipc -- "$@"
+	env --unset=ASSETFS_STORE nsenter --target "$init" --mount --pid --cgroup --net --uts --ipc -- "$@"
 }
 journal() {
 	journalctl --directory "$machine/journal" --quiet --no-pager "$@"
