@@ -73,7 +73,8 @@ void notify_keep(const char *name, int fd)
 
 	if (!notify_has_keeper())
 		return;
-	(void)snprintf(message, sizeof(message), "FDSTORE=1\nFDNAME=%s", name);
+	/* Polled by systemd, the region is no descriptor for epoll, and a session wakes it often. */
+	(void)snprintf(message, sizeof(message), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
 	r = notify_keeper(message, fd);
 	if (r < 0)
 		log_warn("the keeper could not be given '%s': %s", name, strerrordesc_np(-r));

@@ -14,6 +14,7 @@ mount -t tmpfs tmpfs /run
 cat >"$T/containers.conf" <<'END'
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -47,12 +48,22 @@ pull_image() {
 	export image
 }
 
-# charged CONTAINER: bytes of memory that its cgroup is charged
-charged() {
-	local pid path group=/sys/fs/cgroup/memory
+# memory_file PID VERSION1 VERSION2: a file of its memory cgroup, as the two versions call it
+memory_file() {
+	local path group=/sys/fs/cgroup/memory
 	[[ -d $group ]] || group=/sys/fs/cgroup
-	pid=$(pod inspect --format '{{.State.Pid}}' "$1")
-	path=$(sed -n 's/^[0-9]*:\(.*,\)\?memory\(,.*\)\?:\(.*\)/\3/p' "/proc/$pid/cgroup")
-	[[ -n $path ]] || path=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
-	cat "$group$path/memory.usage_in_bytes" 2>/dev/null || cat "$group$path/memory.current"
+	path=$(sed -n 's/^[0-9]*:\(.*,\)\?memory\(,.*\)\?:\(.*\)/\3/p' "/proc/$1/cgroup")
+	[[ -n $path ]] || path=$(sed -n 's/^0:://p' "/proc/$1/cgroup")
+	cat "$group$path/$2" 2>/dev/null || cat "$group$path/$3"
+}
+# Bytes of memory that the cgroup of a process is charged, and may be
+charged_to() {
+	memory_file "$1" memory.usage_in_bytes memory.current
+}
+memory_limit_of() {
+	memory_file "$1" memory.limit_in_bytes memory.max
+}
+# charged CONTAINER
+charged() {
+	charged_to "$(pod inspect --format '{{.State.Pid}}' "$1")"
 }

@@ -47,6 +47,18 @@ def start():
     say("started", pid, *(name for name, _ in store))
 
 
+def can_be_polled(fd):
+    """What epoll refuses as no descriptor for it, such as a directory that was opened as a path, systemd does not store."""
+    with select.epoll() as poller:
+        try:
+            poller.register(fd, 0)
+        except PermissionError:
+            pass
+        except OSError:
+            return False
+    return True
+
+
 def hear():
     data, control, _, _ = listener.recvmsg(4096, 1024)
     fds = array.array("i")
@@ -56,7 +68,7 @@ def hear():
     fields = dict(line.split("=", 1) for line in data.decode().splitlines() if "=" in line)
     name = fields.get("FDNAME", "stored")
     if "FDSTORE" in fields:
-        store.extend((name, fd) for fd in fds)
+        store.extend((name, fd) for fd in fds if fields.get("FDPOLL") == "0" or can_be_polled(fd))
     if "FDSTOREREMOVE" in fields:
         for entry in [entry for entry in store if entry[0] == name]:
             os.close(entry[1])

@@ -24,8 +24,9 @@ job "game" {
       driver = "docker"
 
       config {
-        image = "registry.example.com/game/server:1.4.2"
-        args  = ["--assets=/assets/game"]
+        image           = "registry.example.com/game/server:1.4.2"
+        args            = ["--assets=/assets/game"]
+        readonly_rootfs = true
       }
 
       volume_mount {
