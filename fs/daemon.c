@@ -35,7 +35,6 @@
 #include "metrics.h"
 #include "mountinfo.h"
 #include "notify.h"
-#include "pack_fds.h"
 #include "process_limits.h"
 
 enum {
@@ -182,23 +181,6 @@ static bool is_idle(struct daemon *d)
 	return d->had_client && is_quiet(d);
 }
 
-/* Give back what fills have left, some time after one; @work is what had been done the last time. */
-static void trim(struct daemon *d, uint64_t *work)
-{
-	uint64_t requests = stats_get(d->engine.stats, STAT_CHUNK_REQUESTS);
-
-	if (requests == *work)
-		return;
-	*work = requests;
-	(void)pthread_mutex_lock(&d->sessions_lock);
-	for (size_t i = 0; i < d->n_sessions; i++)
-		index_trim(image_index(session_image(d->sessions[i])));
-	(void)pthread_mutex_unlock(&d->sessions_lock);
-	fill_trim(d->engine.fill);
-	pack_fds_trim();
-	limits_trim();
-}
-
 /*
  * Leave all mounts to the next daemon, as a kill would: what is under way is not waited for, for the
  * kernel sends it to the next one again.
@@ -242,7 +224,7 @@ static int event_loop(struct daemon *d, struct err *err)
 		{ .fd = d->listen_fd, .events = POLLIN },
 		{ .fd = d->keeper_fd, .events = POLLIN },
 	};
-	uint64_t trimmed = 0; /* requests for chunks when memory was last given back */
+	struct daemon_work work = { 0 };
 
 	for (;;) {
 		int n = poll(fds, 4, TRIM_INTERVAL_MS);
@@ -250,7 +232,7 @@ static int event_loop(struct daemon *d, struct err *err)
 		if (n < 0 && errno != EINTR)
 			return err_set_errno(err, "poll");
 		if (n == 0)
-			trim(d, &trimmed);
+			daemon_trim(d, &work);
 		daemon_watch_keeper(d, fds[3].revents != 0);
 		fds[3].fd = d->keeper_fd;
 		if (fds[0].revents)

@@ -52,6 +52,19 @@ struct daemon {
 /* Wake the main thread: a session or a client has ended. @arg is the daemon. Any thread. */
 void daemon_wake(void *arg);
 
+/* What had been done when it was last looked at. */
+struct daemon_work {
+	uint64_t fills;    /* requests for chunks */
+	uint64_t requests; /* of the kernel */
+	bool filled;       /* since memory was given back in a quiet moment */
+};
+
+/*
+ * Give back memory after fills, and once more when those who read what was filled are quiet: their
+ * requests leave something, too. To be called from time to time, by the main thread.
+ */
+void daemon_trim(struct daemon *d, struct daemon_work *work);
+
 /* What a request for an image names. */
 struct mount_request {
 	const char *image;       /* borrowed from the message */

@@ -466,7 +466,7 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, uns
 	cond_init_monotonic(&fill->landed);
 	cond_init_monotonic(&fill->unclaimed);
 	cond_init_monotonic(&fill->returned);
-	region_set_evicted(region, seen_forget, fill);
+	seen_init(fill);
 	r = background_new(fill, n_threads, n_background, &fill->background, err);
 	if (r < 0)
 		return r;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "base/pool.h"
 #include "base/table.h"
 #include "fill.h"
 
@@ -25,6 +26,8 @@ struct fill {
 	/* under lock */
 	struct table flights;          /* struct flight, by chunk digest */
 	struct table seen;             /* struct seen, by chunk digest */
+	struct pool seen_pool;         /* struct seen */
+	struct pool notes_pool;        /* struct notes */
 	struct pooled_reader *readers; /* that nobody uses */
 	unsigned n_readers;
 	unsigned n_local; /* readers of local images that are out */
@@ -95,8 +98,8 @@ MUST_CHECK int seen_read(struct fill *fill, const struct chunk *chunk, uint32_t 
 /* Copy what @x wants of its chunk from there to x->off of @obj. Returns as seen_read(). */
 MUST_CHECK int seen_copy(struct fill *fill, const struct extent *x, struct object *obj);
 
-/* A region_evicted_fn for a struct fill: forget what lies in @obj. */
-void seen_forget(void *arg, struct object *obj);
+/* Before any other call: from now on, what lies in objects that leave the region is forgotten. */
+void seen_init(struct fill *fill);
 
 /* Forget all. No other call may be under way. */
 void seen_free(struct fill *fill);

@@ -22,9 +22,15 @@ struct seen {
 	bool torn;            /* bytes of it have left the region */
 };
 
-/* The chunks that were placed in an object; one may be there several times. */
+/*
+ * The chunks that were placed in an object; one may be there several times. Most objects are of one
+ * chunk.
+ */
 struct notes {
-	struct seen **chunk; /* owned */
+	union {
+		struct seen *one;    /* while cap is 0 */
+		struct seen **chunk; /* owned */
+	};
 	uint32_t n, cap;
 };
 
@@ -59,55 +65,70 @@ bool seen_whole(struct fill *fill, const struct digest *digest)
 /* The entry of the chunk of @digest. With fill->lock held. Returns NULL without memory. */
 static struct seen *find_or_add(struct fill *fill, const struct digest *digest)
 {
-	CLEANUP(free) struct seen *fresh = NULL;
 	struct seen *seen = find_seen(fill, digest);
 
 	if (seen)
 		return seen;
-	fresh = calloc(1, sizeof(*fresh));
-	if (!fresh || table_insert(&fill->seen, &fresh->node, digest_key(digest)) < 0)
+	seen = pool_get(&fill->seen_pool);
+	if (!seen || table_insert(&fill->seen, &seen->node, digest_key(digest)) < 0) {
+		pool_put(&fill->seen_pool, seen);
 		return NULL;
-	fresh->digest = *digest;
-	return TAKE_PTR(fresh);
+	}
+	seen->digest = *digest;
+	return seen;
 }
 
 static void free_seen(struct fill *fill, struct seen *seen)
 {
 	table_remove(&fill->seen, &seen->node);
 	pieces_release(&seen->pieces);
-	free(seen);
+	pool_put(&fill->seen_pool, seen);
+}
+
+/* The list of chunks, also of one. */
+static struct seen **chunks_of(struct notes *notes)
+{
+	return notes->cap > 0 ? notes->chunk : &notes->one;
 }
 
 static bool make_room(struct notes *notes)
 {
-	uint32_t cap = notes->cap > 0 ? notes->cap * 2 : 1;
+	uint32_t cap = notes->cap > 0 ? notes->cap * 2 : 2;
 	struct seen **more;
 
-	if (notes->n < notes->cap)
+	if (notes->n < (notes->cap > 0 ? notes->cap : 1))
 		return true;
-	more = reallocarray(notes->chunk, cap, sizeof(struct seen *));
+	more = reallocarray(notes->cap > 0 ? notes->chunk : NULL, cap, sizeof(struct seen *));
 	if (!more)
 		return false;
+	if (notes->cap == 0)
+		more[0] = notes->one;
 	notes->chunk = more;
 	notes->cap = cap;
 	return true;
 }
 
+static void notes_release(struct notes *notes)
+{
+	if (notes->cap > 0)
+		free(notes->chunk);
+}
+
 /* Note that @obj has bytes of @seen. With fill->lock held. Returns false without memory. */
-static bool note(struct object *obj, struct seen *seen)
+static bool note(struct fill *fill, struct object *obj, struct seen *seen)
 {
 	void **slot = object_notes(obj);
 	struct notes *notes = *slot;
 
 	if (!notes)
-		*slot = notes = calloc(1, sizeof(*notes));
+		*slot = notes = pool_get(&fill->notes_pool);
 	if (!notes)
 		return false;
-	if (notes->n > 0 && notes->chunk[notes->n - 1] == seen)
+	if (notes->n > 0 && chunks_of(notes)[notes->n - 1] == seen)
 		return true;
 	if (!make_room(notes))
 		return false;
-	notes->chunk[notes->n++] = seen;
+	chunks_of(notes)[notes->n++] = seen;
 	seen->n_notes++;
 	return true;
 }
@@ -122,14 +143,15 @@ void seen_add(struct fill *fill, const struct extent *x, struct object *obj)
 
 	(void)pthread_mutex_lock(&fill->lock);
 	seen = find_or_add(fill, &x->chunk.digest);
-	if (seen && note(obj, seen))
+	if (seen && note(fill, obj, seen))
 		pieces_add(&seen->pieces, &piece);
 	else if (seen && seen->n_notes == 0)
 		free_seen(fill, seen);
 	(void)pthread_mutex_unlock(&fill->lock);
 }
 
-void seen_forget(void *arg, struct object *obj)
+/* A region_evicted_fn for a struct fill: forget what lies in @obj. */
+static void seen_forget(void *arg, struct object *obj)
 {
 	struct fill *fill = arg;
 	struct notes *notes;
@@ -138,17 +160,17 @@ void seen_forget(void *arg, struct object *obj)
 	notes = *object_notes(obj);
 	*object_notes(obj) = NULL;
 	for (uint32_t i = 0; notes && i < notes->n; i++) {
-		struct seen *seen = notes->chunk[i];
+		struct seen *seen = chunks_of(notes)[i];
 
 		pieces_drop(&seen->pieces, obj);
 		seen->torn = true;
 		if (--seen->n_notes == 0)
 			free_seen(fill, seen);
 	}
-	(void)pthread_mutex_unlock(&fill->lock);
 	if (notes)
-		free(notes->chunk);
-	free(notes);
+		notes_release(notes);
+	pool_put(&fill->notes_pool, notes);
+	(void)pthread_mutex_unlock(&fill->lock);
 }
 
 bool seen_covers(struct fill *fill, const struct chunk *chunk, uint32_t off, uint32_t len)
@@ -234,9 +256,18 @@ int seen_copy(struct fill *fill, const struct extent *x, struct object *obj)
 	return 1;
 }
 
+void seen_init(struct fill *fill)
+{
+	fill->seen_pool = POOL_INIT(struct seen);
+	fill->notes_pool = POOL_INIT(struct notes);
+	region_set_evicted(fill->region, seen_forget, fill);
+}
+
 void seen_free(struct fill *fill)
 {
 	region_forget_all(fill->region);
 	region_set_evicted(fill->region, NULL, NULL);
 	table_release(&fill->seen);
+	pool_release(&fill->seen_pool);
+	pool_release(&fill->notes_pool);
 }

@@ -15,6 +15,12 @@
 enum { MAX_PAGES = 256 };
 
 /*
+ * Nothing is written here, and each thread of a session keeps a buffer of this size and a page for
+ * what the kernel asks: the longest names and ioctls fit.
+ */
+enum { MAX_WRITE = 16384 };
+
+/*
  * One level of stacking below us: a tmpfs. A higher number would forbid others,
  * such as a container's overlay, to stack on our mount.
  */
@@ -200,6 +206,13 @@ uint64_t fuse_io_unique(bool *ret_again)
 	return last_unique & ~WIRE_UNIQUE_RESEND;
 }
 
+/* libfuse would derive it from the size of writes. */
+static void want_large_reads(struct wire_init_out *out)
+{
+	out->flags |= WIRE_INIT_MAX_PAGES;
+	out->max_pages = MAX_PAGES;
+}
+
 #if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
 
 /* Id to put into the OPEN reply that this thread is sending; 0 for none. */
@@ -208,8 +221,7 @@ static _Thread_local int32_t reply_backing_id;
 /* Add to the INIT reply what this libfuse cannot say. */
 static void complete_init(struct fuse_io *io, struct wire_init_out *out)
 {
-	out->flags |= WIRE_INIT_MAX_PAGES;
-	out->max_pages = MAX_PAGES;
+	want_large_reads(out);
 	if (!io->cached_only && (io->kernel_flags2 & WIRE_INIT2_PASSTHROUGH)) {
 		out->minor = WIRE_MINOR;
 		out->flags |= WIRE_INIT_EXT;
@@ -249,7 +261,7 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
 {
 	(void)io;
-	(void)conn;
+	conn->max_write = MAX_WRITE;
 }
 
 int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id)
@@ -268,18 +280,24 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct fuse_io *io = userdata;
 	struct wire_out_header head;
+	struct wire_init_out init;
 
 	memcpy(&head, iov[0].iov_base, sizeof(head));
 	if (!may_answer(io, head.unique))
 		return -1;
-	if (io->init_unique != 0 && head.unique == io->init_unique)
-		return write_init(io, fd, iov, count);
-	return writev(fd, iov, count);
+	if (io->init_unique == 0 || head.unique != io->init_unique)
+		return writev(fd, iov, count);
+	if (head.error == 0 && count >= 2 && iov[1].iov_len >= sizeof(init)) {
+		memcpy(&init, iov[1].iov_base, sizeof(init));
+		want_large_reads(&init);
+		iov[1].iov_base = &init;
+	}
+	return write_init(io, fd, iov, count);
 }
 
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
 {
-	conn->max_write = MAX_PAGES * 4096;
+	conn->max_write = MAX_WRITE;
 	if (io->cached_only || !(conn->capable & FUSE_CAP_PASSTHROUGH))
 		return;
 	conn->want |= FUSE_CAP_PASSTHROUGH;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/pool.h"
 #include "base/table.h"
 
 /*
@@ -30,6 +31,7 @@ struct inodes {
 	pthread_mutex_t lock;
 	/* under lock */
 	struct table table; /* struct inode, by ino */
+	struct pool pool;   /* struct inode */
 	uint64_t n_open;
 	uint64_t n_backings; /* inodes that have one */
 	struct link idle; /* those that nobody has open: first the one that was closed longest ago */
@@ -74,6 +76,7 @@ struct inodes *inodes_new(struct image *img, struct region *region, backing_clos
 	inodes->close_backing = close;
 	inodes->close_arg = arg;
 	inodes->backings_max = BACKINGS_MAX;
+	inodes->pool = POOL_INIT(struct inode);
 	inodes->idle.next = inodes->idle.prev = &inodes->idle;
 	(void)pthread_mutex_init(&inodes->lock, NULL);
 	return inodes;
@@ -166,7 +169,7 @@ static void free_inode(struct inode *inode)
 	remove_idle(inode);
 	table_remove(&inode->inodes->table, &inode->node);
 	object_unref(inode->open_obj);
-	free(inode);
+	pool_put(&inode->inodes->pool, inode);
 }
 
 void inodes_free(struct inodes *inodes)
@@ -184,6 +187,7 @@ void inodes_free(struct inodes *inodes)
 	/* The last one may have been freed by a let_go() that is not at its end. */
 	region_settle(inodes->region);
 	table_release(&inodes->table);
+	pool_release(&inodes->pool);
 	(void)pthread_mutex_destroy(&inodes->lock);
 	free(inodes);
 }
@@ -224,31 +228,40 @@ static struct inode *find(struct inodes *inodes, uint64_t ino)
 	return n ? inode_of(n) : NULL;
 }
 
-/* Enter @fresh, unless another thread has entered that inode meanwhile. */
-static int insert(struct inodes *inodes, uint64_t ino, struct inode *fresh, struct inode **ret)
+/* Make inode @ino, whose content is @content. With inodes->lock held. Returns NULL without memory. */
+static struct inode *make(struct inodes *inodes, uint64_t ino, const struct content *content)
+{
+	struct inode *inode = pool_get(&inodes->pool);
+
+	if (!inode || table_insert(&inodes->table, &inode->node, ino) < 0) {
+		pool_put(&inodes->pool, inode);
+		return NULL;
+	}
+	inode->inodes = inodes;
+	inode->content = *content;
+	inode->holder.let_go = let_go;
+	return inode;
+}
+
+/* Enter inode @ino, unless another thread has entered it meanwhile. Returns NULL without memory. */
+static struct inode *insert(struct inodes *inodes, uint64_t ino, const struct content *content)
 {
 	struct table_node *n;
-	int r = 0;
+	struct inode *inode;
 
 	(void)pthread_mutex_lock(&inodes->lock);
 	n = table_first(&inodes->table, ino);
-	if (!n) {
-		n = &fresh->node;
-		r = table_insert(&inodes->table, n, ino);
-	}
-	if (r == 0)
-		inode_of(n)->refs++;
+	inode = n ? inode_of(n) : make(inodes, ino, content);
+	if (inode)
+		inode->refs++;
 	(void)pthread_mutex_unlock(&inodes->lock);
-	if (r < 0)
-		return r;
-	*ret = inode_of(n);
-	return 0;
+	return inode;
 }
 
 int inodes_get(struct inodes *inodes, uint64_t ino, struct inode **ret, struct err *err)
 {
-	CLEANUP(free) struct inode *fresh = NULL;
 	struct inode *inode = find(inodes, ino);
+	struct content content;
 	struct node node;
 	int r;
 
@@ -263,19 +276,12 @@ int inodes_get(struct inodes *inodes, uint64_t ino, struct inode **ret, struct e
 		return err_set(err, -ENOENT, "no such file");
 	if (node.content == 0)
 		return 0;
-	fresh = calloc(1, sizeof(*fresh));
-	if (!fresh)
-		return err_set(err, -ENOMEM, "out of memory");
-	fresh->inodes = inodes;
-	fresh->holder.let_go = let_go;
-	r = index_content(image_index(inodes->img), node.content, &fresh->content, err);
+	r = index_content(image_index(inodes->img), node.content, &content, err);
 	if (r < 0)
 		return r;
-	r = insert(inodes, ino, fresh, &inode);
-	if (r < 0)
-		return err_set(err, r, "out of memory");
-	if (inode == fresh)
-		fresh = NULL;
+	inode = insert(inodes, ino, &content);
+	if (!inode)
+		return err_set(err, -ENOMEM, "out of memory");
 	*ret = inode;
 	return 1;
 }

@@ -80,16 +80,23 @@ static int fill_listing(struct listing *l, struct index *idx, fuse_ino_t ino, ui
 
 static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
+	struct listings *listings = session_of(req)->listings;
 	CLEANUP(free) char *buf = malloc(size);
 	struct listing l = { .req = req, .buf = buf, .size = size, .plus = plus };
 	struct err err = ERR_INIT;
 
-	if (!buf)
+	if (!buf) {
 		(void)fuse_reply_err(req, ENOMEM);
-	else if (fill_listing(&l, session_of(req)->idx, ino, (uint64_t)off, &err) < 0)
+		return;
+	}
+	if (fill_listing(&l, session_of(req)->idx, ino, (uint64_t)off, &err) < 0) {
 		reply_failure(req, "listing of", ino, &err);
-	else
-		(void)fuse_reply_buf(req, buf, l.used);
+		return;
+	}
+	/* The end. Noted before the kernel goes on, so that nothing that follows comes first. */
+	if (l.used == 0 && listings)
+		listings_add(listings, ino, (uint64_t)off);
+	(void)fuse_reply_buf(req, buf, l.used);
 }
 
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)

@@ -6,7 +6,8 @@
 
 void pieces_release(struct pieces *set)
 {
-	free(set->piece);
+	if (set->piece != &set->one)
+		free(set->piece);
 	*set = PIECES_INIT;
 }
 
@@ -100,18 +101,25 @@ static void widen(const struct pieces *set, struct piece *fresh)
 
 static bool make_room(struct pieces *set)
 {
-	uint32_t cap = set->cap > 0 ? set->cap * 2 : 1;
+	bool inside = set->piece == &set->one;
 	struct piece *more;
 
 	if (set->n < set->cap)
 		return true;
+	if (set->cap == 0) {
+		set->piece = &set->one;
+		set->cap = 1;
+		return true;
+	}
 	if (set->n >= PIECES_MAX)
 		return false;
-	more = reallocarray(set->piece, cap, sizeof(*more));
+	more = reallocarray(inside ? NULL : set->piece, (size_t)set->cap * 2, sizeof(*more));
 	if (!more)
 		return false;
+	if (inside)
+		more[0] = set->one;
 	set->piece = more;
-	set->cap = cap;
+	set->cap *= 2;
 	return true;
 }
 

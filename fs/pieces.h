@@ -37,9 +37,11 @@ struct piece {
 	uint32_t len;       /* at least 1 */
 };
 
+/* Not to be moved. */
 struct pieces {
-	struct piece *piece; /* owned */
+	struct piece *piece; /* owned, or &one */
 	uint32_t n, cap;
+	struct piece one; /* most chunks have no other */
 };
 
 #define PIECES_INIT ((struct pieces){ .piece = NULL, .n = 0, .cap = 0 })

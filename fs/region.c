@@ -27,6 +27,7 @@ struct region *region_new(const struct region_config *config, int root)
 	region->size = config->size;
 	region->stats = config->stats;
 	region->sweep.before = UINT64_MAX;
+	region->pool = POOL_INIT(struct object);
 	(void)pthread_mutex_init(&region->evict_lock, NULL);
 	(void)pthread_mutex_init(&region->lock, NULL);
 	(void)pthread_cond_init(&region->settled, NULL);
@@ -74,9 +75,10 @@ void region_close(struct region *region)
 
 		table_remove(&region->objects, node);
 		ranges_release(&obj->placed);
-		free(obj);
+		pool_put(&region->pool, obj);
 	}
 	table_release(&region->objects);
+	pool_release(&region->pool);
 	(void)pthread_cond_destroy(&region->settled);
 	(void)pthread_mutex_destroy(&region->lock);
 	(void)pthread_mutex_destroy(&region->evict_lock);
@@ -122,18 +124,25 @@ static struct object *find_locked(struct region *region, const struct digest *di
 	return obj ? object_ref(obj) : NULL;
 }
 
-int region_insert(struct region *region, struct object *fresh, uint64_t limit)
+int region_insert(struct region *region, const struct object *like, uint64_t limit,
+                  struct object **ret)
 {
-	int r;
+	struct object *obj;
 
-	if (region->reserved > limit || room_of(fresh->size) > limit - region->reserved)
+	if (region->reserved > limit || room_of(like->size) > limit - region->reserved)
 		return -ENOSPC;
-	r = table_insert(&region->objects, &fresh->node, digest_key(&fresh->digest));
-	if (r < 0)
-		return r;
-	ring_add(region, fresh);
-	region->n_filled += has_bytes(fresh);
-	region->reserved += room_of(fresh->size);
+	obj = pool_get(&region->pool);
+	if (!obj)
+		return -ENOMEM;
+	*obj = *like;
+	if (table_insert(&region->objects, &obj->node, digest_key(&obj->digest)) < 0) {
+		pool_put(&region->pool, obj);
+		return -ENOMEM;
+	}
+	ring_add(region, obj);
+	region->n_filled += has_bytes(obj);
+	region->reserved += room_of(obj->size);
+	*ret = obj;
 	return 0;
 }
 
@@ -143,19 +152,16 @@ struct want {
 	struct sweep *sweep; /* unless spare: that of objects that this one finds */
 };
 
-/* Find the object of the digest of *@fresh, or enter that one and take it. */
-static int find_or_insert(struct region *region, struct object **fresh, bool spare,
+/* Find the object of the digest of @like, or enter one that is like it. */
+static int find_or_insert(struct region *region, const struct object *like, bool spare,
                           struct object **ret)
 {
 	int r = 0;
 
 	(void)pthread_mutex_lock(&region->lock);
-	*ret = find_locked(region, &(*fresh)->digest);
-	if (!*ret) {
-		r = region_insert(region, *fresh, spare ? region->size / 2 : region->size);
-		if (r == 0)
-			*ret = TAKE_PTR(*fresh);
-	}
+	*ret = find_locked(region, &like->digest);
+	if (!*ret)
+		r = region_insert(region, like, spare ? region->size / 2 : region->size, ret);
 	(void)pthread_mutex_unlock(&region->lock);
 	return r;
 }
@@ -173,7 +179,7 @@ struct object *region_find(struct region *region, const struct digest *digest)
 static int get(struct region *region, const struct digest *digest, uint64_t size,
                const struct want *want, struct object **ret)
 {
-	CLEANUP(free) struct object *fresh = NULL;
+	const struct object like = { .region = region, .digest = *digest, .size = size, .refs = 1 };
 	struct object *obj = region_find(region, digest);
 	int r;
 
@@ -190,14 +196,7 @@ static int get(struct region *region, const struct digest *digest, uint64_t size
 		*ret = obj;
 		return 0;
 	}
-	fresh = calloc(1, sizeof(*fresh));
-	if (!fresh)
-		return -ENOMEM;
-	fresh->region = region;
-	fresh->digest = *digest;
-	fresh->size = size;
-	fresh->refs = 1;
-	while ((r = find_or_insert(region, &fresh, want->spare, ret)) == -ENOSPC && !want->spare) {
+	while ((r = find_or_insert(region, &like, want->spare, ret)) == -ENOSPC && !want->spare) {
 		r = region_make_room(region, room_of(size), want->sweep);
 		if (r == -ENOSPC && want->sweep == &region->sweep)
 			stats_add(region->stats, STAT_REGION_FULL, 1);

@@ -20,24 +20,20 @@ static int adopt_object(void *arg, const struct digest *digest, uint64_t size, b
 {
 	struct legacy *legacy = arg;
 	struct region *region = legacy->region;
-	CLEANUP(free) struct object *obj = calloc(1, sizeof(*obj));
+	const struct object like = { .region = region,
+		                     .digest = *digest,
+		                     .size = size,
+		                     .sized = true,
+		                     .complete = whole && legacy->trusted,
+		                     .kept = !(whole && legacy->trusted) };
+	struct object *obj;
 	int r;
 
-	if (!obj)
-		return -ENOMEM;
-	obj->region = region;
-	obj->digest = *digest;
-	obj->size = size;
-	obj->sized = true;
-	obj->complete = whole && legacy->trusted;
-	obj->kept = !obj->complete;
-	legacy->n_whole += obj->complete;
-	legacy->n_others += obj->kept;
+	legacy->n_whole += like.complete;
+	legacy->n_others += like.kept;
 	(void)pthread_mutex_lock(&region->lock);
-	r = region_insert(region, obj, UINT64_MAX);
+	r = region_insert(region, &like, UINT64_MAX, &obj);
 	(void)pthread_mutex_unlock(&region->lock);
-	if (r == 0)
-		obj = NULL;
 	return r;
 }
 

@@ -182,9 +182,9 @@ static void remove_object(struct region *region, struct object *obj)
 	region_changed(region);
 	region->reserved -= room_of(obj->size);
 	(void)pthread_cond_broadcast(&region->settled);
-	(void)pthread_mutex_unlock(&region->lock);
 	ranges_release(&obj->placed);
-	free(obj);
+	pool_put(&region->pool, obj);
+	(void)pthread_mutex_unlock(&region->lock);
 }
 
 static void stay(struct region *region, struct object *obj)

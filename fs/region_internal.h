@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "base/pool.h"
 #include "base/table.h"
 #include "ranges.h"
 #include "region.h"
@@ -38,6 +39,7 @@ struct region {
 	/* under lock */
 	uint64_t size;
 	struct table objects;  /* struct object, by digest */
+	struct pool pool;      /* struct object */
 	struct object *oldest; /* ring of all objects, by when they were last opened */
 	size_t n_filled;       /* objects that have a placed byte */
 	uint64_t reserved;     /* sum of the objects' sizes, in whole pages */
@@ -119,10 +121,11 @@ void region_root_usage(int root, uint64_t *ret_size, uint64_t *ret_used);
 struct region *region_new(const struct region_config *config, int root);
 
 /*
- * With region->lock held: enter @fresh, which is taken on success, unless objects would take more than
- * @limit then. Returns 0, -ENOSPC or -ENOMEM.
+ * With region->lock held: enter an object that is like @like, unless objects would take more than @limit
+ * then. Sets *@ret to it, with the references of @like. Returns 0, -ENOSPC or -ENOMEM.
  */
-MUST_CHECK int region_insert(struct region *region, struct object *fresh, uint64_t limit);
+MUST_CHECK int region_insert(struct region *region, const struct object *like, uint64_t limit,
+                             struct object **ret);
 
 /* Enter @obj at the new end of the ring; take it out. With region->lock held. */
 void ring_add(struct region *region, struct object *obj);

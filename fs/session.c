@@ -175,10 +175,12 @@ static struct session *session_new(const struct session_config *config, struct i
 	s->inodes = inodes_new(img, config->engine->region, close_backing, s);
 	if (config->small_files)
 		s->pusher = pusher_new(s->idx, config->engine->region);
+	else
+		s->listings = listings_new();
 	s->io.cached_only = config->small_files;
 	s->recorder = recorder_new();
 	if (!s->name || !s->users || !s->inodes || !s->recorder ||
-	    (config->small_files && !s->pusher)) {
+	    (config->small_files ? !s->pusher : !s->listings)) {
 		session_free(s);
 		return NULL;
 	}
@@ -414,6 +416,7 @@ void session_free(struct session *s)
 	if (s->recorder && recorder_on(s->recorder))
 		log_warn("%s: what was recorded is lost: its mount is gone", s->name);
 	recorder_free(s->recorder);
+	listings_free(s->listings);
 	content_keys_release(&s->keys);
 	credentials_text_unref(s->credentials);
 	saved_free(s->saved);
@@ -471,6 +474,20 @@ void session_read_ahead(const struct session *s, bool recorded)
 {
 	set_read_ahead(s->device,
 	               (recorded ? SESSION_READ_AHEAD_RECORDED : SESSION_READ_AHEAD) >> 10);
+}
+
+static void drop_listing(void *arg, uint64_t ino)
+{
+	const struct session *s = arg;
+
+	(void)fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+}
+
+void session_trim(struct session *s, bool quiet)
+{
+	index_trim(s->idx);
+	if (s->listings && quiet)
+		listings_take(s->listings, drop_listing, s);
 }
 
 struct users *session_users(const struct session *s)

@@ -118,6 +118,13 @@ bool session_held(const struct session *session);
 /* Let the kernel read ahead as it should, or as little as a recording wants. Of files opened from now on. */
 void session_read_ahead(const struct session *session, bool recorded);
 
+/*
+ * Give back what a burst of requests has left: pages of the index, connections to it, and when it is @quiet
+ * now, the kernel's listings. Never waits for the session's threads. Any thread, which keeps the session from
+ * being freed.
+ */
+void session_trim(struct session *session, bool quiet);
+
 struct inodes *session_inodes(const struct session *session);
 
 struct session_counts {

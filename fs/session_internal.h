@@ -6,6 +6,7 @@
 
 #include "fuse_io.h"
 #include "inodes.h"
+#include "listings.h"
 #include "pusher.h"
 #include "recorder.h"
 #include "session.h"
@@ -30,6 +31,7 @@ struct session {
 	bool resumed;                         /* an earlier daemon began it */
 	struct users *users;                  /* owned */
 	struct recorder *recorder;            /* owned */
+	struct listings *listings;            /* owned; NULL in a session of small files */
 	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
 	struct fuse_session *se; /* owned */
 	char *name;              /* owned */
