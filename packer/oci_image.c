@@ -128,7 +128,7 @@ static json_t *new_config(const struct platform *platform, int64_t created)
 	char os[PLATFORM_MAX], created_text[32];
 	char *arch, *variant;
 
-	(void)snprintf(os, sizeof(os), "%s", platform->name);
+	memcpy(os, platform->name, sizeof(os));
 	arch = strchr(os, '/');
 	*arch++ = '\0';
 	variant = strchr(arch, '/');
