@@ -73,7 +73,7 @@ void notify_keep(const char *name, int fd)
 
 	if (!notify_has_keeper())
 		return;
-	/* Polled by systemd, the region is no descriptor for epoll, and a session wakes it often. */
+	/* Not to be polled: epoll refuses the region, and systemd drops what it refuses. */
 	(void)snprintf(message, sizeof(message), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
 	r = notify_keeper(message, fd);
 	if (r < 0)
