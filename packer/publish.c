@@ -27,6 +27,7 @@ struct image_writer {
 	struct index_writer *index;
 	const struct manifest *base; /* of the image that this one is built from, or NULL */
 	struct digest plain_index;   /* of the database before it is compressed */
+	uint64_t contents_size;      /* bytes of the database that contents end at */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -270,6 +271,8 @@ static int write_rows(struct image_writer *w, const char *path, struct err *err)
 		r = write_packs_and_chunks(w, err);
 	if (r == 0)
 		r = write_contents(w, err);
+	if (r == 0)
+		r = index_writer_end_contents(w->index, &w->contents_size, err);
 	for (uint32_t place = 0; r == 0 && place < w->tree->n_nodes; place++)
 		r = write_node(w, place, err);
 	return r < 0 ? r : index_writer_finish(w->index, err);
@@ -279,6 +282,7 @@ static int write_rows(struct image_writer *w, const char *path, struct err *err)
 static int write_index(struct image_writer *w, struct err *err)
 {
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	struct index_blob index;
 	char path[32];
 	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
 
@@ -295,8 +299,13 @@ static int write_index(struct image_writer *w, struct err *err)
 		w->manifest->index = w->base->index;
 		return old_sections(w->pub->old, w->base, &w->sections, err);
 	}
-	return layout_writer_index_sections(w->pub->writer, path, &w->manifest->index, &w->sections,
-	                                    err);
+	index = (struct index_blob){
+		.path = path,
+		.contents_size = w->contents_size,
+		.jobs = w->pub->options->jobs,
+	};
+	return layout_writer_index_sections(w->pub->writer, &index, &w->manifest->index,
+	                                    &w->sections, err);
 }
 
 /* The config, format.md §2.6. */

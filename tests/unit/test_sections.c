@@ -24,6 +24,7 @@ struct fixture {
 static void make(struct fixture *f)
 {
 	CLEANUP(codec_sections_release) struct codec_sections codec = CODEC_SECTIONS_INIT;
+	const struct codec_cut cut = { .level = 3, .jobs = 2, .each = CODEC_SECTION };
 	CLEANUP(close) int in = memfd_create("plain", MFD_CLOEXEC);
 	struct prng prng = PRNG_INIT(1);
 	struct err err = ERR_INIT;
@@ -35,7 +36,7 @@ static void make(struct fixture *f)
 		f->plain[i] = i < 4096 || i % 7 == 0 ? (uint8_t)prng_next(&prng)
 		                                     : f->plain[i - 4096];
 	cr_assert_eq(io_pwrite(in, f->plain, SIZE, 0), 0);
-	cr_assert_eq(codec_compress_sections(in, f->packed, 3, &codec, &err), 0, "%s", err.msg);
+	cr_assert_eq(codec_compress_parts(in, f->packed, &cut, &codec, &err), 0, "%s", err.msg);
 	cr_assert_eq(codec.n, N);
 	cr_assert_eq(sections_describe(f->packed, &codec, SIZE, &f->sections, &err), 0, "%s",
 	             err.msg);
