@@ -15,6 +15,7 @@
 #include "last_build.h"
 #include "notes.h"
 #include "oci_image.h"
+#include "old_early.h"
 #include "plan.h"
 #include "publish.h"
 #include "reuse.h"
@@ -32,6 +33,7 @@ struct build {
 	struct contents contents;
 	struct layout_writer *writer; /* owned */
 	struct cache *cache;          /* owned */
+	struct old_early *early;      /* owned; NULL: nothing is opened early */
 	struct old old;
 	struct last_build last;
 	bool last_known;     /* last.seen is what this build sees */
@@ -49,6 +51,7 @@ static void build_free(struct build *b)
 	contents_release(&b->contents);
 	first_uses_release(&b->uses);
 	free(b->trace);
+	old_early_free(b->early);
 	old_release(&b->old);
 	cache_close(b->cache);
 	layout_writer_close(b->writer);
@@ -194,7 +197,7 @@ static int open_old(struct build *b, struct err *err)
 		return err_set(err, -EINVAL,
 		               "'%s' is another layout; copy the image to start from into '%s'",
 		               from->layout, o->image->layout);
-	r = old_open(from->layout, from->tag, &b->old, &reason);
+	r = old_early_take(b->early, from->layout, from->tag, &b->old, &reason);
 	if (r < 0 && named)
 		return err_set(err, r, "%s", reason.msg);
 	if (r < 0 && r != -ENOENT)
@@ -204,6 +207,16 @@ static int open_old(struct build *b, struct err *err)
 	for (unsigned i = 0; i < b->n_trees; i++)
 		packs_set_base(b->packs, i, old_number_for(&b->old, platform_name(o, i)));
 	return old_register(&b->old, b->packs, err);
+}
+
+/* Without a second core, it would only be later. */
+static void begin_early(struct build *b)
+{
+	const struct build_options *o = b->options;
+	const struct image_ref *from = o->from.layout ? &o->from : o->image;
+
+	if (!o->no_from && o->format != BUILD_OCI_IMAGE && o->pipeline.jobs > 1)
+		b->early = old_early_begin(from->layout, from->tag);
 }
 
 static int open_layout(struct build *b, struct err *err)
@@ -470,6 +483,7 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 	int r;
 
 	progress_phase(kind, "walk");
+	begin_early(b);
 	r = walk_sources(b, err);
 	warnings_end();
 	if (r == 0)
