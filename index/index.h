@@ -71,6 +71,7 @@ struct index_info {
 	uint64_t n_files;       /* regular files, hard links counted once */
 	uint64_t bytes;         /* sum of their sizes */
 	uint64_t content_bytes; /* sum of the contents' sizes */
+	uint64_t size;          /* of the database, bytes */
 	bool has_xattrs;
 };
 

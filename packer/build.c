@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -322,12 +323,39 @@ static int check_budget(struct build *b, struct err *err)
 	                    o->max_update, err);
 }
 
-/* A layout that has no room for it has none for the next build either. */
-static int save_cache(const struct build *b, struct err *err)
-{
-	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, err);
+/* The cache being saved while images are published, which changes nothing that it reads. */
+struct saving {
+	const struct build *build;
+	pthread_t thread;
+	bool started;
+	int result;
+	struct err err;
+};
 
-	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
+/* A layout that has no room for it has none for the next build either. */
+static void *save_cache(void *arg)
+{
+	struct saving *s = arg;
+	const struct build *b = s->build;
+	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, &s->err);
+
+	s->result = r < 0 ? err_wrap(&s->err, r, "'%s'", layout_writer_path(b->writer)) : 0;
+	return NULL;
+}
+
+static void begin_saving(struct saving *s)
+{
+	if (s->build->options->pipeline.jobs > 1)
+		s->started = pthread_create(&s->thread, NULL, save_cache, s) == 0;
+	if (!s->started)
+		(void)save_cache(s);
+}
+
+static int end_saving(struct saving *s, struct err *err)
+{
+	if (s->started)
+		(void)pthread_join(s->thread, NULL);
+	return s->result < 0 ? err_set(err, s->result, "%s", s->err.msg) : 0;
 }
 
 static void count_unique(const struct build *b, struct build_report *ret)
@@ -383,8 +411,11 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 		.options = &o->pipeline,
 	};
 	struct platform any = { .name = FORMAT_PLATFORM_ANY };
-	int r = 0;
+	struct saving saving = { .build = b, .err = ERR_INIT };
+	struct err unsaved = ERR_INIT;
+	int r = 0, saved;
 
+	begin_saving(&saving);
 	if (b->trace)
 		r = layout_writer_trace(b->writer, b->trace, b->trace_len, &pub.trace, err);
 
@@ -397,8 +428,9 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 	}
 	if (r == 0)
 		r = check_budget(b, err);
-	if (r == 0)
-		r = save_cache(b, err);
+	saved = end_saving(&saving, &unsaved);
+	if (r == 0 && saved < 0)
+		r = err_set(err, saved, "%s", unsaved.msg);
 	if (r == 0)
 		r = save_last(b, err);
 	if (r < 0)
