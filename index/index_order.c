@@ -77,30 +77,40 @@ static uint32_t chunk_key(const struct index_order *o, size_t i)
 	return o->extents[i].chunk;
 }
 
-/*
- * Order the numbers 0 to @n - 1 by their keys, which are below @n_keys, equal ones as they are. *@ret
- * becomes these, and after the call start[k] is where those of key k end. Both are the caller's.
- */
-static int sort_by_key(const struct index_order *o, size_t n, size_t n_keys,
-                       uint32_t (*key)(const struct index_order *o, size_t i), uint32_t **ret_end,
-                       uint32_t **ret, struct err *err)
+/* Numbers from 0 on, sorted by the keys that they stand for. */
+struct sorting {
+	uint32_t *order; /* owned; the numbers */
+	uint32_t *end;   /* owned; of each key, where its numbers end in these */
+};
+
+static void sorting_release_cleanup(struct sorting *s)
 {
-	uint32_t *end = *ret_end = calloc(n_keys, sizeof(*end));
-	uint32_t *order = *ret = calloc(n + 1, sizeof(*order));
+	free(s->order);
+	free(s->end);
+}
+
+typedef uint32_t (*key_fn)(const struct index_order *o, size_t i);
+
+/* Sort the numbers below @n by @key, which is below @n_keys; equal ones stay as they are. */
+static int sort_by_key(const struct index_order *o, size_t n, size_t n_keys, key_fn key,
+                       struct sorting *s)
+{
 	uint32_t sum = 0;
 
-	if (!end || !order)
-		return err_set(err, -ENOMEM, "out of memory");
+	s->end = calloc(n_keys, sizeof(*s->end));
+	s->order = calloc(n + 1, sizeof(*s->order));
+	if (!s->end || !s->order)
+		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		end[key(o, i)]++;
+		s->end[key(o, i)]++;
 	for (size_t k = 0; k < n_keys; k++) {
-		uint32_t count = end[k];
+		uint32_t count = s->end[k];
 
-		end[k] = sum;
+		s->end[k] = sum;
 		sum += count;
 	}
 	for (size_t i = 0; i < n; i++)
-		order[end[key(o, i)]++] = (uint32_t)i;
+		s->order[s->end[key(o, i)]++] = (uint32_t)i;
 	return 0;
 }
 
@@ -112,22 +122,31 @@ static int compare_digests(const void *x, const void *y, void *arg)
 	                  &contents[*(const uint32_t *)y].digest);
 }
 
+/* Sort all contents by digest. */
+static int sort_digests(const struct index_order *o, struct sorting *s)
+{
+	const size_t n_keys = (size_t)1 << DIGEST_BITS;
+	int r = sort_by_key(o, o->n_contents, n_keys, content_key, s);
+
+	for (size_t k = 0, start = 0; r == 0 && k < n_keys; start = s->end[k++]) {
+		if (s->end[k] - start > 1)
+			qsort_r(s->order + start, s->end[k] - start, sizeof(*s->order),
+			        compare_digests, o->contents);
+	}
+	return r;
+}
+
 int index_order_digests(const struct index_order *o, ordered_digest_fn fn, void *arg,
                         struct err *err)
 {
-	CLEANUP(free) uint32_t *end = NULL;
-	CLEANUP(free) uint32_t *order = NULL;
+	CLEANUP(sorting_release) struct sorting s = { .order = NULL };
 	const struct ordered_content *last = NULL;
-	int r = sort_by_key(o, o->n_contents, (size_t)1 << DIGEST_BITS, content_key, &end, &order,
-	                    err);
+	int r = 0;
 
-	for (size_t k = 0, start = 0; r == 0 && k < (size_t)1 << DIGEST_BITS; start = end[k++]) {
-		if (end[k] - start > 1)
-			qsort_r(order + start, end[k] - start, sizeof(*order), compare_digests,
-			        o->contents);
-	}
+	if (sort_digests(o, &s) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < o->n_contents; i++) {
-		const struct ordered_content *c = &o->contents[order[i]];
+		const struct ordered_content *c = &o->contents[s.order[i]];
 
 		if (last && digest_equal(&last->digest, &c->digest))
 			return err_set(err, -EINVAL, "index: contents %u and %u have one digest",
@@ -141,15 +160,15 @@ int index_order_digests(const struct index_order *o, ordered_digest_fn fn, void 
 int index_order_chunks(const struct index_order *o, ordered_extent_fn fn, void *arg,
                        struct err *err)
 {
-	CLEANUP(free) uint32_t *end = NULL;
-	CLEANUP(free) uint32_t *order = NULL;
+	CLEANUP(sorting_release) struct sorting s = { .order = NULL };
 	uint32_t last = 0;
-	int r;
+	int r = 0;
 
 	for (size_t i = 0; i < o->n_extents; i++)
 		last = o->extents[i].chunk > last ? o->extents[i].chunk : last;
-	r = sort_by_key(o, o->n_extents, (size_t)last + 1, chunk_key, &end, &order, err);
+	if (sort_by_key(o, o->n_extents, (size_t)last + 1, chunk_key, &s) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < o->n_extents; i++)
-		r = fn(arg, &o->extents[order[i]], err);
+		r = fn(arg, &o->extents[s.order[i]], err);
 	return r;
 }

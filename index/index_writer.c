@@ -190,17 +190,18 @@ static int begin(struct index_writer *w, unsigned id, uint64_t a, uint64_t b, co
                  struct err *err)
 {
 	struct last_key *last = &w->last[id];
+	const size_t len = strlen(name);
 	bool follows = last->a < a || (last->a == a && last->b < b) ||
 	               (last->a == a && last->b == b && strcmp(last->name, name) < 0);
 
-	if (strlen(name) > FORMAT_NAME_MAX)
+	if (len > FORMAT_NAME_MAX)
 		return err_set(err, -EINVAL, "index: a name in '%s' is too long", trees[id].name);
 	if (w->n[id] > 0 && !follows)
 		return err_set(err, -EINVAL, "index: rows of '%s' are not in order",
 		               trees[id].name);
 	last->a = a;
 	last->b = b;
-	(void)strcpy(last->name, name);
+	memcpy(last->name, name, len + 1);
 	btree_record_begin(&w->record);
 	return 0;
 }

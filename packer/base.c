@@ -210,10 +210,11 @@ static int compare_small(struct base *base, const struct new_content *c, struct 
 	CLEANUP(free) uint8_t *data = malloc(content_size(c));
 	CLEANUP(free) uint8_t *old = malloc(base->content.size);
 	struct old_view all = { .data = old, .len = base->content.size };
-	int r = data && old ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int r;
 
-	if (r == 0)
-		r = read_new(c, data, err);
+	if (!data || !old)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = read_new(c, data, err);
 	if (r < 0)
 		return r;
 	if (is_continued(base, data, content_size(c), min)) {

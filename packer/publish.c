@@ -331,7 +331,7 @@ static int is_old_index(struct image_writer *w, const char *path, uint64_t size,
 {
 	int r;
 
-	*ret_known = w->old && index_info(image_index(w->old))->size == size;
+	*ret_known = w->old && w->base && index_info(image_index(w->old))->size == size;
 	if (!*ret_known)
 		return 0;
 	r = layout_file_digest(path, &w->plain_index, err);
@@ -357,7 +357,7 @@ static int write_index(struct image_writer *w, struct err *err)
 		r = err_set_errno(err, "size of the index");
 	if (r == 0)
 		r = is_old_index(w, path, (uint64_t)st.st_size, &known, err);
-	if (r > 0) {
+	if (r > 0 && w->base) {
 		w->manifest->index = w->base->index;
 		return old_sections(w->pub->old, w->base, &w->sections, err);
 	}

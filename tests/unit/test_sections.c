@@ -320,9 +320,10 @@ Test(sections, parts_of_any_size_are_one_frame)
 		uint64_t first, each;
 		uint32_t n;
 	} cuts[] = {
-		{ 0, SIZE, 1 },    { 0, SIZE * 2, 1 },     { SIZE - 1, 1 << 20, 2 },
-		{ SIZE, 1000, 1 }, { 1, SIZE, 2 },         { 3000000, 300, 528 },
-		{ 0, 200000, 16 }, { 1234567, 700000, 4 },
+		{ 0, SIZE, 1 },           { 0, (uint64_t)SIZE * 2, 1 },
+		{ SIZE - 1, 1 << 20, 2 }, { SIZE, 1000, 1 },
+		{ 1, SIZE, 2 },           { 3000000, 300, 528 },
+		{ 0, 200000, 16 },        { 1234567, 700000, 4 },
 	};
 	struct fixture f;
 
