@@ -11,20 +11,24 @@ enum {
 	ZEROS = 64 << 10, /* a view of a hole */
 };
 
-int base_new(struct image *img, const struct content *content, struct base **ret, struct err *err)
+struct base *base_new(struct image *img, uint64_t id)
 {
-	CLEANUP(base_free) struct base *base = calloc(1, sizeof(*base));
-	int r;
+	struct base *base = calloc(1, sizeof(*base));
 
 	if (!base)
-		return err_set(err, -ENOMEM, "out of memory");
+		return NULL;
 	base->img = img;
-	base->content = *content;
-	r = index_extents(image_index(img), content, &base->extents, &base->n_extents, err);
-	if (r < 0)
-		return r;
-	*ret = TAKE_PTR(base);
-	return 0;
+	base->content.id = id;
+	return base;
+}
+
+static int load(struct base *base, struct err *err)
+{
+	struct index *idx = image_index(base->img);
+	int r = index_content(idx, base->content.id, &base->content, err);
+
+	return r < 0 ? r
+	             : index_extents(idx, &base->content, &base->extents, &base->n_extents, err);
 }
 
 void base_free(struct base *base)
@@ -236,6 +240,10 @@ static int compare_small(struct base *base, const struct new_content *c, struct 
 int base_compare(struct base *base, const struct new_content *c, struct plain_cache *cache,
                  uint64_t min_match, struct err *err)
 {
+	int r = load(base, err);
+
+	if (r < 0)
+		return r;
 	if (content_size(c) <= STEP && base->content.size <= STEP)
 		return compare_small(base, c, cache, min_match, err);
 	return compare_large(base, c, cache, min_match, err);

@@ -191,7 +191,6 @@ static int find_base(struct reuse *u, struct new_content *c, struct path_buf *pa
 {
 	struct image *img = image_for(u, c);
 	const char *text = tree_path(c->file, path);
-	struct content content;
 	unsigned i = 0;
 	uint64_t id;
 	int r;
@@ -205,8 +204,8 @@ static int find_base(struct reuse *u, struct new_content *c, struct path_buf *pa
 	r = old_names_find(u->names[i], text, &id, err);
 	if (r < 0 || id == 0)
 		return r;
-	r = index_content(image_index(img), id, &content, err);
-	return r < 0 ? r : base_new(img, &content, &c->base, err);
+	c->base = base_new(img, id);
+	return c->base ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
 static int compare_one(struct reuse *u, struct new_content *c, struct plain_cache *cache,
