@@ -27,7 +27,7 @@ enum {
 	INDEX_LEVEL = 9,  /* of a file in one part */
 	/* Half of what an index is when it is packed are digests, which only take longer at a higher level. */
 	INDEX_SECTION_LEVEL = 7,
-	INDEX_PART_LEVEL = 4, /* 7 takes twice the time for 5 % of it, a 5000th of an image */
+	INDEX_PART_LEVEL = 4, /* 7 takes twice the time for 5 % of it, a 4000th of an image */
 	INDEX_PART = 2 << 20, /* bytes that a thread has to compress at least */
 	READ_STEP = 1 << 17,
 };
