@@ -26,7 +26,6 @@ enum {
 	FILE_WINDOW_LOG = 25,     /* of what is written: more costs memory and saves nothing */
 	LONG_DISTANCE = 4 << 20,  /* files up to this have none: they fit the levels' tables */
 	WINDOW_LOG_MIN = 10,      /* libzstd's */
-	SECTION_LOG = 20,         /* CODEC_SECTION's */
 	PIECE = 2 << 10,          /* bytes that tell, */
 	PIECE_EVERY = 16 << 10,   /* out of so many, whether a chunk can be compressed: */
 	SAMPLE_GAIN = 1024,       /* less than 1/1024 of them saved is not worth the time, */
@@ -400,111 +399,6 @@ int codec_compress_file(int in_fd, int out_fd, int level, struct err *err)
 			r = compress_step(codec->cctx, copy, &in, err);
 	} while (r == 0 && copy->in_off < copy->size);
 	return r;
-}
-
-/* Where the blocks of the frame that begins in @fd begin, RFC 8878 section 3.1.1.1. */
-static int blocks_offset(int fd, uint64_t *ret, struct err *err)
-{
-	static const uint8_t sizes[] = { 0, 2, 4, 8 };
-	uint8_t head[FRAME_HEADER_MIN];
-	int r = io_pread(fd, head, sizeof(head), 0);
-
-	if (r < 0)
-		return err_set(err, r, "output could not be read: %s", strerrordesc_np(-r));
-	*ret = 5 + (head[4] & SINGLE_SEGMENT ? 0u : 1u) + sizes[head[4] >> 6];
-	if (*ret == 5)
-		*ret = 6; /* a small content's size has one byte, in the place of the window */
-	return 0;
-}
-
-/* libzstd begins anew with each job of its threads; only they can do that within a frame. */
-static int set_section_parameters(ZSTD_CCtx *cctx, uint64_t size)
-{
-	enum { NO_OVERLAP = 1 };
-
-	if (ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_nbWorkers, 1)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_jobSize, (int)CODEC_SECTION)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_overlapLog, NO_OVERLAP)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_windowLog, SECTION_LOG)) ||
-	    ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(cctx, size)))
-		return -EOPNOTSUPP;
-	return 0;
-}
-
-/* Compress @len bytes as a job of its own, or end the frame, and write what comes out. */
-static int compress_section(ZSTD_CCtx *cctx, struct copy *copy, const void *data, size_t len,
-                            struct err *err)
-{
-	ZSTD_inBuffer in = { .src = data, .size = len };
-	size_t left;
-
-	do {
-		ZSTD_outBuffer out = { .dst = copy->out, .size = CODEC_STEP };
-		int r;
-
-		left = ZSTD_compressStream2(cctx, &out, &in, len > 0 ? ZSTD_e_flush : ZSTD_e_end);
-		if (ZSTD_isError(left))
-			return err_set(err, zstd_errno(left, -EINVAL), "not compressed: %s",
-			               ZSTD_getErrorName(left));
-		r = copy_write(copy, &out, err);
-		if (r < 0)
-			return r;
-	} while (left != 0);
-	return 0;
-}
-
-/* All sections, and the end of the frame. */
-static int compress_sections(ZSTD_CCtx *cctx, struct copy *copy, struct codec_sections *s,
-                             struct err *err)
-{
-	CLEANUP(free) uint8_t *data = malloc(CODEC_SECTION);
-	int r = data ? 0 : err_set(err, -ENOMEM, "out of memory");
-
-	for (uint32_t i = 0; r == 0 && i < s->n; i++) {
-		uint64_t left = copy->size - copy->in_off, before = copy->out_size;
-		size_t n = left < CODEC_SECTION ? (size_t)left : CODEC_SECTION;
-
-		r = io_pread(copy->in_fd, data, n, copy->in_off);
-		if (r < 0)
-			return err_set(err, r, "input could not be read: %s", strerrordesc_np(-r));
-		copy->in_off += n;
-		r = compress_section(cctx, copy, data, n, err);
-		s->sizes[i] = (uint32_t)(copy->out_size - before);
-	}
-	return r < 0 ? r : compress_section(cctx, copy, NULL, 0, err);
-}
-
-int codec_compress_sections(int in_fd, int out_fd, int level, struct codec_sections *ret,
-                            struct err *err)
-{
-	CLEANUP(codec_free) struct codec *codec = codec_new();
-	CLEANUP(free) struct copy *copy = calloc(1, sizeof(*copy));
-	CLEANUP(codec_sections_release) struct codec_sections s = CODEC_SECTIONS_INIT;
-	int r;
-
-	if (!codec || !copy)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = copy_init(copy, in_fd, out_fd, err);
-	if (r < 0)
-		return r;
-	r = level < 1 || level > LEVEL_MAX ? -EINVAL : prepare_compression(codec, level);
-	if (r == 0)
-		r = set_section_parameters(codec->cctx, copy->size);
-	if (r < 0)
-		return err_set(err, r, "compression in sections could not be set up");
-	s.n = (uint32_t)((copy->size + CODEC_SECTION - 1) / CODEC_SECTION);
-	s.sizes = calloc(s.n + 1u, sizeof(*s.sizes));
-	if (!s.sizes)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = compress_sections(codec->cctx, copy, &s, err);
-	if (r == 0)
-		r = blocks_offset(out_fd, &s.off, err);
-	if (r < 0)
-		return r;
-	s.sizes[0] -= (uint32_t)s.off;
-	*ret = s;
-	s = CODEC_SECTIONS_INIT;
-	return 0;
 }
 
 int codec_decompress_section(struct codec *codec, uint8_t *buf, size_t section_size, void *data,

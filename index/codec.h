@@ -109,12 +109,22 @@ static inline void codec_sections_release_cleanup(struct codec_sections *s)
 	free(s->sizes);
 }
 
+/* How a file is cut into parts, which are compressed by several threads. */
+struct codec_cut {
+	int level;
+	unsigned jobs;  /* threads, at least 1; the bytes do not depend on it */
+	uint64_t first; /* bytes of the first part; 0: as many as the others have */
+	uint64_t each;  /* bytes of the others but the last, at least 1 */
+};
+
 /*
- * As codec_compress_file(), in sections. Returns 0; -EOPNOTSUPP when this libzstd cannot, with
+ * As codec_compress_file(), in parts: no match reaches back into an earlier one, so that all but their
+ * order is known of each alone. Parts of CODEC_SECTION are sections. A job takes the memory of two of
+ * the largest parts, and of the level's tables. Returns 0; -EOPNOTSUPP when this libzstd cannot, with
  * nothing written; -errno.
  */
-MUST_CHECK int codec_compress_sections(int in_fd, int out_fd, int level, struct codec_sections *ret,
-                                       struct err *err);
+MUST_CHECK int codec_compress_parts(int in_fd, int out_fd, const struct codec_cut *cut,
+                                    struct codec_sections *ret, struct err *err);
 
 /* Bytes that codec_decompress_section() needs before and after a section. */
 #define CODEC_SECTION_HEAD ((size_t)9)

@@ -136,6 +136,12 @@ struct chunk_reader;
 /* Returns NULL when memory runs out. */
 struct chunk_reader *chunk_reader_new(void);
 
+/*
+ * Whether chunks are read without comparing them with their digests: for who takes a small part of a
+ * chunk only, and compares that with a digest of its own. Not so in a new reader.
+ */
+void chunk_reader_set_unchecked(struct chunk_reader *reader, bool unchecked);
+
 /* Accepts NULL. */
 void chunk_reader_free(struct chunk_reader *reader);
 DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)

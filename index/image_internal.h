@@ -40,6 +40,7 @@ struct prefix {
 
 struct chunk_reader {
 	struct codec *codec; /* owned */
+	bool unchecked;      /* chunks of packs are not compared with their digests */
 	void *frame;         /* owned; FORMAT_FRAME_MAX bytes */
 	void *plain;         /* owned; FORMAT_CHUNK_MAX bytes */
 

@@ -119,6 +119,7 @@ static int load_info(struct index *idx, struct err *err)
 			               (unsigned long long)(incompat &
 			                                    ~(uint64_t)FORMAT_INCOMPAT_KNOWN));
 	}
+	idx->info.size = idx->file.size;
 	idx->info.has_xattrs = xattrs > 0;
 	return 0;
 }

@@ -71,6 +71,7 @@ struct index_info {
 	uint64_t n_files;       /* regular files, hard links counted once */
 	uint64_t bytes;         /* sum of their sizes */
 	uint64_t content_bytes; /* sum of the contents' sizes */
+	uint64_t size;          /* of the database, bytes */
 	bool has_xattrs;
 };
 
@@ -204,6 +205,10 @@ typedef int (*index_extents_fn)(void *arg, const struct content *content, struct
  */
 MUST_CHECK int index_each_extents(struct index *idx, index_extents_fn fn, void *arg,
                                   struct err *err);
+
+/* As index_each_extents(), for contents whose ids are @first to @last: several threads may share them. */
+MUST_CHECK int index_each_extents_of(struct index *idx, uint64_t first, uint64_t last,
+                                     index_extents_fn fn, void *arg, struct err *err);
 
 /*
  * Call @fn for all extents of chunk @chunk, whatever their contents, in order of

@@ -64,7 +64,7 @@ static const char *const sql[N_QUERIES] = {
 	[QUERY_EACH_EXTENT] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
 			      "FROM content c LEFT JOIN extent e ON e.content = c.content "
 			      "LEFT JOIN chunk k ON k.chunk = e.chunk "
-			      "ORDER BY c.content, e.offset",
+			      "WHERE c.content BETWEEN ?1 AND ?2 ORDER BY c.content, e.offset",
 	[QUERY_CHUNK_EXTENTS] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
 				"FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
 				"LEFT JOIN content c ON c.content = e.content "

@@ -151,10 +151,20 @@ static int gather(struct gathered *g, const struct query *q, struct err *err)
 
 int index_each_extents(struct index *idx, index_extents_fn fn, void *arg, struct err *err)
 {
+	return index_each_extents_of(idx, 0, INT64_MAX, fn, arg, err);
+}
+
+int index_each_extents_of(struct index *idx, uint64_t first, uint64_t last, index_extents_fn fn,
+                          void *arg, struct err *err)
+{
 	CLEANUP(query_end) struct query q = QUERY_INIT;
 	CLEANUP(gathered_release) struct gathered g = { .n = 0 };
 	int r = query_begin(idx, QUERY_EACH_EXTENT, &q, err);
 
+	if (r == 0) {
+		query_bind(&q, 1, first);
+		query_bind(&q, 2, last);
+	}
 	while (r == 0 && (r = query_step(&q, err)) == 1) {
 		struct content c;
 

@@ -1,46 +1,75 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One transaction, no journal: an unfinished file is thrown away, never
- * repaired. Tables are made before the rows and indexes after them, so that
- * every B-tree is filled in key order and its pages are full.
+ * SQLite makes the file and the schema; the B-trees are filled here, in order of their keys, which
+ * takes a tenth of what inserting each row does. An unfinished file is thrown away, never repaired.
  */
 #include "index_writer.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/io.h"
+#include "btree.h"
 #include "index_internal.h"
+#include "index_order.h"
 
-enum insert_id {
-	INSERT_META,
-	INSERT_PACK,
-	INSERT_CHUNK,
-	INSERT_CONTENT,
-	INSERT_EXTENT,
-	INSERT_NODE,
-	INSERT_ENTRY,
-	INSERT_XATTR,
-	N_INSERTS,
+enum {
+	TREE_META,
+	TREE_PACK,
+	TREE_CHUNK,
+	TREE_CONTENT,
+	TREE_CONTENT_DIGEST,
+	TREE_EXTENT,
+	TREE_EXTENT_CHUNK,
+	TREE_NODE,
+	TREE_ENTRY,
+	TREE_ENTRY_SEQ,
+	TREE_XATTR,
+	N_TREES,
 };
 
-static const char *const inserts[N_INSERTS] = {
-	[INSERT_META] = "INSERT INTO meta VALUES (?1, ?2)",
-	[INSERT_PACK] = "INSERT INTO pack VALUES (?1, ?2, ?3)",
-	[INSERT_CHUNK] = "INSERT INTO chunk VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-	[INSERT_CONTENT] = "INSERT INTO content VALUES (?1, ?2, ?3)",
-	[INSERT_EXTENT] = "INSERT INTO extent VALUES (?1, ?2, ?3, ?4, ?5)",
-	[INSERT_NODE] = "INSERT INTO node VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-	[INSERT_ENTRY] = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4)",
-	[INSERT_XATTR] = "INSERT INTO xattr VALUES (?1, ?2, ?3)",
+/* Bytes of the values of a row: an xattr has most. */
+enum { VALUES_MAX = INDEX_XATTR_MAX + FORMAT_NAME_MAX + 1 + 64 };
+
+/* Names are those of the schema. A table without row numbers is an index, too, by its primary key. */
+static const struct {
+	const char *name;
+	bool is_table;
+} trees[N_TREES] = {
+	[TREE_META] = { "meta", false },
+	[TREE_PACK] = { "pack", true },
+	[TREE_CHUNK] = { "chunk", true },
+	[TREE_CONTENT] = { "content", true },
+	[TREE_CONTENT_DIGEST] = { "content_digest", false },
+	[TREE_EXTENT] = { "extent", false },
+	[TREE_EXTENT_CHUNK] = { "extent_chunk", false },
+	[TREE_NODE] = { "node", true },
+	[TREE_ENTRY] = { "entry", false },
+	[TREE_ENTRY_SEQ] = { "entry_seq", false },
+	[TREE_XATTR] = { "xattr", false },
+};
+
+/* What a table's rows are ordered by: of the last one. */
+struct last_key {
+	uint64_t a, b;
+	char name[FORMAT_NAME_MAX + 1]; /* of entries and xattrs */
 };
 
 struct index_writer {
-	sqlite3 *db;                   /* owned */
-	sqlite3_stmt *stmt[N_INSERTS]; /* owned */
-	uint64_t n[N_INSERTS];         /* rows inserted */
+	int fd; /* owned */
+	struct btree_file file;
+	struct btree tree[N_TREES];
+	uint64_t n[N_TREES]; /* rows of each table */
+	struct btree_record record;
+	struct last_key last[N_TREES];
+	struct index_order order; /* of what the indexes have in another order than the tables */
+	bool contents_ended;
 	uint64_t n_files;
 	uint64_t bytes;
 	uint64_t content_bytes;
@@ -70,7 +99,8 @@ static int run(sqlite3 *db, const char *sql, struct err *err)
 	return rc == SQLITE_OK ? 0 : sqlite_failed(db, rc, err);
 }
 
-static int prepare_db(struct index_writer *w, struct err *err)
+/* The file with its schema and no rows. */
+static int make_schema(sqlite3 *db, struct err *err)
 {
 	char identity[120];
 	int r;
@@ -78,161 +108,290 @@ static int prepare_db(struct index_writer *w, struct err *err)
 	(void)snprintf(identity, sizeof(identity),
 	               "PRAGMA application_id = %d; PRAGMA user_version = %d;",
 	               FORMAT_APPLICATION_ID, FORMAT_USER_VERSION);
-	r = run(w->db,
+	r = run(db,
 	        "PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE;"
 	        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-	        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -8192; BEGIN;",
+	        "PRAGMA locking_mode = EXCLUSIVE; BEGIN;",
 	        err);
 	if (r == 0)
-		r = run(w->db, identity, err);
+		r = run(db, identity, err);
 	if (r == 0)
-		r = schema_create(w->db, "table", err);
-	for (size_t i = 0; r == 0 && i < N_INSERTS; i++) {
-		int rc = sqlite3_prepare_v3(w->db, inserts[i], -1, SQLITE_PREPARE_PERSISTENT,
-		                            &w->stmt[i], NULL);
+		r = schema_create(db, "table", err);
+	if (r == 0)
+		r = schema_create(db, "index", err);
+	return r < 0 ? r : run(db, "COMMIT", err);
+}
 
-		if (rc != SQLITE_OK)
-			r = sqlite_failed(w->db, rc, err);
+/* Where each tree begins. */
+static int find_roots(struct index_writer *w, sqlite3 *db, struct err *err)
+{
+	CLEANUP(sqlite3_finalize) sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(db, "SELECT rootpage FROM sqlite_schema WHERE name = ?1", -1,
+	                            &stmt, NULL);
+
+	if (rc != SQLITE_OK)
+		return sqlite_failed(db, rc, err);
+	for (size_t i = 0; i < N_TREES; i++) {
+		(void)sqlite3_bind_text(stmt, 1, trees[i].name, -1, SQLITE_STATIC);
+		rc = sqlite3_step(stmt);
+		if (rc != SQLITE_ROW)
+			return sqlite_failed(db, rc == SQLITE_DONE ? SQLITE_ERROR : rc, err);
+		w->tree[i] = (struct btree){
+			.file = &w->file,
+			.root = (uint32_t)sqlite3_column_int64(stmt, 0),
+			.is_table = trees[i].is_table,
+		};
+		(void)sqlite3_reset(stmt);
 	}
-	return r;
+	return 0;
+}
+
+static int make_file(struct index_writer *w, const char *path, struct err *err)
+{
+	CLEANUP(sqlite3_close) sqlite3 *db = NULL;
+	int r = open_db(path, &db, err);
+
+	if (r == 0)
+		r = make_schema(db, err);
+	return r < 0 ? r : find_roots(w, db, err);
+}
+
+/* What a function of btree.h has returned. */
+static int written(int r, struct err *err)
+{
+	return r < 0 ? err_set(err, r, "index could not be written: %s", strerrordesc_np(-r)) : 0;
 }
 
 int index_writer_open(const char *path, struct index_writer **ret, struct err *err)
 {
 	CLEANUP(index_writer_free) struct index_writer *w = calloc(1, sizeof(*w));
+	struct stat st;
 	int r;
 
 	if (!w)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = open_db(path, &w->db, err);
-	if (r == 0)
-		r = prepare_db(w, err);
+	w->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (w->fd < 0)
+		return err_set_errno(err, "'%s' could not be opened", path);
+	r = make_file(w, path, err);
 	if (r < 0)
 		return r;
+	if (fstat(w->fd, &st) < 0)
+		return err_set_errno(err, "'%s'", path);
+	if (btree_file_init(&w->file, w->fd, (uint32_t)(st.st_size / BTREE_PAGE)) < 0 ||
+	    btree_record_init(&w->record, VALUES_MAX) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	*ret = TAKE_PTR(w);
 	return 0;
 }
 
-/* Insert the row that was bound. */
-static int insert(struct index_writer *w, enum insert_id id, struct err *err)
+/* Begin a row of the tree @id, whose key (@a, @b, @name) has to follow the one before. */
+static int begin(struct index_writer *w, unsigned id, uint64_t a, uint64_t b, const char *name,
+                 struct err *err)
 {
-	int rc = sqlite3_step(w->stmt[id]);
+	struct last_key *last = &w->last[id];
+	const size_t len = strlen(name);
+	bool follows = last->a < a || (last->a == a && last->b < b) ||
+	               (last->a == a && last->b == b && strcmp(last->name, name) < 0);
 
-	(void)sqlite3_reset(w->stmt[id]);
-	(void)sqlite3_clear_bindings(w->stmt[id]);
-	if (rc != SQLITE_DONE)
-		return sqlite_failed(w->db, rc, err);
-	w->n[id]++;
+	if (len > FORMAT_NAME_MAX)
+		return err_set(err, -EINVAL, "index: a name in '%s' is too long", trees[id].name);
+	if (w->n[id] > 0 && !follows)
+		return err_set(err, -EINVAL, "index: rows of '%s' are not in order",
+		               trees[id].name);
+	last->a = a;
+	last->b = b;
+	memcpy(last->name, name, len + 1);
+	btree_record_begin(&w->record);
 	return 0;
 }
 
-/*
- * Binding can fail for want of memory only where SQLite copies, which it does
- * not do here: bytes are borrowed until insert().
- */
-static void bind(sqlite3_stmt *stmt, int i, uint64_t value)
+static void put(struct index_writer *w, uint64_t value)
 {
-	(void)sqlite3_bind_int64(stmt, i, (int64_t)value);
+	btree_record_int(&w->record, (int64_t)value);
 }
 
-static void bind_blob(sqlite3_stmt *stmt, int i, const void *data, size_t len)
+static void put_blob(struct index_writer *w, const void *data, size_t len)
 {
-	/* A NULL pointer would become NULL, which is not the empty blob. */
-	(void)sqlite3_bind_blob64(stmt, i, data ? data : "", len, SQLITE_STATIC);
+	btree_record_blob(&w->record, data, len);
+}
+
+/* Add the row that was put together to the tree @id, a table's under the number @rowid. */
+static int add(struct index_writer *w, unsigned id, uint64_t rowid, struct err *err)
+{
+	w->n[id]++;
+	return written(btree_add(&w->tree[id], rowid, &w->record), err);
+}
+
+/* As begin(), of a table whose key is the row's number: its column is empty. */
+static int begin_numbered(struct index_writer *w, unsigned id, uint64_t number, struct err *err)
+{
+	int r = begin(w, id, number, 0, "", err);
+
+	btree_record_null(&w->record);
+	return r;
 }
 
 int index_writer_pack(struct index_writer *w, uint32_t pack, const struct pack_info *info,
                       struct err *err)
 {
-	sqlite3_stmt *stmt = w->stmt[INSERT_PACK];
+	int r = begin_numbered(w, TREE_PACK, pack, err);
 
-	bind(stmt, 1, pack);
-	bind_blob(stmt, 2, info->digest.bytes, DIGEST_SIZE);
-	bind(stmt, 3, info->size);
-	return insert(w, INSERT_PACK, err);
+	if (r < 0)
+		return r;
+	put_blob(w, info->digest.bytes, DIGEST_SIZE);
+	put(w, info->size);
+	return add(w, TREE_PACK, pack, err);
 }
 
 int index_writer_chunk(struct index_writer *w, const struct chunk *chunk, struct err *err)
 {
-	sqlite3_stmt *stmt = w->stmt[INSERT_CHUNK];
+	int r = begin_numbered(w, TREE_CHUNK, chunk->id, err);
 
-	bind(stmt, 1, chunk->id);
-	bind_blob(stmt, 2, chunk->digest.bytes, DIGEST_SIZE);
-	bind(stmt, 3, chunk->pack);
-	bind(stmt, 4, chunk->frame_off);
-	bind(stmt, 5, chunk->frame_size);
-	bind(stmt, 6, chunk->size);
-	return insert(w, INSERT_CHUNK, err);
+	if (r < 0)
+		return r;
+	put_blob(w, chunk->digest.bytes, DIGEST_SIZE);
+	put(w, chunk->pack);
+	put(w, chunk->frame_off);
+	put(w, chunk->frame_size);
+	put(w, chunk->size);
+	return add(w, TREE_CHUNK, chunk->id, err);
 }
 
 int index_writer_content(struct index_writer *w, const struct content *content, struct err *err)
 {
-	sqlite3_stmt *stmt = w->stmt[INSERT_CONTENT];
+	int r = w->contents_ended ? err_set(err, -EINVAL, "index: the contents have ended")
+	                          : begin_numbered(w, TREE_CONTENT, content->id, err);
 
-	bind(stmt, 1, content->id);
-	bind_blob(stmt, 2, content->digest.bytes, DIGEST_SIZE);
-	bind(stmt, 3, content->size);
+	if (r == 0)
+		r = index_order_content(&w->order, content, err);
+	if (r < 0)
+		return r;
+	put_blob(w, content->digest.bytes, DIGEST_SIZE);
+	put(w, content->size);
 	w->content_bytes += content->size;
-	return insert(w, INSERT_CONTENT, err);
+	return add(w, TREE_CONTENT, content->id, err);
 }
 
 int index_writer_extent(struct index_writer *w, const struct extent *extent, struct err *err)
 {
-	sqlite3_stmt *stmt = w->stmt[INSERT_EXTENT];
+	int r = w->contents_ended ? err_set(err, -EINVAL, "index: the contents have ended")
+	                          : begin(w, TREE_EXTENT, extent->content, extent->off, "", err);
 
-	bind(stmt, 1, extent->content);
-	bind(stmt, 2, extent->off);
-	bind(stmt, 3, extent->len);
-	bind(stmt, 4, extent->chunk.id);
-	bind(stmt, 5, extent->chunk_off);
-	return insert(w, INSERT_EXTENT, err);
+	if (r == 0)
+		r = index_order_extent(&w->order, extent, err);
+	if (r < 0)
+		return r;
+	put(w, extent->content);
+	put(w, extent->off);
+	put(w, extent->len);
+	put(w, extent->chunk.id);
+	put(w, extent->chunk_off);
+	return add(w, TREE_EXTENT, 0, err);
+}
+
+static int write_content_digest(void *arg, const struct digest *digest, uint64_t content,
+                                struct err *err)
+{
+	struct index_writer *w = arg;
+
+	btree_record_begin(&w->record);
+	put_blob(w, digest->bytes, DIGEST_SIZE);
+	put(w, content);
+	return add(w, TREE_CONTENT_DIGEST, 0, err);
+}
+
+static int write_extent_chunk(void *arg, const struct ordered_extent *extent, struct err *err)
+{
+	struct index_writer *w = arg;
+
+	btree_record_begin(&w->record);
+	put(w, extent->chunk);
+	put(w, extent->content);
+	put(w, extent->off);
+	return add(w, TREE_EXTENT_CHUNK, 0, err);
+}
+
+int index_writer_end_contents(struct index_writer *w, uint64_t *ret_size, struct err *err)
+{
+	int r = 0;
+
+	if (!w->contents_ended) {
+		r = index_order_digests(&w->order, write_content_digest, w, err);
+		if (r == 0)
+			r = index_order_chunks(&w->order, write_extent_chunk, w, err);
+		index_order_release(&w->order);
+		w->contents_ended = true;
+	}
+	*ret_size = (uint64_t)w->file.n * BTREE_PAGE;
+	return r;
 }
 
 int index_writer_node(struct index_writer *w, const struct node *node, const char *target,
                       struct err *err)
 {
-	sqlite3_stmt *stmt = w->stmt[INSERT_NODE];
+	int r = begin_numbered(w, TREE_NODE, node->ino, err);
 
-	bind(stmt, 1, node->ino);
-	bind(stmt, 2, node->mode);
-	bind(stmt, 3, node->nlink);
-	bind(stmt, 4, node->uid);
-	bind(stmt, 5, node->gid);
-	bind(stmt, 6, (uint64_t)node->mtime_s);
-	bind(stmt, 7, node->mtime_ns);
-	bind(stmt, 8, node->size);
+	if (r == 0 && target && strlen(target) > FORMAT_TARGET_MAX)
+		r = err_set(err, -EINVAL, "index: the target of a link is too long");
+	if (r < 0)
+		return r;
+	put(w, node->mode);
+	put(w, node->nlink);
+	put(w, node->uid);
+	put(w, node->gid);
+	put(w, (uint64_t)node->mtime_s);
+	put(w, node->mtime_ns);
+	put(w, node->size);
 	if (node->content != 0)
-		bind(stmt, 9, node->content);
+		put(w, node->content);
+	else
+		btree_record_null(&w->record);
 	if (target)
-		bind_blob(stmt, 10, target, strlen(target));
+		put_blob(w, target, strlen(target));
+	else
+		btree_record_null(&w->record);
 	if (S_ISREG(node->mode)) {
 		w->n_files++;
 		w->bytes += node->size;
 	}
-	return insert(w, INSERT_NODE, err);
+	return add(w, TREE_NODE, node->ino, err);
 }
 
 int index_writer_entry(struct index_writer *w, uint64_t parent, uint64_t seq, const char *name,
                        uint64_t ino, struct err *err)
 {
-	sqlite3_stmt *stmt = w->stmt[INSERT_ENTRY];
+	int r = begin(w, TREE_ENTRY, parent, 0, name, err);
 
-	bind(stmt, 1, parent);
-	bind_blob(stmt, 2, name, strlen(name));
-	bind(stmt, 3, ino);
-	bind(stmt, 4, seq);
-	return insert(w, INSERT_ENTRY, err);
+	if (r < 0)
+		return r;
+	put(w, parent);
+	put_blob(w, name, strlen(name));
+	put(w, ino);
+	put(w, seq);
+	r = add(w, TREE_ENTRY, 0, err);
+	if (r == 0)
+		r = begin(w, TREE_ENTRY_SEQ, parent, seq, "", err);
+	if (r < 0)
+		return r;
+	put(w, parent);
+	put(w, seq);
+	put_blob(w, name, strlen(name));
+	return add(w, TREE_ENTRY_SEQ, 0, err);
 }
 
 int index_writer_xattr(struct index_writer *w, uint64_t ino, const char *name, const void *value,
                        size_t len, struct err *err)
 {
-	sqlite3_stmt *stmt = w->stmt[INSERT_XATTR];
+	int r = len > INDEX_XATTR_MAX ? err_set(err, -EINVAL, "index: an xattr is too long")
+	                              : begin(w, TREE_XATTR, ino, 0, name, err);
 
-	bind(stmt, 1, ino);
-	bind_blob(stmt, 2, name, strlen(name));
-	bind_blob(stmt, 3, value, len);
-	return insert(w, INSERT_XATTR, err);
+	if (r < 0)
+		return r;
+	put(w, ino);
+	put_blob(w, name, strlen(name));
+	put_blob(w, value, len);
+	return add(w, TREE_XATTR, 0, err);
 }
 
 static int write_meta(struct index_writer *w, struct err *err)
@@ -243,58 +402,63 @@ static int write_meta(struct index_writer *w, struct err *err)
 		uint64_t value;
 	} metas[] = {
 		{ "bytes", w->bytes },
-		{ "chunks", w->n[INSERT_CHUNK] },
+		{ "chunks", w->n[TREE_CHUNK] },
 		{ "compat", 0 },
 		{ "content_bytes", w->content_bytes },
-		{ "contents", w->n[INSERT_CONTENT] },
+		{ "contents", w->n[TREE_CONTENT] },
 		{ "files", w->n_files },
 		{ "incompat", 0 },
-		{ "nodes", w->n[INSERT_NODE] },
-		{ "xattrs", w->n[INSERT_XATTR] },
+		{ "nodes", w->n[TREE_NODE] },
+		{ "xattrs", w->n[TREE_XATTR] },
 	};
+	int r = 0;
 
-	for (size_t i = 0; i < sizeof(metas) / sizeof(metas[0]); i++) {
-		int r;
-
-		(void)sqlite3_bind_text(w->stmt[INSERT_META], 1, metas[i].key, -1, SQLITE_STATIC);
-		bind(w->stmt[INSERT_META], 2, metas[i].value);
-		r = insert(w, INSERT_META, err);
-		if (r < 0)
-			return r;
+	for (size_t i = 0; r == 0 && i < sizeof(metas) / sizeof(metas[0]); i++) {
+		btree_record_begin(&w->record);
+		btree_record_text(&w->record, metas[i].key);
+		put(w, metas[i].value);
+		r = add(w, TREE_META, 0, err);
 	}
-	return 0;
+	return r;
 }
 
-static void finalize_inserts(struct index_writer *w)
+/* The file's size, in pages, is in its header, too. */
+static int write_size(const struct index_writer *w)
 {
-	for (size_t i = 0; i < N_INSERTS; i++) {
-		(void)sqlite3_finalize(w->stmt[i]);
-		w->stmt[i] = NULL;
-	}
+	enum { PAGES = 28 };
+	uint32_t n = htobe32(w->file.n);
+
+	return io_pwrite(w->fd, &n, sizeof(n), PAGES);
 }
 
 int index_writer_finish(struct index_writer *w, struct err *err)
 {
-	int rc;
-	int r = write_meta(w, err);
+	uint64_t size;
+	int r = index_writer_end_contents(w, &size, err);
 
-	finalize_inserts(w);
 	if (r == 0)
-		r = schema_create(w->db, "index", err);
-	if (r == 0)
-		r = run(w->db, "COMMIT", err);
+		r = write_meta(w, err);
 	if (r < 0)
 		return r;
-	rc = sqlite3_close(w->db);
-	w->db = NULL;
-	return rc == SQLITE_OK ? 0 : sqlite_failed(NULL, rc, err);
+	for (size_t i = 0; r == 0 && i < N_TREES; i++)
+		r = btree_finish(&w->tree[i]);
+	if (r == 0)
+		r = btree_file_flush(&w->file);
+	if (r == 0)
+		r = write_size(w);
+	return written(r, err);
 }
 
 void index_writer_free(struct index_writer *w)
 {
 	if (!w)
 		return;
-	finalize_inserts(w);
-	(void)sqlite3_close(w->db);
+	for (size_t i = 0; i < N_TREES; i++)
+		btree_release(&w->tree[i]);
+	index_order_release(&w->order);
+	btree_record_release(&w->record);
+	btree_file_release(&w->file);
+	if (w->fd >= 0)
+		(void)close(w->fd);
 	free(w);
 }

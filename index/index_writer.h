@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The index of an image, write side. Rows are added in ascending order of
- * their keys, table after table in any order; the file's bytes depend only on
- * the rows and on the version of SQLite. One thread at a time.
+ * their keys, table after table in any order; others are refused with -EINVAL. The file's bytes depend
+ * only on the rows, the order of tables, and what SQLite makes of an empty schema. One thread at a time.
  */
 #pragma once
 
@@ -24,6 +24,14 @@ MUST_CHECK int index_writer_content(struct index_writer *w, const struct content
 MUST_CHECK int index_writer_extent(struct index_writer *w, const struct extent *extent,
                                    struct err *err);
 
+/*
+ * No contents and extents follow: what finds them by digest and by chunk is written now, beside them.
+ * Sets *@ret_size to the bytes of the file so far. index_writer_finish() does this otherwise.
+ * Returns also -EINVAL when two contents have one digest.
+ */
+MUST_CHECK int index_writer_end_contents(struct index_writer *w, uint64_t *ret_size,
+                                         struct err *err);
+
 /* @target is the symbolic link's, else NULL. */
 MUST_CHECK int index_writer_node(struct index_writer *w, const struct node *node,
                                  const char *target, struct err *err);
@@ -32,7 +40,7 @@ MUST_CHECK int index_writer_entry(struct index_writer *w, uint64_t parent, uint6
 MUST_CHECK int index_writer_xattr(struct index_writer *w, uint64_t ino, const char *name,
                                   const void *value, size_t len, struct err *err);
 
-/* Build the indexes, record counts and features in meta, and close the file. */
+/* Record counts and features in meta, and write what is left. Last. */
 MUST_CHECK int index_writer_finish(struct index_writer *w, struct err *err);
 
 /* Accepts NULL. An unfinished file is left as it is: the caller removes it. */

@@ -7,24 +7,28 @@
 #include "input.h"
 
 enum {
-	STEP = 1 << 20,   /* new bytes compared at once */
+	STEP = 1 << 20,   /* new bytes compared at once; contents up to this are gathered */
 	ZEROS = 64 << 10, /* a view of a hole */
 };
 
-int base_new(struct image *img, const struct content *content, struct base **ret, struct err *err)
+struct base *base_new(struct image *img, uint64_t id)
 {
-	CLEANUP(base_free) struct base *base = calloc(1, sizeof(*base));
-	int r;
+	struct base *base = calloc(1, sizeof(*base));
 
 	if (!base)
-		return err_set(err, -ENOMEM, "out of memory");
+		return NULL;
 	base->img = img;
-	base->content = *content;
-	r = index_extents(image_index(img), content, &base->extents, &base->n_extents, err);
-	if (r < 0)
-		return r;
-	*ret = TAKE_PTR(base);
-	return 0;
+	base->content.id = id;
+	return base;
+}
+
+static int load(struct base *base, struct err *err)
+{
+	struct index *idx = image_index(base->img);
+	int r = index_content(idx, base->content.id, &base->content, err);
+
+	return r < 0 ? r
+	             : index_extents(idx, &base->content, &base->extents, &base->n_extents, err);
 }
 
 void base_free(struct base *base)
@@ -117,20 +121,12 @@ static int compare_file(struct matcher *m, const struct new_content *c, uint64_t
 	return r < 0 ? r : input_close(&in, err);
 }
 
-int base_compare(struct base *base, const struct new_content *c, struct plain_cache *cache,
-                 uint64_t min_match, struct err *err)
+/* Keep the matches of @m in @base. */
+static int keep_matches(struct base *base, const struct matcher *m, struct err *err)
 {
-	CLEANUP(matcher_free) struct matcher *m = NULL;
-	struct viewer viewer = { .base = base, .cache = cache };
-	const struct match *matches;
 	size_t n;
-	int r = matcher_new(base->content.size, view_old, &viewer, &m, err);
+	const struct match *matches = matcher_matches(m, &n);
 
-	if (r == 0)
-		r = compare_file(m, c, min_match, err);
-	if (r < 0)
-		return viewer.failed && r != -ENOMEM ? 1 : r;
-	matches = matcher_matches(m, &n);
 	if (n == 0)
 		return 0;
 	base->matches = malloc(n * sizeof(*matches));
@@ -139,6 +135,118 @@ int base_compare(struct base *base, const struct new_content *c, struct plain_ca
 	memcpy(base->matches, matches, n * sizeof(*matches));
 	base->n_matches = n;
 	return 0;
+}
+
+static int compare_large(struct base *base, const struct new_content *c, struct plain_cache *cache,
+                         uint64_t min, struct err *err)
+{
+	CLEANUP(matcher_free) struct matcher *m = NULL;
+	struct viewer viewer = { .base = base, .cache = cache };
+	int r = matcher_new(base->content.size, view_old, &viewer, &m, err);
+
+	if (r == 0)
+		r = compare_file(m, c, min, err);
+	if (r < 0)
+		return viewer.failed && r != -ENOMEM ? 1 : r;
+	return keep_matches(base, m, err);
+}
+
+static int view_gathered(void *arg, uint64_t off, struct old_view *ret, struct err *err)
+{
+	(void)off;
+	(void)err;
+	*ret = *(const struct old_view *)arg;
+	return 0;
+}
+
+/*
+ * Gather the old bytes at @old. A small file has a small part of its chunks: it is
+ * compared with its own digest, not these with theirs.
+ */
+static int gather_old(const struct base *base, struct plain_cache *cache, uint8_t *old,
+                      struct err *err)
+{
+	struct digest digest;
+
+	memset(old, 0, base->content.size);
+	for (uint32_t i = 0; i < base->n_extents; i++) {
+		const struct extent *x = &base->extents[i];
+		const uint8_t *plain;
+		int r = plain_cache_read_unchecked(cache, base->img, &x->chunk, &plain, err);
+
+		if (r < 0)
+			return r;
+		memcpy(old + x->off, plain + x->chunk_off, x->len);
+	}
+	sha256(old, base->content.size, &digest);
+	return digest_equal(&digest, &base->content.digest)
+	               ? 0
+	               : err_set(err, -EBADMSG, "damaged: content %llu has another digest",
+	                         (unsigned long long)base->content.id);
+}
+
+static int read_new(const struct new_content *c, uint8_t *data, struct err *err)
+{
+	CLEANUP(input_release) struct input in = INPUT_INIT;
+	int r = input_open(&in, c->file, err);
+
+	if (r == 0)
+		r = input_read(&in, data, content_size(c), 0, err);
+	return r < 0 ? r : input_close(&in, err);
+}
+
+/* Whether the new bytes are the old ones and less than @min more: then there is no other match. */
+static bool is_continued(const struct base *base, const uint8_t *data, uint64_t size, uint64_t min)
+{
+	struct digest digest;
+
+	if (size < base->content.size || size - base->content.size >= min ||
+	    base->content.size < min)
+		return false;
+	sha256(data, base->content.size, &digest);
+	return digest_equal(&digest, &base->content.digest);
+}
+
+static int compare_small(struct base *base, const struct new_content *c, struct plain_cache *cache,
+                         uint64_t min, struct err *err)
+{
+	CLEANUP(matcher_free) struct matcher *m = NULL;
+	CLEANUP(free) uint8_t *data = malloc(content_size(c));
+	CLEANUP(free) uint8_t *old = malloc(base->content.size);
+	struct old_view all = { .data = old, .len = base->content.size };
+	int r;
+
+	if (!data || !old)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = read_new(c, data, err);
+	if (r < 0)
+		return r;
+	if (is_continued(base, data, content_size(c), min)) {
+		base->matches = malloc(sizeof(*base->matches));
+		if (!base->matches)
+			return err_set(err, -ENOMEM, "out of memory");
+		base->matches[base->n_matches++] = (struct match){ .len = base->content.size };
+		return 0;
+	}
+	r = gather_old(base, cache, old, err);
+	if (r < 0)
+		return r == -ENOMEM ? r : 1;
+	r = matcher_new(base->content.size, view_gathered, &all, &m, err);
+	if (r == 0)
+		r = matcher_next(m, data, content_size(c), min, /* last= */ true, err);
+	return r < 0 ? r : keep_matches(base, m, err);
+}
+
+int base_compare(struct base *base, const struct new_content *c, struct plain_cache *cache,
+                 uint64_t min_match, struct err *err)
+{
+	int r = load(base, err);
+
+	if (r < 0)
+		return r;
+	if (content_size(c) <= STEP && base->content.size <= STEP)
+		return compare_small(base, c, cache, min_match, err);
+	return compare_large(base, c, cache, min_match, err);
 }
 
 /* Place in the old content that new bytes at @off stand for: between the matches around it. */

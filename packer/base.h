@@ -18,9 +18,8 @@ struct base {
 	size_t n_matches;
 };
 
-/* @content of @img as a base without matches. Returns 0 or -errno. */
-MUST_CHECK int base_new(struct image *img, const struct content *content, struct base **ret,
-                        struct err *err);
+/* Content number @id of @img as a base that has not been compared. Returns NULL when memory runs out. */
+struct base *base_new(struct image *img, uint64_t id);
 
 /* Accepts NULL. */
 void base_free(struct base *base);
@@ -30,7 +29,7 @@ DEFINE_CLEANUP(struct base *, base_free)
 uint32_t base_extent_at(const struct base *base, uint64_t off);
 
 /*
- * Find what the file of @c and @base have in common. Returns 0; 1 when the old bytes cannot be
+ * Load @base, and find what the file of @c and it have in common. Returns 0; 1 when the old bytes cannot be
  * read, with the reason in @err; -EAGAIN when the file changed; -errno.
  */
 MUST_CHECK int base_compare(struct base *base, const struct new_content *c,

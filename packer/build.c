@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -15,6 +16,7 @@
 #include "last_build.h"
 #include "notes.h"
 #include "oci_image.h"
+#include "old_early.h"
 #include "plan.h"
 #include "publish.h"
 #include "reuse.h"
@@ -32,6 +34,7 @@ struct build {
 	struct contents contents;
 	struct layout_writer *writer; /* owned */
 	struct cache *cache;          /* owned */
+	struct old_early *early;      /* owned; NULL: nothing is opened early */
 	struct old old;
 	struct last_build last;
 	bool last_known;     /* last.seen is what this build sees */
@@ -49,6 +52,7 @@ static void build_free(struct build *b)
 	contents_release(&b->contents);
 	first_uses_release(&b->uses);
 	free(b->trace);
+	old_early_free(b->early);
 	old_release(&b->old);
 	cache_close(b->cache);
 	layout_writer_close(b->writer);
@@ -194,7 +198,7 @@ static int open_old(struct build *b, struct err *err)
 		return err_set(err, -EINVAL,
 		               "'%s' is another layout; copy the image to start from into '%s'",
 		               from->layout, o->image->layout);
-	r = old_open(from->layout, from->tag, &b->old, &reason);
+	r = old_early_take(b->early, from->layout, from->tag, &b->old, &reason);
 	if (r < 0 && named)
 		return err_set(err, r, "%s", reason.msg);
 	if (r < 0 && r != -ENOENT)
@@ -204,6 +208,16 @@ static int open_old(struct build *b, struct err *err)
 	for (unsigned i = 0; i < b->n_trees; i++)
 		packs_set_base(b->packs, i, old_number_for(&b->old, platform_name(o, i)));
 	return old_register(&b->old, b->packs, err);
+}
+
+/* Without a second core, it would only be later. */
+static void begin_early(struct build *b)
+{
+	const struct build_options *o = b->options;
+	const struct image_ref *from = o->from.layout ? &o->from : o->image;
+
+	if (!o->no_from && o->format != BUILD_OCI_IMAGE && o->pipeline.jobs > 1)
+		b->early = old_early_begin(from->layout, from->tag);
 }
 
 static int open_layout(struct build *b, struct err *err)
@@ -309,12 +323,39 @@ static int check_budget(struct build *b, struct err *err)
 	                    o->max_update, err);
 }
 
-/* A layout that has no room for it has none for the next build either. */
-static int save_cache(const struct build *b, struct err *err)
-{
-	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, err);
+/* The cache being saved while images are published, which changes nothing that it reads. */
+struct saving {
+	const struct build *build;
+	pthread_t thread;
+	bool started;
+	int result;
+	struct err err;
+};
 
-	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
+/* A layout that has no room for it has none for the next build either. */
+static void *save_cache(void *arg)
+{
+	struct saving *s = arg;
+	const struct build *b = s->build;
+	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, &s->err);
+
+	s->result = r < 0 ? err_wrap(&s->err, r, "'%s'", layout_writer_path(b->writer)) : 0;
+	return NULL;
+}
+
+static void begin_saving(struct saving *s)
+{
+	if (s->build->options->pipeline.jobs > 1)
+		s->started = pthread_create(&s->thread, NULL, save_cache, s) == 0;
+	if (!s->started)
+		(void)save_cache(s);
+}
+
+static int end_saving(struct saving *s, struct err *err)
+{
+	if (s->started)
+		(void)pthread_join(s->thread, NULL);
+	return s->result < 0 ? err_set(err, s->result, "%s", s->err.msg) : 0;
 }
 
 static void count_unique(const struct build *b, struct build_report *ret)
@@ -370,8 +411,11 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 		.options = &o->pipeline,
 	};
 	struct platform any = { .name = FORMAT_PLATFORM_ANY };
-	int r = 0;
+	struct saving saving = { .build = b, .err = ERR_INIT };
+	struct err unsaved = ERR_INIT;
+	int r = 0, saved;
 
+	begin_saving(&saving);
 	if (b->trace)
 		r = layout_writer_trace(b->writer, b->trace, b->trace_len, &pub.trace, err);
 
@@ -384,8 +428,9 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 	}
 	if (r == 0)
 		r = check_budget(b, err);
-	if (r == 0)
-		r = save_cache(b, err);
+	saved = end_saving(&saving, &unsaved);
+	if (r == 0 && saved < 0)
+		r = err_set(err, saved, "%s", unsaved.msg);
 	if (r == 0)
 		r = save_last(b, err);
 	if (r < 0)
@@ -470,6 +515,7 @@ static int build_images(struct build *b, struct descriptor *ret, struct err *err
 	int r;
 
 	progress_phase(kind, "walk");
+	begin_early(b);
 	r = walk_sources(b, err);
 	warnings_end();
 	if (r == 0)

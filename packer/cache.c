@@ -99,35 +99,59 @@ void cache_close(struct cache *cache)
 	free(cache);
 }
 
+/* Contents are large to be sorted. */
+struct stamped {
+	uint64_t stamp;
+	struct new_content *content; /* borrowed */
+};
+
 static int compare_stamps(const void *a, const void *b)
 {
-	uint64_t x = ((const struct new_content *)a)->file->stamp;
-	uint64_t y = ((const struct new_content *)b)->file->stamp;
+	uint64_t x = ((const struct stamped *)a)->stamp;
+	uint64_t y = ((const struct stamped *)b)->stamp;
 
 	return x < y ? -1 : x > y;
 }
 
 /* Set what @record knows, from *@i on; *@i goes on behind its stamp. */
-static void apply(const struct cache_record *record, struct new_content *list, size_t n, size_t *i)
+static void apply(const struct cache_record *record, const struct stamped *list, size_t n,
+                  size_t *i)
 {
 	uint64_t stamp = le64_get(record->stamp);
 
-	while (*i < n && list[*i].file->stamp < stamp)
+	while (*i < n && list[*i].stamp < stamp)
 		(*i)++;
-	for (; *i < n && list[*i].file->stamp == stamp; (*i)++) {
-		list[*i].digest = record->digest;
-		list[*i].has_digest = true;
+	for (; *i < n && list[*i].stamp == stamp; (*i)++) {
+		list[*i].content->digest = record->digest;
+		list[*i].content->has_digest = true;
 	}
+}
+
+/* The @n contents at @list in order of stamp; NULL when memory runs out. */
+static struct stamped *sort_by_stamp(struct new_content *list, size_t n)
+{
+	struct stamped *sorted = calloc(n, sizeof(*sorted));
+
+	if (!sorted)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = (struct stamped){ list[i].file->stamp, &list[i] };
+	qsort(sorted, n, sizeof(*sorted), compare_stamps);
+	return sorted;
 }
 
 void cache_fill(const struct cache *cache, struct new_content *list, size_t n)
 {
+	CLEANUP(free) struct stamped *sorted = NULL;
 	struct cache_record records[BUFFER_RECORDS];
 	size_t i = 0;
 
 	if (cache->n == 0 || n == 0)
 		return;
-	qsort(list, n, sizeof(*list), compare_stamps);
+	sorted = sort_by_stamp(list, n);
+	/* Without what it knows, files are read. */
+	if (!sorted)
+		return;
 	for (uint64_t done = 0; done < cache->n && i < n; done += BUFFER_RECORDS) {
 		uint64_t left = cache->n - done;
 		size_t step = left < BUFFER_RECORDS ? (size_t)left : BUFFER_RECORDS;
@@ -135,7 +159,7 @@ void cache_fill(const struct cache *cache, struct new_content *list, size_t n)
 		if (io_pread(cache->fd, records, step * sizeof(*records), records_end(done)) < 0)
 			return;
 		for (size_t k = 0; k < step; k++)
-			apply(&records[k], list, n, &i);
+			apply(&records[k], sorted, n, &i);
 	}
 }
 

@@ -19,7 +19,7 @@ struct cache *cache_open(int dirfd);
 void cache_close(struct cache *cache);
 DEFINE_CLEANUP(struct cache *, cache_close)
 
-/* Set the digests of those of the @n contents at @list whose files it knows. Reorders the list. */
+/* Set the digests of those of the @n contents at @list whose files it knows. */
 void cache_fill(const struct cache *cache, struct new_content *list, size_t n);
 
 /*

@@ -14,6 +14,7 @@ struct slot {
 	uint64_t used;  /* the larger, the later */
 	uint8_t *plain; /* owned */
 	size_t size;
+	bool checked; /* by its digest */
 };
 
 struct plain_cache {
@@ -78,34 +79,62 @@ static struct slot *make_room(struct plain_cache *cache, size_t size)
 	return slot;
 }
 
+/* The slot that has @chunk, or NULL. */
+static struct slot *find_slot(struct plain_cache *cache, const struct image *img,
+                              const struct chunk *chunk)
+{
+	for (size_t i = 0; i < SLOTS; i++) {
+		struct slot *slot = &cache->slots[i];
+
+		if (slot->img == img && slot->chunk == chunk->id)
+			return slot;
+	}
+	return NULL;
+}
+
+/* Bytes that are not checked are good enough for who does not ask for more. */
+static int read_slot(struct plain_cache *cache, struct image *img, const struct chunk *chunk,
+                     bool check, const uint8_t **ret, struct err *err)
+{
+	struct slot *slot = find_slot(cache, img, chunk);
+	int r;
+
+	if (slot && check && !slot->checked) {
+		empty_slot(cache, slot);
+		slot = NULL;
+	}
+	if (!slot) {
+		CLEANUP(free) uint8_t *plain = malloc(chunk->size);
+
+		if (!plain)
+			return err_set(err, -ENOMEM, "out of memory");
+		chunk_reader_set_unchecked(cache->reader, !check);
+		r = image_read_chunk_to(img, cache->reader, chunk, plain, err);
+		if (r < 0)
+			return r;
+		slot = make_room(cache, chunk->size);
+		*slot = (struct slot){
+			.img = img,
+			.chunk = chunk->id,
+			.plain = TAKE_PTR(plain),
+			.size = chunk->size,
+			.checked = check,
+		};
+		cache->bytes += chunk->size;
+	}
+	slot->used = ++cache->clock;
+	*ret = slot->plain;
+	return 0;
+}
+
 int plain_cache_read(struct plain_cache *cache, struct image *img, const struct chunk *chunk,
                      const uint8_t **ret, struct err *err)
 {
-	const void *plain;
-	struct slot *slot;
-	int r;
+	return read_slot(cache, img, chunk, /* check= */ true, ret, err);
+}
 
-	for (size_t i = 0; i < SLOTS; i++) {
-		slot = &cache->slots[i];
-		if (slot->img == img && slot->chunk == chunk->id) {
-			slot->used = ++cache->clock;
-			*ret = slot->plain;
-			return 0;
-		}
-	}
-	r = image_read_chunk(img, cache->reader, chunk, &plain, err);
-	if (r < 0)
-		return r;
-	slot = make_room(cache, chunk->size);
-	slot->plain = malloc(chunk->size);
-	if (!slot->plain)
-		return err_set(err, -ENOMEM, "out of memory");
-	memcpy(slot->plain, plain, chunk->size);
-	slot->img = img;
-	slot->chunk = chunk->id;
-	slot->size = chunk->size;
-	slot->used = ++cache->clock;
-	cache->bytes += chunk->size;
-	*ret = slot->plain;
-	return 0;
+int plain_cache_read_unchecked(struct plain_cache *cache, struct image *img,
+                               const struct chunk *chunk, const uint8_t **ret, struct err *err)
+{
+	return read_slot(cache, img, chunk, /* check= */ false, ret, err);
 }

@@ -19,3 +19,8 @@ DEFINE_CLEANUP(struct plain_cache *, plain_cache_free)
  */
 MUST_CHECK int plain_cache_read(struct plain_cache *cache, struct image *img,
                                 const struct chunk *chunk, const uint8_t **ret, struct err *err);
+
+/* As plain_cache_read(), of bytes that need not be the chunk's: the caller compares what it takes. */
+MUST_CHECK int plain_cache_read_unchecked(struct plain_cache *cache, struct image *img,
+                                          const struct chunk *chunk, const uint8_t **ret,
+                                          struct err *err);

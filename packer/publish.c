@@ -7,6 +7,7 @@
 #include "publish.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,8 +26,10 @@ struct image_writer {
 	uint32_t mask;
 	struct manifest *manifest;
 	struct index_writer *index;
-	const struct manifest *base; /* of the image that this one is built from, or NULL */
+	const struct image *old;     /* the image that this one is built from, or NULL */
+	const struct manifest *base; /* its manifest, or NULL */
 	struct digest plain_index;   /* of the database before it is compressed */
+	uint64_t contents_size;      /* bytes of the database that contents end at */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -270,15 +273,79 @@ static int write_rows(struct image_writer *w, const char *path, struct err *err)
 		r = write_packs_and_chunks(w, err);
 	if (r == 0)
 		r = write_contents(w, err);
+	if (r == 0)
+		r = index_writer_end_contents(w->index, &w->contents_size, err);
 	for (uint32_t place = 0; r == 0 && place < w->tree->n_nodes; place++)
 		r = write_node(w, place, err);
 	return r < 0 ? r : index_writer_finish(w->index, err);
+}
+
+/* The digest of the database, found by a thread while it is compressed. */
+struct digesting {
+	const char *path;
+	pthread_t thread;
+	struct digest digest;
+	int result;
+	struct err err;
+};
+
+static void *find_digest(void *arg)
+{
+	struct digesting *d = arg;
+
+	d->result = layout_file_digest(d->path, &d->digest, &d->err);
+	return NULL;
+}
+
+/* Compress the database at @path, and find its digest unless @known. */
+static int pack_index(struct image_writer *w, const char *path, bool known, struct err *err)
+{
+	const struct index_blob index = {
+		.path = path,
+		.contents_size = w->contents_size,
+		.jobs = w->pub->options->jobs,
+	};
+	struct digesting d = { .path = path, .err = ERR_INIT };
+	bool started = !known && index.jobs > 1 &&
+	               pthread_create(&d.thread, NULL, find_digest, &d) == 0;
+	int r = layout_writer_index_sections(w->pub->writer, &index, &w->manifest->index,
+	                                     &w->sections, err);
+
+	if (started)
+		(void)pthread_join(d.thread, NULL);
+	else if (!known)
+		(void)find_digest(&d);
+	if (r == 0 && d.result < 0)
+		r = err_set(err, d.result, "%s", d.err.msg);
+	if (r == 0 && !known)
+		w->plain_index = d.digest;
+	return r;
+}
+
+/*
+ * Whether the database at @path, of @size bytes, is the old image's. The same need not be compressed
+ * again, and stays the same with another libzstd. Returns 1, and the digest; 0; -errno.
+ */
+static int is_old_index(struct image_writer *w, const char *path, uint64_t size, bool *ret_known,
+                        struct err *err)
+{
+	int r;
+
+	*ret_known = w->old && w->base && index_info(image_index(w->old))->size == size;
+	if (!*ret_known)
+		return 0;
+	r = layout_file_digest(path, &w->plain_index, err);
+	if (r < 0)
+		return r;
+	return digest_equal(&w->plain_index, old_plain_index(w->pub->old, w->base));
 }
 
 /* The database is made beside the blobs, where there is room for it, and never has a name of its own. */
 static int write_index(struct image_writer *w, struct err *err)
 {
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	struct stat st = { .st_size = 0 };
+	bool known = false;
 	char path[32];
 	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
 
@@ -286,17 +353,17 @@ static int write_index(struct image_writer *w, struct err *err)
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tmp.fd);
 		r = write_rows(w, path, err);
 	}
+	if (r == 0 && fstat(tmp.fd, &st) < 0)
+		r = err_set_errno(err, "size of the index");
 	if (r == 0)
-		r = layout_file_digest(path, &w->plain_index, err);
-	if (r < 0)
-		return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
-	/* The same database need not be compressed again, and stays the same with another libzstd. */
-	if (w->base && digest_equal(&w->plain_index, old_plain_index(w->pub->old, w->base))) {
+		r = is_old_index(w, path, (uint64_t)st.st_size, &known, err);
+	if (r > 0 && w->base) {
 		w->manifest->index = w->base->index;
 		return old_sections(w->pub->old, w->base, &w->sections, err);
 	}
-	return layout_writer_index_sections(w->pub->writer, path, &w->manifest->index, &w->sections,
-	                                    err);
+	if (r == 0)
+		return pack_index(w, path, known, err);
+	return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
 }
 
 /* The config, format.md §2.6. */
@@ -377,6 +444,7 @@ int publish_image(const struct publication *pub, const struct platform *platform
 		.entries = TREE_ENTRIES_INIT(tree),
 		.mask = 1u << bit,
 		.manifest = &manifest,
+		.old = old,
 		.base = old ? image_manifest(old) : NULL,
 	};
 	int r;

@@ -18,6 +18,7 @@ enum {
 	MATCH_MIN_SMALL = 192, /* shorter runs cost more extents than they save bytes */
 	MATCH_MIN_LARGE = 512, /* a large file is read more than it is updated */
 	BATCH = 16,
+	SCAN_MIN = 2048, /* contents of an old image that are worth a thread */
 };
 
 struct reuse {
@@ -29,6 +30,7 @@ struct reuse {
 	uint64_t done; /* atomic; bytes */
 	bool told;     /* atomic */
 	struct crew crew;
+	pthread_mutex_t lock; /* of contents that are taken over */
 };
 
 static void reuse_release_cleanup(struct reuse *u)
@@ -76,10 +78,12 @@ static int add_runs(const struct reuse *u, struct new_content *c, const struct b
 
 /* A search of one old image for contents that it has whole. */
 struct search {
-	const struct reuse *u;
+	struct reuse *u;
 	struct contents *contents;
 	struct image *img;
-	bool foremost; /* only of contents that are compared with this image */
+	bool foremost;    /* only of contents that are compared with this image */
+	uint64_t n_parts; /* of the image's contents, for a thread each */
+	uint64_t next;    /* atomic; part */
 };
 
 /* The content of that size and digest, or NULL. The list is in this order, see contents.c. */
@@ -114,25 +118,55 @@ static int take_over(void *arg, const struct content *old, struct extent *extent
 		.extents = extents,
 		.n_extents = n,
 	};
+	int r = 0;
 
-	if (!c || c->reused || (s->foremost && image_for(s->u, c) != s->img))
+	if (!c || (s->foremost && image_for(s->u, c) != s->img))
 		return 0;
-	c->reused = true;
-	return add_runs(s->u, c, &whole, (struct match){ .len = old->size }) < 0 ? -ENOMEM : 0;
+	/* An index that lies may have it twice. */
+	(void)pthread_mutex_lock(&s->u->lock);
+	if (!c->reused) {
+		c->reused = true;
+		r = add_runs(s->u, c, &whole, (struct match){ .len = old->size });
+	}
+	(void)pthread_mutex_unlock(&s->u->lock);
+	return r < 0 ? -ENOMEM : 0;
 }
 
-static int search_image(const struct reuse *u, struct contents *contents, unsigned i, bool foremost,
+/* Go through parts that no other thread has begun. */
+static int search_some(void *arg, struct progress *progress, struct err *err)
+{
+	struct search *s = arg;
+	uint64_t n = index_info(image_index(s->img))->n_contents / s->n_parts;
+	int r = 0;
+
+	(void)progress;
+	while (r == 0 && !crew_failed(&s->u->crew)) {
+		uint64_t i = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED);
+		uint64_t last = i + 1 < s->n_parts ? (i + 1) * n : INT64_MAX;
+
+		if (i >= s->n_parts)
+			break;
+		r = index_each_extents_of(image_index(s->img), i * n + 1, last, take_over, s, err);
+	}
+	return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
+}
+
+static int search_image(struct reuse *u, struct contents *contents, unsigned i, bool foremost,
                         struct err *err)
 {
+	struct image *img = u->options->old->images[i];
+	uint64_t n_parts = index_info(image_index(img))->n_contents / SCAN_MIN + 1;
 	struct search s = {
 		.u = u,
 		.contents = contents,
-		.img = u->options->old->images[i],
+		.img = img,
 		.foremost = foremost,
+		.n_parts = n_parts < u->options->jobs ? n_parts : u->options->jobs,
 	};
-	int r = index_each_extents(image_index(s.img), take_over, &s, err);
+	struct progress progress;
 
-	return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
+	progress_start(&progress, PROGRESS_NONE, "", 0);
+	return crew_run(&u->crew, (unsigned)s.n_parts, search_some, &s, &progress, err);
 }
 
 /*
@@ -140,7 +174,7 @@ static int search_image(const struct reuse *u, struct contents *contents, unsign
  * the first that has it. All rows of an index are gone through once, which takes a
  * fraction of what it takes to ask for each content.
  */
-static int reuse_whole(const struct reuse *u, struct contents *contents, struct err *err)
+static int reuse_whole(struct reuse *u, struct contents *contents, struct err *err)
 {
 	const struct old *old = u->options->old;
 	int r = 0;
@@ -157,7 +191,6 @@ static int find_base(struct reuse *u, struct new_content *c, struct path_buf *pa
 {
 	struct image *img = image_for(u, c);
 	const char *text = tree_path(c->file, path);
-	struct content content;
 	unsigned i = 0;
 	uint64_t id;
 	int r;
@@ -171,8 +204,8 @@ static int find_base(struct reuse *u, struct new_content *c, struct path_buf *pa
 	r = old_names_find(u->names[i], text, &id, err);
 	if (r < 0 || id == 0)
 		return r;
-	r = index_content(image_index(img), id, &content, err);
-	return r < 0 ? r : base_new(img, &content, &c->base, err);
+	c->base = base_new(img, id);
+	return c->base ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
 static int compare_one(struct reuse *u, struct new_content *c, struct plain_cache *cache,
@@ -252,7 +285,12 @@ static int compare_paths(const void *a, const void *b)
 
 int reuse_contents(struct contents *contents, const struct reuse_options *options, struct err *err)
 {
-	CLEANUP(reuse_release) struct reuse u = { .options = options, .crew = CREW_INIT };
+	CLEANUP(reuse_release)
+	struct reuse u = {
+		.options = options,
+		.crew = CREW_INIT,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
 	struct progress progress;
 	uint64_t total = 0;
 	int r = look_up_all(&u, contents, err);

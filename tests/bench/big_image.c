@@ -275,7 +275,9 @@ static int publish(struct layout_writer *layout, const struct big *b, const char
 	json_t *config = json_pack("{si ss sI}", "formatVersion", 1, "platform",
 	                           FORMAT_PLATFORM_ANY, "smallBytes", (json_int_t)b->small_bytes);
 	struct descriptor tagged;
-	int r = packs ? layout_writer_index_sections(layout, path, &m.index, &sections, err)
+	int r = packs ? layout_writer_index_sections(
+				layout, &(struct index_blob){ .path = path, .jobs = 2 }, &m.index,
+				&sections, err)
 	              : -ENOMEM;
 
 	if (r == 0 && sections.n > 0)

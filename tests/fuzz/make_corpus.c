@@ -290,6 +290,7 @@ static int seed_sections(const char *dir)
 {
 	static const uint8_t plain[3000] = "so many zeros after a few words";
 	CLEANUP(codec_sections_release) struct codec_sections codec = CODEC_SECTIONS_INIT;
+	const struct codec_cut cut = { .level = 3, .jobs = 2, .each = CODEC_SECTION };
 	CLEANUP(sections_release) struct sections s = SECTIONS_INIT;
 	CLEANUP(close)
 	int in = memfd_create("in", MFD_CLOEXEC), out = memfd_create("out", MFD_CLOEXEC);
@@ -301,7 +302,7 @@ static int seed_sections(const char *dir)
 	int r = in < 0 || out < 0 ? -errno : io_pwrite(in, plain, sizeof(plain), 0);
 
 	if (r == 0)
-		r = codec_compress_sections(in, out, 3, &codec, &err);
+		r = codec_compress_parts(in, out, &cut, &codec, &err);
 	if (r == 0)
 		r = sections_describe(out, &codec, sizeof(plain), &s, &err);
 	if (r < 0 || !s.list || s.list[0].size > sizeof(section))

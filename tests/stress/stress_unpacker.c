@@ -150,6 +150,7 @@ static int run_round(struct unpacking *c, int round, struct err *err)
 static int make(struct unpacking *c, struct err *err)
 {
 	CLEANUP(codec_sections_release) struct codec_sections codec = CODEC_SECTIONS_INIT;
+	const struct codec_cut cut = { .level = 1, .jobs = 2, .each = CODEC_SECTION };
 	CLEANUP(close) int in = memfd_create("plain", MFD_CLOEXEC);
 	struct prng prng = PRNG_INIT(1);
 	int r;
@@ -162,7 +163,7 @@ static int make(struct unpacking *c, struct err *err)
 		c->plain[i] = i % 3 == 0 ? (uint8_t)prng_next(&prng) : (uint8_t)(i / 100);
 	r = io_pwrite(in, c->plain, SIZE, 0);
 	if (r == 0)
-		r = codec_compress_sections(in, c->packed, 1, &codec, err);
+		r = codec_compress_parts(in, c->packed, &cut, &codec, err);
 	return r < 0 ? r : sections_describe(c->packed, &codec, SIZE, &c->sections, err);
 }
 

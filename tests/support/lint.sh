@@ -107,7 +107,7 @@ quoted_includes() {
 layers() {
 	local r=0 rooms found
 	forbid 'sqlite3\.h' 'index/index[a-z_]*\.[ch]|fs/store[a-z_]*\.c|tests/.*' "${c_files[@]}" || r=1
-	forbid 'zstd[a-z_]*\.h' 'index/codec\.c|tests/.*' "${c_files[@]}" || r=1
+	forbid 'zstd[a-z_]*\.h' 'index/codec(_parts)?\.c|tests/.*' "${c_files[@]}" || r=1
 	forbid 'curl/[a-z]*\.h' 'container/oci/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid '(fuse3?/)?fuse[a-z_]*\.h' 'fs/.*|tests/.*' "${c_files[@]}" || r=1
 	forbid 'nghttp2/[a-z0-9]*\.h|protobuf-c/.*|[a-z]*\.pb-c\.h' 'container/csi/.*|tests/.*' "${c_files[@]}" || r=1

@@ -480,3 +480,26 @@ Test(index, the_writer_refuses_rows_that_repeat)
 	cr_assert_eq(index_writer_content(w, &c, &err), 0, "%s", err.msg);
 	cr_expect_eq(index_writer_finish(w, &err), -EINVAL, "two contents have one digest");
 }
+
+Test(index, the_writer_refuses_rows_out_of_order)
+{
+	CLEANUP(index_writer_free) struct index_writer *w = NULL;
+	struct node root = { .ino = 2, .mode = S_IFDIR | 0755, .nlink = 2 };
+	struct content c = { .id = 1, .size = 1 };
+	struct err err = ERR_INIT;
+	char file[SAMPLE_PATH_MAX];
+	uint64_t size;
+
+	CLEANUP(close)
+	int fd = open(sample_path(dir, "new.sqlite", file), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(index_writer_open(file, &w, &err), 0, "%s", err.msg);
+	cr_assert_eq(index_writer_node(w, &root, NULL, &err), 0, "%s", err.msg);
+	root.ino = 1;
+	cr_expect_eq(index_writer_node(w, &root, NULL, &err), -EINVAL);
+	cr_assert_eq(index_writer_entry(w, 1, 1, "b", 2, &err), 0, "%s", err.msg);
+	cr_expect_eq(index_writer_entry(w, 1, 2, "a", 2, &err), -EINVAL, "a name before the last");
+	cr_expect_eq(index_writer_entry(w, 1, 1, "c", 2, &err), -EINVAL, "a place that is taken");
+	cr_assert_eq(index_writer_end_contents(w, &size, &err), 0, "%s", err.msg);
+	cr_expect_eq(index_writer_content(w, &c, &err), -EINVAL, "contents have ended");
+}

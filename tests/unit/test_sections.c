@@ -24,6 +24,7 @@ struct fixture {
 static void make(struct fixture *f)
 {
 	CLEANUP(codec_sections_release) struct codec_sections codec = CODEC_SECTIONS_INIT;
+	const struct codec_cut cut = { .level = 3, .jobs = 2, .each = CODEC_SECTION };
 	CLEANUP(close) int in = memfd_create("plain", MFD_CLOEXEC);
 	struct prng prng = PRNG_INIT(1);
 	struct err err = ERR_INIT;
@@ -35,7 +36,7 @@ static void make(struct fixture *f)
 		f->plain[i] = i < 4096 || i % 7 == 0 ? (uint8_t)prng_next(&prng)
 		                                     : f->plain[i - 4096];
 	cr_assert_eq(io_pwrite(in, f->plain, SIZE, 0), 0);
-	cr_assert_eq(codec_compress_sections(in, f->packed, 3, &codec, &err), 0, "%s", err.msg);
+	cr_assert_eq(codec_compress_parts(in, f->packed, &cut, &codec, &err), 0, "%s", err.msg);
 	cr_assert_eq(codec.n, N);
 	cr_assert_eq(sections_describe(f->packed, &codec, SIZE, &f->sections, &err), 0, "%s",
 	             err.msg);
@@ -261,5 +262,86 @@ Test(sections, of_a_config_that_lies_are_refused)
 	json_t *config = config_of(&f);
 	cr_expect_eq(parse(config, &f, &got), -EBADMSG);
 	json_decref(config);
+	release(&f);
+}
+
+/* Compress the fixture's bytes in parts. */
+static int compress_parts(const struct fixture *f, const struct codec_cut *cut, uint32_t *ret_n)
+{
+	CLEANUP(codec_sections_release) struct codec_sections parts = CODEC_SECTIONS_INIT;
+	CLEANUP(close) int in = memfd_create("plain", MFD_CLOEXEC);
+	int out = memfd_create("parts", MFD_CLOEXEC);
+	struct err err = ERR_INIT;
+
+	cr_assert(in >= 0 && out >= 0);
+	cr_assert_eq(io_pwrite(in, f->plain, SIZE, 0), 0);
+	cr_assert_eq(codec_compress_parts(in, out, cut, &parts, &err), 0, "%s", err.msg);
+	*ret_n = parts.n;
+	return out;
+}
+
+static void ignore(void *arg, const void *data, size_t len)
+{
+	(void)arg;
+	(void)data;
+	(void)len;
+}
+
+static void expect_plain(const struct fixture *f, int packed)
+{
+	CLEANUP(close) int out = memfd_create("out", MFD_CLOEXEC);
+	CLEANUP(free) uint8_t *plain = malloc(SIZE);
+	struct err err = ERR_INIT;
+
+	cr_assert(out >= 0 && plain);
+	cr_assert_eq(codec_decompress_file(packed, out, SIZE, ignore, NULL, &err), 0, "%s",
+	             err.msg);
+	cr_assert_eq(lseek(out, 0, SEEK_END), SIZE);
+	cr_assert_eq(io_pread(out, plain, SIZE, 0), 0);
+	cr_expect_eq(memcmp(plain, f->plain, SIZE), 0);
+}
+
+static void expect_same_bytes(int a, int b)
+{
+	off_t size = lseek(a, 0, SEEK_END);
+	CLEANUP(free) uint8_t *x = malloc((size_t)size);
+	CLEANUP(free) uint8_t *y = malloc((size_t)size);
+
+	cr_assert_eq(lseek(b, 0, SEEK_END), size);
+	cr_assert(x && y);
+	cr_assert_eq(io_pread(a, x, (size_t)size, 0), 0);
+	cr_assert_eq(io_pread(b, y, (size_t)size, 0), 0);
+	cr_expect_eq(memcmp(x, y, (size_t)size), 0, "bytes depend on the number of threads");
+}
+
+Test(sections, parts_of_any_size_are_one_frame)
+{
+	static const struct {
+		uint64_t first, each;
+		uint32_t n;
+	} cuts[] = {
+		{ 0, SIZE, 1 },           { 0, (uint64_t)SIZE * 2, 1 },
+		{ SIZE - 1, 1 << 20, 2 }, { SIZE, 1000, 1 },
+		{ 1, SIZE, 2 },           { 3000000, 300, 528 },
+		{ 0, 200000, 16 },        { 1234567, 700000, 4 },
+	};
+	struct fixture f;
+
+	make(&f);
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+		struct codec_cut cut = { .level = 5,
+			                 .jobs = 1,
+			                 .first = cuts[i].first,
+			                 .each = cuts[i].each };
+		uint32_t n;
+		CLEANUP(close) int one = compress_parts(&f, &cut, &n);
+		CLEANUP(close) int more = -1;
+
+		cr_expect_eq(n, cuts[i].n, "%u parts instead of %u", n, cuts[i].n);
+		expect_plain(&f, one);
+		cut.jobs = 3;
+		more = compress_parts(&f, &cut, &n);
+		expect_same_bytes(one, more);
+	}
 	release(&f);
 }
