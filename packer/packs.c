@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "base/table.h"
 #include "format.h"
-#include "grow.h"
 #include "pack.h"
 #include "packs_internal.h"
 
