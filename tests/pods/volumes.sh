@@ -124,7 +124,7 @@ unpublish "$second"
 check_eq "image mounts" "$(node_mounts)" 1
 unpublish "$first"
 check_eq "image mounts" "$(node_mounts)" 0
-wait_for sh -c "\"$ASSETFS\" status --json | jq -e '.mounts == []' >/dev/null" || fail "sessions are left"
+wait_for no_mounts || fail "sessions are left"
 
 note "by way of a symbolic link"
 mkdir -p "$pods/4"
@@ -295,8 +295,7 @@ pack=$(find "$T/bad-layout/blobs" -type f -size +3M)
 chmod u+w "$pack"
 printf 'xxxxxxxx' | dd of="$pack" bs=1 seek=2000000 conv=notrunc status=none
 refused DATA_LOSS "is damaged" image "$T/bad-layout:v1" verify true
-kill -TERM "$daemon"
-wait "$daemon" || fail "the daemon ended with status $?"
+stop_daemon
 start_daemon --region-size 2M
 refused RESOURCE_EXHAUSTED "no room" verify true
 
