@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/grow.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "daemon_internal.h"
@@ -121,16 +122,13 @@ struct session *daemon_session_of(const struct daemon *d, const struct digest *d
 /* With sessions_lock held. */
 static int append(struct daemon *d, struct session *s)
 {
-	if (d->n_sessions == d->cap_sessions) {
-		size_t cap = d->cap_sessions > 0 ? d->cap_sessions * 2 : 16;
-		struct session **grown = reallocarray(d->sessions, cap, sizeof(struct session *));
+	struct session **sessions =
+		array_grow(d->sessions, d->n_sessions, &d->cap_sessions, sizeof(struct session *));
 
-		if (!grown)
-			return -ENOMEM;
-		d->sessions = grown;
-		d->cap_sessions = cap;
-	}
-	d->sessions[d->n_sessions++] = s;
+	if (!sessions)
+		return -ENOMEM;
+	d->sessions = sessions;
+	sessions[d->n_sessions++] = s;
 	return 0;
 }
 

@@ -186,20 +186,6 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 	return n;
 }
 
-/* An answer to INIT that an earlier process has given is good as well. */
-static ssize_t write_init(struct fuse_io *io, int fd, struct iovec *iov, int count)
-{
-	ssize_t n = writev(fd, iov, count);
-
-	io->init_unique = 0;
-	if (n >= 0 || errno != ENOENT)
-		return n;
-	n = 0;
-	for (int i = 0; i < count; i++)
-		n += (ssize_t)iov[i].iov_len;
-	return n;
-}
-
 uint64_t fuse_io_unique(bool *ret_again)
 {
 	*ret_again = last_unique & WIRE_UNIQUE_RESEND;
@@ -231,25 +217,12 @@ static void complete_init(struct fuse_io *io, struct wire_init_out *out)
 	__atomic_store_n(&io->passthrough, out->max_stack_depth > 0, __ATOMIC_RELEASE);
 }
 
-static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+/* Send what answers no INIT, with the backing id if it answers OPEN. */
+static ssize_t write_other(int fd, struct iovec *iov, int count, int error)
 {
-	struct fuse_io *io = userdata;
-	struct wire_out_header head;
-	struct wire_init_out init;
 	struct wire_open_out open;
 
-	memcpy(&head, iov[0].iov_base, sizeof(head));
-	if (!may_answer(io, head.unique))
-		return -1;
-	if (head.error != 0 || count < 2)
-		return writev(fd, iov, count);
-	if (io->init_unique != 0 && head.unique == io->init_unique &&
-	    iov[1].iov_len >= sizeof(init)) {
-		memcpy(&init, iov[1].iov_base, sizeof(init));
-		complete_init(io, &init);
-		iov[1].iov_base = &init;
-		return write_init(io, fd, iov, count);
-	} else if (reply_backing_id > 0 && iov[1].iov_len == sizeof(open)) {
+	if (error == 0 && count >= 2 && reply_backing_id > 0 && iov[1].iov_len == sizeof(open)) {
 		memcpy(&open, iov[1].iov_base, sizeof(open));
 		open.open_flags = (open.open_flags & ~WIRE_OPEN_KEEP_CACHE) | WIRE_OPEN_PASSTHROUGH;
 		open.backing_id = reply_backing_id;
@@ -276,23 +249,16 @@ int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id
 
 #else
 
-static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+static void complete_init(struct fuse_io *io, struct wire_init_out *out)
 {
-	struct fuse_io *io = userdata;
-	struct wire_out_header head;
-	struct wire_init_out init;
+	(void)io;
+	want_large_reads(out);
+}
 
-	memcpy(&head, iov[0].iov_base, sizeof(head));
-	if (!may_answer(io, head.unique))
-		return -1;
-	if (io->init_unique == 0 || head.unique != io->init_unique)
-		return writev(fd, iov, count);
-	if (head.error == 0 && count >= 2 && iov[1].iov_len >= sizeof(init)) {
-		memcpy(&init, iov[1].iov_base, sizeof(init));
-		want_large_reads(&init);
-		iov[1].iov_base = &init;
-	}
-	return write_init(io, fd, iov, count);
+static ssize_t write_other(int fd, struct iovec *iov, int count, int error)
+{
+	(void)error;
+	return writev(fd, iov, count);
 }
 
 void fuse_io_want(struct fuse_io *io, struct fuse_conn_info *conn)
@@ -314,6 +280,40 @@ int fuse_io_reply_open(fuse_req_t req, struct fuse_file_info *fi, int backing_id
 }
 
 #endif
+
+/* Send an answer to INIT. One that an earlier process has given is good as well. */
+static ssize_t write_init(struct fuse_io *io, int fd, struct iovec *iov, int count, int error)
+{
+	struct wire_init_out init;
+	ssize_t n;
+
+	if (error == 0 && count >= 2 && iov[1].iov_len >= sizeof(init)) {
+		memcpy(&init, iov[1].iov_base, sizeof(init));
+		complete_init(io, &init);
+		iov[1].iov_base = &init;
+	}
+	n = writev(fd, iov, count);
+	io->init_unique = 0;
+	if (n >= 0 || errno != ENOENT)
+		return n;
+	n = 0;
+	for (int i = 0; i < count; i++)
+		n += (ssize_t)iov[i].iov_len;
+	return n;
+}
+
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fuse_io *io = userdata;
+	struct wire_out_header head;
+
+	memcpy(&head, iov[0].iov_base, sizeof(head));
+	if (!may_answer(io, head.unique))
+		return -1;
+	if (io->init_unique != 0 && head.unique == io->init_unique)
+		return write_init(io, fd, iov, count, head.error);
+	return write_other(fd, iov, count, head.error);
+}
 
 int fuse_io_attach(struct fuse_io *io, struct fuse_session *se, int dev_fd, struct err *err)
 {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/grow.h"
 #include "control.h"
 #include "inodes.h"
 
@@ -26,20 +27,16 @@ static int add(void *arg, uint64_t ino, const struct content *content, uint64_t 
 {
 	struct files *files = arg;
 
-	if (files->n == files->cap) {
-		size_t cap = files->cap > 0 ? files->cap * 2 : 256;
-		struct file *grown = reallocarray(files->file, cap, sizeof(*grown));
+	struct file *file = array_grow(files->file, files->n, &files->cap, sizeof(*file));
 
-		if (!grown)
-			return -ENOMEM;
-		files->file = grown;
-		files->cap = cap;
-	}
-	files->file[files->n++] = (struct file){ .session = files->session,
-		                                 .ino = ino,
-		                                 .bytes = content->size,
-		                                 .opens = opens,
-		                                 .digest = content->digest };
+	if (!file)
+		return -ENOMEM;
+	files->file = file;
+	file[files->n++] = (struct file){ .session = files->session,
+		                          .ino = ino,
+		                          .bytes = content->size,
+		                          .opens = opens,
+		                          .digest = content->digest };
 	return 0;
 }
 

@@ -9,7 +9,10 @@
 #include "commands.h"
 #include "mount_helper.h"
 
-/* Those without a function are assetfsd's: a command that only asks the daemon starts in a tenth of the time. */
+/*
+ * Those without a function are assetfsd's: this program loads few libraries, so that a command that only
+ * asks the daemon starts quickly, from a cold disk, too.
+ */
 static const struct cli_command commands[] = {
 	{ "serve", "[OPTION]...", "run the node daemon", NULL },
 	{ "keeper", "[OPTION]...", "run the node daemon, and another one when it dies", NULL },

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/grow.h"
+
 /*
  * Reading all rows of an index takes as long as asking for one in so many: fewer objects than that
  * are asked for one by one, and no memory is spent.
@@ -73,16 +75,12 @@ void filled_release(struct filled *filled)
 
 int filled_add(struct filled *filled, const struct digest *digest, uint64_t bytes)
 {
-	if (filled->n == filled->cap) {
-		size_t cap = filled->cap > 0 ? filled->cap * 2 : 64;
-		struct filled_part *grown = reallocarray(filled->part, cap, sizeof(*grown));
+	struct filled_part *part = array_grow(filled->part, filled->n, &filled->cap, sizeof(*part));
 
-		if (!grown)
-			return -ENOMEM;
-		filled->part = grown;
-		filled->cap = cap;
-	}
-	filled->part[filled->n++] = (struct filled_part){ digest_key(digest), bytes };
+	if (!part)
+		return -ENOMEM;
+	filled->part = part;
+	part[filled->n++] = (struct filled_part){ digest_key(digest), bytes };
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/grow.h"
 #include "base/table.h"
 
 /* NS_GET_MNTNS_ID of linux/nsfs.h, which Debian 12 does not have yet. */
@@ -221,16 +222,12 @@ void users_note(struct users *users, int pid, const struct opened_file *file)
 
 static int add_live(struct live_users *live, uint64_t ns, int pid)
 {
-	if (live->n == live->cap) {
-		size_t cap = live->cap > 0 ? live->cap * 2 : 64;
-		struct live_user *grown = reallocarray(live->user, cap, sizeof(*grown));
+	struct live_user *user = array_grow(live->user, live->n, &live->cap, sizeof(*user));
 
-		if (!grown)
-			return -ENOMEM;
-		live->user = grown;
-		live->cap = cap;
-	}
-	live->user[live->n++] = (struct live_user){ .ns = ns, .pid = pid };
+	if (!user)
+		return -ENOMEM;
+	live->user = user;
+	user[live->n++] = (struct live_user){ .ns = ns, .pid = pid };
 	return 0;
 }
 

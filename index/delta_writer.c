@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "base/table.h"
 #include "blob_writer.h"
 #include "codec.h"
@@ -22,7 +23,7 @@ struct listed {
 struct list {
 	struct table table; /* its entries are owned */
 	struct digest *all; /* owned */
-	uint32_t max;       /* room in all */
+	size_t max;         /* room in all */
 };
 
 struct delta_writer {
@@ -30,10 +31,10 @@ struct delta_writer {
 	struct list bases;
 	struct list chunks;
 	struct delta_entry *entries; /* owned; one for each chunk */
-	uint32_t entries_max;
+	size_t entries_max;
 	le32 *refs; /* owned */
 	uint32_t n_refs;
-	uint32_t refs_max;
+	size_t refs_max;
 };
 
 static uint32_t list_count(const struct list *list)
@@ -63,25 +64,11 @@ static void list_release(struct list *list)
 	free(list->all);
 }
 
-/* Make room for element @n of @size bytes. Returns the array, moved or not, or NULL. */
-static void *make_room(void *array, uint32_t n, uint32_t *max, size_t size)
-{
-	uint32_t wanted = *max > 0 ? *max * 2 : 256;
-	void *grown;
-
-	if (n < *max)
-		return array;
-	grown = reallocarray(array, wanted, size);
-	if (grown)
-		*max = wanted;
-	return grown;
-}
-
 /* Put @digest at the end of @list, in which it is not. */
 static int list_add(struct list *list, const struct digest *digest, uint32_t *ret_number)
 {
 	uint32_t n = list_count(list);
-	struct digest *all = make_room(list->all, n, &list->max, sizeof(*all));
+	struct digest *all = array_grow(list->all, n, &list->max, sizeof(*all));
 	struct listed *listed;
 	int r;
 
@@ -121,7 +108,7 @@ static int add_refs(struct delta_writer *w, const struct digest *bases, uint32_t
 {
 	for (uint32_t i = 0; i < n_bases; i++) {
 		const struct listed *listed = list_find(&w->bases, &bases[i]);
-		le32 *refs = make_room(w->refs, w->n_refs, &w->refs_max, sizeof(*refs));
+		le32 *refs = array_grow(w->refs, w->n_refs, &w->refs_max, sizeof(*refs));
 		uint32_t number = listed ? listed->number : 0;
 		int r;
 
@@ -139,7 +126,7 @@ static int add_refs(struct delta_writer *w, const struct digest *bases, uint32_t
 static int add_entry(struct delta_writer *w, const struct digest *chunk, struct delta_entry entry)
 {
 	uint32_t n = list_count(&w->chunks);
-	struct delta_entry *entries = make_room(w->entries, n, &w->entries_max, sizeof(*entries));
+	struct delta_entry *entries = array_grow(w->entries, n, &w->entries_max, sizeof(*entries));
 
 	if (!entries)
 		return -ENOMEM;

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/grow.h"
+
 enum { DIGEST_BITS = 16 }; /* few digests have these in common */
 
 void index_order_release(struct index_order *o)
@@ -14,33 +16,17 @@ void index_order_release(struct index_order *o)
 	*o = (struct index_order){ .contents = NULL };
 }
 
-/* Room for one more than @n rows of @size bytes, which doubles at powers of two. */
-static int make_room(void **rows, size_t n, size_t size, struct err *err)
-{
-	void *more;
-
-	if (n >= UINT32_MAX)
-		return err_set(err, -EFBIG, "index: more than 2^32 rows");
-	if ((n & (n - 1)) != 0)
-		return 0;
-	more = reallocarray(*rows, n > 0 ? 2 * n : 1, size);
-	if (!more)
-		return err_set(err, -ENOMEM, "out of memory");
-	*rows = more;
-	return 0;
-}
-
 int index_order_content(struct index_order *o, const struct content *content, struct err *err)
 {
-	void *rows = o->contents;
-	int r = make_room(&rows, o->n_contents, sizeof(*o->contents), err);
+	struct ordered_content *contents;
 
-	o->contents = rows;
-	if (r < 0)
-		return r;
-	if (content->id > UINT32_MAX)
+	if (o->n_contents >= UINT32_MAX || content->id > UINT32_MAX)
 		return err_set(err, -EFBIG, "index: more than 2^32 contents");
-	o->contents[o->n_contents++] = (struct ordered_content){
+	contents = array_grow(o->contents, o->n_contents, &o->contents_max, sizeof(*contents));
+	if (!contents)
+		return err_set(err, -ENOMEM, "out of memory");
+	o->contents = contents;
+	contents[o->n_contents++] = (struct ordered_content){
 		.digest = content->digest,
 		.content = (uint32_t)content->id,
 	};
@@ -49,15 +35,16 @@ int index_order_content(struct index_order *o, const struct content *content, st
 
 int index_order_extent(struct index_order *o, const struct extent *extent, struct err *err)
 {
-	void *rows = o->extents;
-	int r = make_room(&rows, o->n_extents, sizeof(*o->extents), err);
+	struct ordered_extent *extents;
 
-	o->extents = rows;
-	if (r < 0)
-		return r;
-	if (extent->content > UINT32_MAX || extent->chunk.id >= UINT32_MAX)
-		return err_set(err, -EFBIG, "index: more than 2^32 contents or chunks");
-	o->extents[o->n_extents++] = (struct ordered_extent){
+	if (o->n_extents >= UINT32_MAX || extent->content > UINT32_MAX ||
+	    extent->chunk.id >= UINT32_MAX)
+		return err_set(err, -EFBIG, "index: more than 2^32 contents, extents or chunks");
+	extents = array_grow(o->extents, o->n_extents, &o->extents_max, sizeof(*extents));
+	if (!extents)
+		return err_set(err, -ENOMEM, "out of memory");
+	o->extents = extents;
+	extents[o->n_extents++] = (struct ordered_extent){
 		.off = extent->off,
 		.content = (uint32_t)extent->content,
 		.chunk = (uint32_t)extent->chunk.id,

@@ -20,9 +20,9 @@ struct ordered_extent {
 
 struct index_order {
 	struct ordered_content *contents; /* owned */
-	size_t n_contents;
+	size_t n_contents, contents_max;
 	struct ordered_extent *extents; /* owned */
-	size_t n_extents;
+	size_t n_extents, extents_max;
 };
 
 void index_order_release(struct index_order *o);

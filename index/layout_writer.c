@@ -287,37 +287,16 @@ static int publish_blob(struct layout_writer *w, struct io_temp *tmp, struct des
 	return r;
 }
 
-/* Compress all of @fd and publish it as a blob. */
-static int write_compressed(struct layout_writer *w, int fd, struct descriptor *ret,
-                            struct err *err)
-{
-	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
-	int r = io_temp_open(&tmp, w->blobs, err);
-
-	if (r == 0)
-		r = codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
-	if (r == 0)
-		r = publish_blob(w, &tmp, ret, err);
-	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
-}
-
-int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
-                        struct err *err)
-{
-	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	return fd < 0 ? err_set_errno(err, "'%s'", path) : write_compressed(w, fd, ret, err);
-}
-
 /*
- * Compress the @size bytes of @fd. What finds contents by digest repeats all their digests, and is
- * in the same part as these.
+ * Compress all of @fd. What finds contents by digest repeats all their digests, and is in the same
+ * part as these.
  */
-static int compress_index(int fd, uint64_t size, const struct index_blob *index, int out_fd,
+static int compress_index(int fd, const struct index_blob *index, int out_fd,
                           struct sections *ret_sections, struct err *err)
 {
 	CLEANUP(codec_sections_release) struct codec_sections found = CODEC_SECTIONS_INIT;
-	const bool sectioned = size >= SECTIONED_MIN;
+	struct stat st = { .st_size = 0 };
+	const bool sectioned = fstat(fd, &st) == 0 && st.st_size >= SECTIONED_MIN;
 	const struct codec_cut cut = {
 		.level = sectioned ? INDEX_SECTION_LEVEL : INDEX_PART_LEVEL,
 		.jobs = index->jobs,
@@ -328,7 +307,33 @@ static int compress_index(int fd, uint64_t size, const struct index_blob *index,
 
 	if (r == -EOPNOTSUPP)
 		return codec_compress_file(fd, out_fd, INDEX_LEVEL, err);
-	return r < 0 || !sectioned ? r : sections_describe(out_fd, &found, size, ret_sections, err);
+	if (r < 0 || !sectioned)
+		return r;
+	return sections_describe(out_fd, &found, (uint64_t)st.st_size, ret_sections, err);
+}
+
+/* Compress all of @fd, the file of @index unless that is NULL, and publish it as a blob. */
+static int write_compressed(struct layout_writer *w, int fd, const struct index_blob *index,
+                            struct descriptor *ret, struct sections *ret_sections, struct err *err)
+{
+	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	int r = io_temp_open(&tmp, w->blobs, err);
+
+	if (r == 0)
+		r = index ? compress_index(fd, index, tmp.fd, ret_sections, err)
+		          : codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
+	if (r == 0)
+		r = publish_blob(w, &tmp, ret, err);
+	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
+}
+
+int layout_writer_index(struct layout_writer *w, const char *path, struct descriptor *ret,
+                        struct err *err)
+{
+	CLEANUP(close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? err_set_errno(err, "'%s'", path)
+	              : write_compressed(w, fd, NULL, ret, NULL, err);
 }
 
 int layout_writer_index_sections(struct layout_writer *w, const struct index_blob *index,
@@ -336,18 +341,9 @@ int layout_writer_index_sections(struct layout_writer *w, const struct index_blo
                                  struct err *err)
 {
 	CLEANUP(close) int fd = open(index->path, O_RDONLY | O_CLOEXEC);
-	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
-	struct stat st;
-	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set_errno(err, "'%s'", index->path);
-	r = io_temp_open(&tmp, w->blobs, err);
-	if (r == 0)
-		r = compress_index(fd, (uint64_t)st.st_size, index, tmp.fd, ret_sections, err);
-	if (r == 0)
-		r = publish_blob(w, &tmp, ret, err);
-	return r < 0 ? err_wrap(err, r, "'%s'", w->path) : 0;
+	return fd < 0 ? err_set_errno(err, "'%s'", index->path)
+	              : write_compressed(w, fd, index, ret, ret_sections, err);
 }
 
 int layout_writer_trace(struct layout_writer *w, const char *text, size_t len,
@@ -357,7 +353,7 @@ int layout_writer_trace(struct layout_writer *w, const char *text, size_t len,
 	int r = fd < 0 ? -errno : io_write(fd, text, len);
 
 	return r < 0 ? err_set(err, r, "memory for the trace: %s", strerrordesc_np(-r))
-	             : write_compressed(w, fd, ret, err);
+	             : write_compressed(w, fd, NULL, ret, NULL, err);
 }
 
 /* A layer's descriptor with its title. */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "blob_writer.h"
 #include "format.h"
 
@@ -168,7 +169,7 @@ struct pack_writer {
 	struct blob_writer blob;
 	struct seek_entry *entries; /* owned */
 	uint32_t n;
-	uint32_t n_max; /* room in entries */
+	size_t n_max; /* room in entries */
 };
 
 int pack_writer_open(int dirfd, struct pack_writer **ret, struct err *err)
@@ -187,16 +188,12 @@ int pack_writer_open(int dirfd, struct pack_writer **ret, struct err *err)
 
 static int add_entry(struct pack_writer *w, struct seek_entry entry, struct err *err)
 {
-	if (w->n == w->n_max) {
-		uint32_t n_max = w->n_max > 0 ? w->n_max * 2 : 1024;
-		struct seek_entry *entries = reallocarray(w->entries, n_max, sizeof(entry));
+	struct seek_entry *entries = array_grow(w->entries, w->n, &w->n_max, sizeof(entry));
 
-		if (!entries)
-			return err_set(err, -ENOMEM, "out of memory");
-		w->entries = entries;
-		w->n_max = n_max;
-	}
-	w->entries[w->n++] = entry;
+	if (!entries)
+		return err_set(err, -ENOMEM, "out of memory");
+	w->entries = entries;
+	entries[w->n++] = entry;
 	return 0;
 }
 

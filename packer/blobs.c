@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "grow.h"
+#include "base/grow.h"
 
 int blob_set_add(struct blob_set *set, const struct descriptor *d)
 {

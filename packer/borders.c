@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "grow.h"
+#include "base/grow.h"
 
 enum {
 	BORDERS_MAX = 1 << 22,

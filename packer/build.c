@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "aside.h"
 #include "base/io.h"
 #include "budget.h"
 #include "cache.h"
@@ -323,39 +323,16 @@ static int check_budget(struct build *b, struct err *err)
 	                    o->max_update, err);
 }
 
-/* The cache being saved while images are published, which changes nothing that it reads. */
-struct saving {
-	const struct build *build;
-	pthread_t thread;
-	bool started;
-	int result;
-	struct err err;
-};
-
-/* A layout that has no room for it has none for the next build either. */
-static void *save_cache(void *arg)
+/*
+ * The cache is saved while images are published, which changes nothing that it reads. A layout that
+ * has no room for it has none for the next build either.
+ */
+static int save_cache(void *arg, struct err *err)
 {
-	struct saving *s = arg;
-	const struct build *b = s->build;
-	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, &s->err);
+	const struct build *b = arg;
+	int r = cache_save(b->cache, layout_writer_dir(b->writer), b->trees, b->n_trees, err);
 
-	s->result = r < 0 ? err_wrap(&s->err, r, "'%s'", layout_writer_path(b->writer)) : 0;
-	return NULL;
-}
-
-static void begin_saving(struct saving *s)
-{
-	if (s->build->options->pipeline.jobs > 1)
-		s->started = pthread_create(&s->thread, NULL, save_cache, s) == 0;
-	if (!s->started)
-		(void)save_cache(s);
-}
-
-static int end_saving(struct saving *s, struct err *err)
-{
-	if (s->started)
-		(void)pthread_join(s->thread, NULL);
-	return s->result < 0 ? err_set(err, s->result, "%s", s->err.msg) : 0;
+	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(b->writer)) : 0;
 }
 
 static void count_unique(const struct build *b, struct build_report *ret)
@@ -411,11 +388,10 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 		.options = &o->pipeline,
 	};
 	struct platform any = { .name = FORMAT_PLATFORM_ANY };
-	struct saving saving = { .build = b, .err = ERR_INIT };
-	struct err unsaved = ERR_INIT;
+	struct aside saving;
 	int r = 0, saved;
 
-	begin_saving(&saving);
+	aside_begin(&saving, save_cache, b, o->pipeline.jobs > 1);
 	if (b->trace)
 		r = layout_writer_trace(b->writer, b->trace, b->trace_len, &pub.trace, err);
 
@@ -428,9 +404,9 @@ static int publish_all(struct build *b, struct descriptor *ret, struct err *err)
 	}
 	if (r == 0)
 		r = check_budget(b, err);
-	saved = end_saving(&saving, &unsaved);
-	if (r == 0 && saved < 0)
-		r = err_set(err, saved, "%s", unsaved.msg);
+	saved = aside_end(&saving, r == 0 ? err : NULL);
+	if (r == 0)
+		r = saved;
 	if (r == 0)
 		r = save_last(b, err);
 	if (r < 0)

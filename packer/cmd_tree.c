@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "commands.h"
-#include "grow.h"
 #include "listing.h"
 #include "names.h"
 #include "read_args.h"

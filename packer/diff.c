@@ -10,10 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "base/text.h"
 #include "blobs.h"
 #include "diff_internal.h"
-#include "grow.h"
 #include "listing.h"
 #include "names.h"
 #include "notes.h"

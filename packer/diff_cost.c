@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/grow.h"
 #include "blobs.h"
 #include "diff_internal.h"
-#include "grow.h"
 
 /* A chunk of the new image that the old one lacks. */
 struct new_chunk {

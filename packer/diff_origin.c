@@ -2,8 +2,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/grow.h"
 #include "diff_internal.h"
-#include "grow.h"
 
 struct loading {
 	struct origins *origins; /* in order of content until all is read */

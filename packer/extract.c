@@ -13,9 +13,9 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "base/grow.h"
 #include "base/io.h"
 #include "dirs.h"
-#include "grow.h"
 #include "listing.h"
 #include "names.h"
 #include "notes.h"

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "contents.h"
-#include "grow.h"
 #include "notes.h"
 #include "trace.h"
 

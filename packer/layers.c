@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "blob_writer.h"
-#include "grow.h"
 #include "input.h"
 #include "tar.h"
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "grow.h"
+#include "base/grow.h"
 
 static int add(void *arg, const struct dir_entry *entry)
 {

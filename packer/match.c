@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "chunker.h"
-#include "grow.h"
 
 enum {
 	WINDOW = 64,          /* bytes that a gear hash depends on */

@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "old_early.h"
 
-#include <pthread.h>
 #include <stdlib.h>
+
+#include "aside.h"
 
 struct old_early {
 	const char *path;
 	const char *tag;
-	pthread_t thread;
-	bool joined;
-	/* the thread's until it is joined */
-	struct old old;
-	int result;
+	struct aside aside;
+	struct old old; /* the thread's until it has ended */
 };
 
 /* Whatever is wrong is found again, and said, by who opens it later. */
-static void *open_early(void *arg)
+static int open_early(void *arg, struct err *err)
 {
 	struct old_early *early = arg;
 
-	early->result = old_open(early->path, early->tag, &early->old, NULL);
-	return NULL;
+	return old_open(early->path, early->tag, &early->old, err);
 }
 
 struct old_early *old_early_begin(const char *path, const char *tag)
@@ -30,25 +27,16 @@ struct old_early *old_early_begin(const char *path, const char *tag)
 	if (!early)
 		return NULL;
 	*early = (struct old_early){ .path = path, .tag = tag, .old = OLD_INIT };
-	if (pthread_create(&early->thread, NULL, open_early, early) == 0)
-		return early;
-	free(early);
-	return NULL;
-}
-
-static void join(struct old_early *early)
-{
-	if (!early->joined)
-		(void)pthread_join(early->thread, NULL);
-	early->joined = true;
+	aside_begin(&early->aside, open_early, early, /* threaded= */ true);
+	return early;
 }
 
 void old_early_free(struct old_early *early)
 {
 	if (!early)
 		return;
-	join(early);
-	old_release(&early->old);
+	if (aside_end(&early->aside, NULL) == 0)
+		old_release(&early->old);
 	free(early);
 }
 
@@ -67,9 +55,7 @@ static bool is_current(const struct old_early *early)
 int old_early_take(struct old_early *early, const char *path, const char *tag, struct old *ret,
                    struct err *err)
 {
-	if (early)
-		join(early);
-	if (!early || early->result < 0 || !is_current(early))
+	if (!early || aside_end(&early->aside, NULL) < 0 || !is_current(early))
 		return old_open(path, tag, ret, err);
 	*ret = early->old;
 	early->old = OLD_INIT;

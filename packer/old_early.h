@@ -8,7 +8,7 @@ struct old_early;
 
 /*
  * Begin to open what @tag of the layout at @path, both borrowed, names now, by a thread of its own. The
- * layout need not be locked, nor exist. Returns NULL when it could not begin.
+ * layout need not be locked, nor exist. Returns NULL when memory runs out.
  */
 struct old_early *old_early_begin(const char *path, const char *tag);
 

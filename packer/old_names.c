@@ -4,8 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "dirs.h"
-#include "grow.h"
 #include "old.h"
 
 struct old_file {

@@ -7,36 +7,36 @@
 #include "packs.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "base/table.h"
 #include "format.h"
-#include "grow.h"
 #include "pack.h"
 #include "packs_internal.h"
 
 #define PACK_FULL ((uint64_t)64 << 20) /* bytes of frames, format.md §3.2 */
 
-static void *publish_pack(void *arg)
+static int publish_pack(void *arg, struct err *err)
 {
 	struct finishing *f = arg;
 
-	f->result = pack_writer_publish(f->writer, &f->digest, &f->size, &f->err);
-	return NULL;
+	return pack_writer_publish(f->writer, &f->digest, &f->size, err);
 }
 
 /* Wait for the pack in @f, if there is one, to be durable. */
 static int wait_finished(struct packs *packs, struct finishing *f, struct err *err)
 {
+	int r;
+
 	if (!f->writer)
 		return 0;
-	(void)pthread_join(f->thread, NULL);
+	r = aside_end(&f->aside, err);
 	pack_writer_free(f->writer);
 	f->writer = NULL;
-	if (f->result < 0)
-		return err_set(err, f->result, "'%s': %s", packs->path, f->err.msg);
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", packs->path);
 	packs->records[f->record].digest = f->digest;
 	packs->records[f->record].size = f->size;
 	return 0;
@@ -104,12 +104,8 @@ static int finish_pack(struct packs *packs, struct open_pack *o, struct err *err
 		return r;
 	*f = (struct finishing){ .writer = o->writer, .record = o->record };
 	o->writer = NULL;
-	r = pthread_create(&f->thread, NULL, publish_pack, f);
-	if (r == 0)
-		return 0;
-	pack_writer_free(f->writer);
-	f->writer = NULL;
-	return err_set(err, -r, "a thread could not be started: %s", strerrordesc_np(r));
+	aside_begin(&f->aside, publish_pack, f, /* threaded= */ true);
+	return 0;
 }
 
 /* A new record at the end. Returns its place, or -errno. */

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "aside.h"
 #include "base/table.h"
 #include "pack.h"
 #include "packs.h"
@@ -37,13 +38,11 @@ struct open_pack {
 
 /* A full pack that a thread of its own makes durable. */
 struct finishing {
-	pthread_t thread;
+	struct aside aside;
 	struct pack_writer *writer; /* owned; NULL: the place is free */
 	size_t record;
 	struct digest digest;
 	uint64_t size;
-	int result;
-	struct err err;
 };
 
 struct packs {

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/grow.h"
 #include "base/io.h"
 #include "codec.h"
-#include "grow.h"
 #include "packs_internal.h"
 
 enum { USED_MIN = 4 }; /* a pack of which less than 1/USED_MIN is used is rewritten */

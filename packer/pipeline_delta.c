@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base.h"
+#include "base/grow.h"
 #include "codec.h"
-#include "grow.h"
 
 enum {
 	PREFIX_SHARE = 2,       /* a prefix has so many times the bytes of a slice, */

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "borders.h"
-#include "grow.h"
 #include "input.h"
 #include "pipeline_internal.h"
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "grow.h"
+#include "base/grow.h"
 
 void platform_tree_release(struct platform_tree *tree)
 {

@@ -7,11 +7,11 @@
 #include "publish.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "aside.h"
 #include "base/io.h"
 #include "codec.h"
 #include "format.h"
@@ -26,10 +26,10 @@ struct image_writer {
 	uint32_t mask;
 	struct manifest *manifest;
 	struct index_writer *index;
-	const struct image *old;     /* the image that this one is built from, or NULL */
-	const struct manifest *base; /* its manifest, or NULL */
-	struct digest plain_index;   /* of the database before it is compressed */
-	uint64_t contents_size;      /* bytes of the database that contents end at */
+	const struct image *old;   /* the image that this one is built from, or NULL */
+	char path[32];             /* of the database */
+	struct digest plain_index; /* of the database before it is compressed */
+	uint64_t contents_size;    /* bytes of the database that contents end at */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -38,6 +38,12 @@ struct image_writer {
 };
 
 DEFINE_CLEANUP(json_t *, json_decref)
+
+/* The manifest of the image that this one is built from, or NULL. */
+static const struct manifest *base_of(const struct image_writer *w)
+{
+	return w->old ? image_manifest(w->old) : NULL;
+}
 
 /* The content that @node has a row of; NULL when it has none. */
 static struct new_content *content_of(const struct tree_node *node)
@@ -72,8 +78,10 @@ static void mark_used(struct image_writer *w)
 /* Place of pack @digest in the image that this one is built from, or UINT32_MAX. */
 static uint32_t place_in_base(const struct image_writer *w, const struct digest *digest)
 {
-	for (uint32_t i = 0; w->base && i < w->base->n_packs; i++) {
-		if (digest_equal(&w->base->packs[i].digest, digest))
+	const struct manifest *base = base_of(w);
+
+	for (uint32_t i = 0; base && i < base->n_packs; i++) {
+		if (digest_equal(&base->packs[i].digest, digest))
 			return i;
 	}
 	return UINT32_MAX;
@@ -264,9 +272,9 @@ static int write_node(struct image_writer *w, uint32_t place, struct err *err)
 	return r;
 }
 
-static int write_rows(struct image_writer *w, const char *path, struct err *err)
+static int write_rows(struct image_writer *w, struct err *err)
 {
-	int r = index_writer_open(path, &w->index, err);
+	int r = index_writer_open(w->path, &w->index, err);
 
 	mark_used(w);
 	if (r == 0)
@@ -280,64 +288,52 @@ static int write_rows(struct image_writer *w, const char *path, struct err *err)
 	return r < 0 ? r : index_writer_finish(w->index, err);
 }
 
-/* The digest of the database, found by a thread while it is compressed. */
-struct digesting {
-	const char *path;
-	pthread_t thread;
-	struct digest digest;
-	int result;
-	struct err err;
-};
-
-static void *find_digest(void *arg)
+static int find_digest(void *arg, struct err *err)
 {
-	struct digesting *d = arg;
+	struct image_writer *w = arg;
+	int r = layout_file_digest(w->path, &w->plain_index, err);
 
-	d->result = layout_file_digest(d->path, &d->digest, &d->err);
-	return NULL;
+	return r < 0 ? err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer)) : 0;
 }
 
-/* Compress the database at @path, and find its digest unless @known. */
-static int pack_index(struct image_writer *w, const char *path, bool known, struct err *err)
+/* Compress the database, and find its digest meanwhile unless @known. */
+static int pack_index(struct image_writer *w, bool known, struct err *err)
 {
 	const struct index_blob index = {
-		.path = path,
+		.path = w->path,
 		.contents_size = w->contents_size,
 		.jobs = w->pub->options->jobs,
 	};
-	struct digesting d = { .path = path, .err = ERR_INIT };
-	bool started = !known && index.jobs > 1 &&
-	               pthread_create(&d.thread, NULL, find_digest, &d) == 0;
-	int r = layout_writer_index_sections(w->pub->writer, &index, &w->manifest->index,
-	                                     &w->sections, err);
+	struct aside digesting;
+	int r, found = 0;
 
-	if (started)
-		(void)pthread_join(d.thread, NULL);
-	else if (!known)
-		(void)find_digest(&d);
-	if (r == 0 && d.result < 0)
-		r = err_set(err, d.result, "%s", d.err.msg);
-	if (r == 0 && !known)
-		w->plain_index = d.digest;
-	return r;
+	if (!known)
+		aside_begin(&digesting, find_digest, w, index.jobs > 1);
+	r = layout_writer_index_sections(w->pub->writer, &index, &w->manifest->index, &w->sections,
+	                                 err);
+	if (!known)
+		found = aside_end(&digesting, r == 0 ? err : NULL);
+	return r < 0 ? r : found;
 }
 
 /*
- * Whether the database at @path, of @size bytes, is the old image's. The same need not be compressed
- * again, and stays the same with another libzstd. Returns 1, and the digest; 0; -errno.
+ * Publish the database, of @size bytes. One that is the same as the old image's need not be compressed
+ * again, and stays the same with another libzstd.
  */
-static int is_old_index(struct image_writer *w, const char *path, uint64_t size, bool *ret_known,
-                        struct err *err)
+static int publish_index(struct image_writer *w, uint64_t size, struct err *err)
 {
+	const struct manifest *base = base_of(w);
 	int r;
 
-	*ret_known = w->old && w->base && index_info(image_index(w->old))->size == size;
-	if (!*ret_known)
-		return 0;
-	r = layout_file_digest(path, &w->plain_index, err);
+	if (!base || index_info(image_index(w->old))->size != size)
+		return pack_index(w, /* known= */ false, err);
+	r = find_digest(w, err);
 	if (r < 0)
 		return r;
-	return digest_equal(&w->plain_index, old_plain_index(w->pub->old, w->base));
+	if (!digest_equal(&w->plain_index, old_plain_index(w->pub->old, base)))
+		return pack_index(w, /* known= */ true, err);
+	w->manifest->index = base->index;
+	return old_sections(w->pub->old, base, &w->sections, err);
 }
 
 /* The database is made beside the blobs, where there is room for it, and never has a name of its own. */
@@ -345,25 +341,17 @@ static int write_index(struct image_writer *w, struct err *err)
 {
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
 	struct stat st = { .st_size = 0 };
-	bool known = false;
-	char path[32];
 	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
 
 	if (r == 0) {
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tmp.fd);
-		r = write_rows(w, path, err);
+		(void)snprintf(w->path, sizeof(w->path), "/proc/self/fd/%d", tmp.fd);
+		r = write_rows(w, err);
 	}
 	if (r == 0 && fstat(tmp.fd, &st) < 0)
 		r = err_set_errno(err, "size of the index");
-	if (r == 0)
-		r = is_old_index(w, path, (uint64_t)st.st_size, &known, err);
-	if (r > 0 && w->base) {
-		w->manifest->index = w->base->index;
-		return old_sections(w->pub->old, w->base, &w->sections, err);
-	}
-	if (r == 0)
-		return pack_index(w, path, known, err);
-	return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
+	return publish_index(w, (uint64_t)st.st_size, err);
 }
 
 /* The config, format.md §2.6. */
@@ -410,7 +398,7 @@ static bool same_blob(const struct descriptor *a, const struct descriptor *b)
 static int list_deltas(struct image_writer *w, struct err *err)
 {
 	struct manifest *m = w->manifest;
-	const struct manifest *base = w->base;
+	const struct manifest *base = base_of(w);
 	uint32_t n;
 	const struct delta_record *deltas = packs_deltas(w->pub->packs, &n);
 	bool same;
@@ -437,15 +425,13 @@ int publish_image(const struct publication *pub, const struct platform *platform
                   const struct platform_tree *tree, struct manifest *ret, struct err *err)
 {
 	CLEANUP(manifest_release) struct manifest manifest = MANIFEST_INIT;
-	const struct image *old = old_for(pub->old, platform->name);
 	struct image_writer w = {
 		.pub = pub,
 		.tree = tree,
 		.entries = TREE_ENTRIES_INIT(tree),
 		.mask = 1u << bit,
 		.manifest = &manifest,
-		.old = old,
-		.base = old ? image_manifest(old) : NULL,
+		.old = old_for(pub->old, platform->name),
 	};
 	int r;
 

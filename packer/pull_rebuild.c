@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "codec.h"
 #include "format.h"
-#include "grow.h"
 #include "image.h"
 #include "notes.h"
 #include "oci_json.h"

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "format.h"
-#include "grow.h"
 #include "image_set.h"
 #include "oci_json.h"
 #include "plain.h"

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/grow.h"
 #include "blobs.h"
-#include "grow.h"
 #include "report_internal.h"
 
 static uint64_t larger(uint64_t a, uint64_t b)

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/grow.h"
 #include "base/io.h"
 #include "codec.h"
-#include "grow.h"
 #include "names.h"
 #include "pack.h"
 #include "verify_internal.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "grow.h"
+#include "base/grow.h"
 #include "names.h"
 #include "verify_internal.h"
 

@@ -13,9 +13,9 @@
 #include <sys/xattr.h>
 #include <time.h>
 
+#include "base/grow.h"
 #include "base/table.h"
 #include "format.h"
-#include "grow.h"
 #include "notes.h"
 #include "tree_dirs.h"
 

@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "base/grow.h"
 #include "base/io.h"
 
 enum { MOUNTINFO_MAX = 64 << 20 }; /* 100,000 mounts of 600 bytes */
@@ -53,18 +54,15 @@ void mount_text_unescape(char *text)
 /* Takes what @point has, unless it fails. */
 static int add(struct mount_points *points, const struct mount_point *point)
 {
+	struct mount_point *grown;
+
 	if (!point->path || !point->root || !point->source)
 		return -ENOMEM;
-	if (points->n == points->cap) {
-		size_t cap = points->cap > 0 ? points->cap * 2 : 8;
-		struct mount_point *grown = reallocarray(points->point, cap, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		points->point = grown;
-		points->cap = cap;
-	}
-	points->point[points->n++] = *point;
+	grown = array_grow(points->point, points->n, &points->cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	points->point = grown;
+	grown[points->n++] = *point;
 	return 0;
 }
 

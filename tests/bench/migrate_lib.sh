@@ -69,8 +69,7 @@ serve_in_group() {
 }
 
 stop_served() {
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "the daemon ends with status $?"
+	stop_daemon
 	group_remove daemon
 }
 

@@ -32,14 +32,10 @@ timed_mount() {
 	echo "$s $(($(cpu_ms) - cpu))"
 }
 
-# The daemon lets go of an image some time after its last mount: a mount before that would find it there.
-no_session() {
-	[[ $("$ASSETFS" status --json | jq '.mounts | length') == 0 ]]
-}
-
+# Until the image is gone: a mount before that would find it there.
 unmount() {
 	"$ASSETFS" umount "$MNT"
-	wait_for no_session || fail "the image stays"
+	wait_for no_mounts || fail "the image stays"
 }
 
 # index_kept: whether the index has its name, so that the next mount finds it
@@ -106,10 +102,6 @@ time_line "again" 0.1 "${again[@]}"
 time_line "again, caches dropped" 0.1 "${cold[@]}"
 echo
 printf '%-34s %12s %12s %12s %12s %6s\n' "memory of the daemon, KiB" anonymous "of files" resident peak "64 MiB"
-stop_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "serve ends with $?"
-}
 stop_daemon
 start_daemon --log-level info
 "$ASSETFS" mount "$IMAGE" "$MNT"

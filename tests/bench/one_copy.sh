@@ -121,8 +121,7 @@ run() {
 		for tag in "$@"; do
 			"$ASSETFS" umount "$T/mnt.$tag"
 		done
-		kill -TERM "$daemon"
-		wait "$daemon" || fail "the daemon ends with an error"
+		stop_daemon
 		group_remove daemon
 	done
 }

@@ -61,8 +61,7 @@ cold() {
 	end_game
 	fetched=$(counter bytes_fetched_total)
 	"$ASSETFS" umount "$MNT"
-	kill "$daemon"
-	wait "$daemon" || fail "the daemon ended with an error"
+	stop_daemon
 }
 
 start_registry

@@ -68,8 +68,7 @@ sharing=$("$FSSTAT" --json | jq -c .sharing)
 check_eq "users" "$(jq .users <<<"$sharing")" "$USERS"
 users_end
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon ended with an error"
+stop_daemon
 group_remove daemon
 
 said=$(jq .bytes_saved <<<"$sharing")

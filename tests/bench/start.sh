@@ -61,8 +61,7 @@ cold() {
 		check_eq "chunks decompressed again" "$(counter chunks_decompressed_again_total)" 0
 		decompressed=$(counter bytes_decompressed_total)
 		"$ASSETFS" umount "$MNT"
-		kill "$daemon"
-		wait "$daemon" || fail "the daemon ended with an error"
+		stop_daemon
 	fi
 }
 

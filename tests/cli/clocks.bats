@@ -7,19 +7,12 @@ load registry_lib
 # A registry with a stub, and two with TLS whose certificates are of another time.
 setup_file() {
 	local dir=$BATS_FILE_TMPDIR name
-	get_registry
-	start_registry "$dir/real"
-	start_stub "$(<"$dir/real/port")" "$dir/stub"
-	cd "$dir" || return 1
+	begin_with_stub
 	make_certificates
 	for name in early late; do
 		start_registry "$dir/$name" "http: {addr: '127.0.0.1:0', tls: {certificate: $dir/$name.pem, key: $dir/key.pem}}"
 	done
-	mkdir tree
-	noise 700000 >tree/large
-	seq 1 20000 >tree/text
-	"$ASSETPACK" build --progress none tree ./src:r
-	"$ASSETPACK" push --progress none ./src:r "127.0.0.1:$(<real/port)/game:r"
+	push_game
 }
 
 # Of this machine, by an authority of now: early.pem is valid from 2098, late.pem was so in 1998.
@@ -39,10 +32,6 @@ sign() {
 	openssl ca -batch -notext -config ca.conf -cert ca.pem -keyfile ca.key -in csr.pem -out "$1.pem" "${@:2}" 2>/dev/null
 }
 
-teardown_file() {
-	stop_all
-}
-
 setup() {
 	be_nobody
 	DIR=$BATS_FILE_TMPDIR
@@ -50,10 +39,6 @@ setup() {
 	HOST=127.0.0.1:$(<"$STUB/port")
 	rm -f "$STUB/token" "$STUB/skew"
 	fault
-}
-
-requests() {
-	grep -cE "$1" "$STUB/log" || true
 }
 
 @test "a token lives as long as it says, whenever it was issued" {

@@ -12,10 +12,6 @@ setup_file() {
 	start_registry "$BATS_FILE_TMPDIR/real"
 }
 
-teardown_file() {
-	stop_all
-}
-
 setup() {
 	be_nobody
 	HOST=127.0.0.1:$(<"$BATS_FILE_TMPDIR/real/port")
@@ -26,14 +22,9 @@ image() {
 	"$ASSETPACK" build --progress none --format image "$@"
 }
 
-# blob LAYOUT DIGEST: its path
-blob() {
-	echo "$1/blobs/sha256/${2#sha256:}"
-}
-
 # manifest_of LAYOUT TAG ARCH: path of its manifest
 manifest_of() {
-	blob "$1" "$(jq -r --arg arch "$3" '.manifests[] | select(.platform.architecture == $arch).digest' "$(blob "$1" "$(digest_of "$1" "$2")")")"
+	blob_of "$1" "$(jq -r --arg arch "$3" '.manifests[] | select(.platform.architecture == $arch).digest' "$(blob_of "$1" "$(digest_of "$1" "$2")")")"
 }
 
 # layers_of LAYOUT TAG ARCH: digests
@@ -48,14 +39,6 @@ unpack() {
 	mv "bundle-$3/rootfs" "$4"
 	chmod -R u+w "bundle-$3"
 	rm -r "bundle-$3" "one-$3"
-}
-
-# same_tree A B: bytes and metadata
-same_tree() {
-	diff -r --no-dereference "$1" "$2"
-	metadata "$1" >metadata-a
-	metadata "$2" >metadata-b
-	cmp metadata-a metadata-b
 }
 
 @test "an engine unpacks the tree" {
@@ -73,7 +56,7 @@ same_tree() {
 	mkdir out2
 	layers_of i r arm64 >list
 	while read -r layer; do
-		tar -xpf "$(blob i "$layer")" -C out2
+		tar -xpf "$(blob_of i "$layer")" -C out2
 	done <list
 	same_tree t1 out2
 	[[ $(find out -mindepth 1 -printf '%T@\n' | sort -u) == 0.0000000000 ]]
@@ -85,7 +68,7 @@ same_tree() {
 	SOURCE_DATE_EPOCH=1000000000 image t1 ./i:r
 	for arch in amd64 arm64; do
 		manifest=$(manifest_of i r $arch)
-		config=$(blob i "$(jq -r .config.digest "$manifest")")
+		config=$(blob_of i "$(jq -r .config.digest "$manifest")")
 		[[ $(jq -c .rootfs.diff_ids "$config") == "$(jq -c '[.layers[].digest]' "$manifest")" ]]
 		[[ $(jq -r '"\(.os)/\(.architecture) \(.created)"' "$config") == "linux/$arch 2001-09-09T01:46:40Z" ]]
 		[[ $(jq -r '.layers[].mediaType' "$manifest" | sort -u) == application/vnd.oci.image.layer.v1.tar ]]
@@ -150,9 +133,6 @@ fake_helpers() {
 
 @test "random trees of two platforms come back from their layers" {
 	local rounds=${ROUNDS:-2} seed=${SEED:-$RANDOM$RANDOM} round arch tree
-	random_tree() {
-		python3 "$SUPPORT/random_tree.py" "$@"
-	}
 	for ((round = 0; round < rounds; round++)); do
 		echo "SEED=$((seed + round))"
 		rm -rf src amd64 arm64 i
@@ -193,9 +173,6 @@ fake_helpers() {
 @test "skopeo carries it to a registry and back with the same digests" {
 	make_tree t1
 	image t1 ./i:r
-	copy() {
-		skopeo --insecure-policy copy -q --all --preserve-digests --src-tls-verify=false --dest-tls-verify=false "$@"
-	}
 	copy oci:i:r "docker://$REPO:r"
 	copy "docker://$REPO:r" oci:back:r
 	[[ $(digest_of back r) == "$(digest_of i r)" ]]
@@ -234,7 +211,7 @@ fake_helpers() {
 	image tree ./i:r
 	layers_of i r amd64 >before
 	[[ $(wc -l <before) == 2 ]]
-	tar -tf "$(blob i "$(tail -n 1 before)")" >names
+	tar -tf "$(blob_of i "$(tail -n 1 before)")" >names
 	[[ $(<names) == $'large\nsame' ]]
 	echo changed >tree/small
 	image tree ./i:r

@@ -88,6 +88,11 @@ expect_error() {
 	[[ ${stderr_lines[0]} =~ $pattern ]]
 }
 
+# random_tree COMMAND...: of random_tree.py
+random_tree() {
+	python3 "$SUPPORT/random_tree.py" "$@"
+}
+
 # blob_of LAYOUT DIGEST
 blob_of() {
 	echo "$1/blobs/sha256/${2#sha256:}"

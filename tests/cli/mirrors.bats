@@ -14,16 +14,8 @@ setup_file() {
 		start_stub "$port" "$dir/$name"
 	done
 	cd "$dir" || return 1
-	mkdir tree
-	noise 700000 >tree/large
-	seq 1 20000 >tree/text
-	"$ASSETPACK" build --progress none tree ./src:r
-	"$ASSETPACK" push --progress none ./src:r "127.0.0.1:$port/game:r"
+	push_game
 	"$ASSETPACK" push --progress none ./src:r "127.0.0.1:$port/cache/game:r"
-}
-
-teardown_file() {
-	stop_all
 }
 
 setup() {
@@ -55,16 +47,17 @@ came_whole() {
 	[[ -z $(compgen -G "dst/blobs/sha256/.*-*") ]]
 }
 
-# requests NAME PATTERN: how many there were
-requests() {
-	grep -cE "$2" "$DIR/$1/log" || true
+# asked NAME PATTERN: how often one of the three was
+asked() {
+	local STUB=$DIR/$1
+	requests "$2"
 }
 
 @test "the first mirror is asked, and says what it has" {
 	pull "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
 	came_whole
-	(($(requests first "^front GET /v2/game/blobs/.*[?]ns=$HOST ") >= 2))
-	[[ $(requests second game) == 0 && $(requests registry game) == 0 ]]
+	(($(asked first "^front GET /v2/game/blobs/.*[?]ns=$HOST ") >= 2))
+	[[ $(asked second game) == 0 && $(asked registry game) == 0 ]]
 }
 
 @test "what a mirror lacks comes from the next, without a word" {
@@ -73,23 +66,23 @@ requests() {
 	run -0 --separate-stderr "$ASSETPACK" pull --progress none "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
 	[[ -z $stderr ]]
 	came_whole
-	[[ $(requests second "manifests/r") == 1 && $(requests registry "manifests/r") == 0 ]]
-	[[ $(requests registry "blobs/$pack - -\$") == 1 ]]
+	[[ $(asked second "manifests/r") == 1 && $(asked registry "manifests/r") == 0 ]]
+	[[ $(asked registry "blobs/$pack - -\$") == 1 ]]
 }
 
 @test "a mirror that fails is passed over, and said to be" {
 	run -0 --separate-stderr "$ASSETPACK" pull --progress plain --mirror "$HOST=http://127.0.0.1:1" "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
 	grep -q "mirror '127.0.0.1:1/game': the host cannot be reached; it is passed over" <<<"$stderr"
 	came_whole
-	(($(requests first .) > 0))
+	(($(asked first .) > 0))
 	rm -rf dst
 	at first "*GET . status 503"
 	at second "*GET . status 403"
 	run -0 --separate-stderr "$ASSETPACK" pull -j 1 --progress json --retries 0 "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
 	jq -r 'select(.event == "info").message' <<<"$stderr" >notes
 	# A line for each request: it is not asked for each blob, unless that takes minutes.
-	[[ $(grep -c "^mirror '$FIRST/game': .*status 503; it is passed over" notes) == "$(requests first .)" ]]
-	[[ $(grep -c "^mirror '$SECOND/game': .*refused.*; it is passed over" notes) == "$(requests second .)" ]]
+	[[ $(grep -c "^mirror '$FIRST/game': .*status 503; it is passed over" notes) == "$(asked first .)" ]]
+	[[ $(grep -c "^mirror '$SECOND/game': .*refused.*; it is passed over" notes) == "$(asked second .)" ]]
 	grep -q "^mirror '$SECOND/game': image 'r' is refused" notes
 	came_whole
 }
@@ -98,8 +91,8 @@ requests() {
 	at first "*GET blobs/$pack reset 300000"
 	pull --retries 0 "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
 	came_whole
-	[[ $(requests second "blobs/$pack.* - bytes=[1-9][0-9]*-$((pack_size - 1))\$") == 1 ]]
-	[[ $(requests registry game) == 0 ]]
+	[[ $(asked second "blobs/$pack.* - bytes=[1-9][0-9]*-$((pack_size - 1))\$") == 1 ]]
+	[[ $(asked registry game) == 0 ]]
 }
 
 @test "a mirror that lies is passed over, and what it gave is not kept" {
@@ -109,7 +102,7 @@ requests() {
 	[[ $(grep -c "mirror '$FIRST/game': blob .* comes with other bytes; it is passed over" <<<"$stderr") == 1 ]]
 	[[ $(grep -c "mirror '$SECOND/game': blob .* comes with other bytes; it is passed over" <<<"$stderr") == 1 ]]
 	came_whole
-	[[ $(requests registry "blobs/$pack - -\$") == 1 ]]
+	[[ $(asked registry "blobs/$pack - -\$") == 1 ]]
 	rm -rf dst
 	at first "*GET manifests/ corrupt"
 	pull "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
@@ -167,30 +160,30 @@ open("tree/large", "wb").write(b)'
 	at first "GET blobs/$pack status 404"
 	pull "${MIRRORS[@]}" "$HOST/game:r" ./dst:r
 	came_whole
-	[[ $(requests first "Bearer|Basic") == 0 ]]
-	[[ $(requests second "/token.*scope=repository%3Agame%3Apull Basic") == 1 ]]
-	[[ $(requests second "blobs/$pack.* Bearer") == 1 ]]
-	[[ $(requests registry game) == 0 ]]
+	[[ $(asked first "Bearer|Basic") == 0 ]]
+	[[ $(asked second "/token.*scope=repository%3Agame%3Apull Basic") == 1 ]]
+	[[ $(asked second "blobs/$pack.* Bearer") == 1 ]]
+	[[ $(asked registry game) == 0 ]]
 	echo you:other >"$DIR/second/user"
 	rm -rf dst
 	run -0 --separate-stderr "$ASSETPACK" pull --progress plain --mirror "$HOST=http://$SECOND" "$HOST/game:r" ./dst:r
 	[[ $(grep -c "mirror '$SECOND/game': credentials for '$SECOND' are refused.*; it is passed over" <<<"$stderr") == 1 ]]
 	came_whole
-	[[ $(requests registry "/token.*scope=repository%3Agame%3Apull Basic") == 1 ]]
-	[[ $(requests second "Bearer") == 1 ]]
+	[[ $(asked registry "/token.*scope=repository%3Agame%3Apull Basic") == 1 ]]
+	[[ $(asked second "Bearer") == 1 ]]
 }
 
 @test "mirrors are those of the host, also from the environment, and may keep images elsewhere" {
 	pull --mirror "other.example=http://$FIRST" "$HOST/game:r" ./dst:r
-	[[ $(requests first game) == 0 ]]
+	[[ $(asked first game) == 0 ]]
 	rm -rf dst
 	ASSETFS_MIRRORS="other.example=http://$SECOND  *=http://$FIRST/cache/" pull "$HOST/game:r" ./dst:r
 	came_whole
-	(($(requests first "/v2/cache/game/manifests/r[?]ns=$HOST ") == 1))
+	(($(asked first "/v2/cache/game/manifests/r[?]ns=$HOST ") == 1))
 	at registry
 	ASSETFS_MIRRORS="$HOST=http://$FIRST" push "$SRC:r" "$HOST/copy:r"
 	ASSETFS_MIRRORS="$HOST=http://$FIRST" push "$SRC:r" "$HOST/copy:r"
-	[[ $(requests first "/copy/") == 0 ]]
+	[[ $(asked first "/copy/") == 0 ]]
 }
 
 @test "mirrors that are none" {

@@ -8,10 +8,6 @@ load lib
 # Under sanitizers all takes ten times as long.
 : "${ROUNDS:=$([[ -z ${ASAN_OPTIONS:-} ]] && echo 8 || echo 2)}" "${SEED:=$RANDOM$RANDOM}"
 
-random_tree() {
-	python3 "$SUPPORT/random_tree.py" "$@"
-}
-
 # comes_back IMAGE TREE [OPTION]...: the image is whole and holds the tree
 comes_back() {
 	"$ASSETPACK" verify "$1"

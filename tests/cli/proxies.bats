@@ -31,10 +31,6 @@ make_authority() {
 		-extfile <(echo subjectAltName=DNS:registry.invalid,IP:127.0.0.1) 2>/dev/null
 }
 
-teardown_file() {
-	stop_all
-}
-
 setup() {
 	be_nobody
 	DIR=$BATS_FILE_TMPDIR

@@ -9,10 +9,6 @@ setup_file() {
 	start_registry "$BATS_FILE_TMPDIR/open"
 }
 
-teardown_file() {
-	stop_all
-}
-
 setup() {
 	be_nobody
 	HOST=127.0.0.1:$(<"$BATS_FILE_TMPDIR/open/port")
@@ -139,9 +135,6 @@ same_image() {
 	echo amd64 >amd64/program
 	echo arm64 >arm64/program
 	build -p linux/amd64=amd64 -p linux/arm64=arm64 t1 ./src:r
-	copy() {
-		skopeo --insecure-policy copy -q --all --preserve-digests --src-tls-verify=false --dest-tls-verify=false "$@"
-	}
 	push ./src:r "$REPO:r"
 	copy "docker://$REPO:r" oci:dst:r
 	[[ $(digest_of dst r) == "$(digest_of src r)" ]]

@@ -4,22 +4,9 @@
 # shellcheck disable=SC2154
 load registry_lib
 
-# An image in the registry, of which a pack has 700 kB; the same for all tests.
 setup_file() {
-	local dir=$BATS_FILE_TMPDIR
-	get_registry
-	start_registry "$dir/real"
-	start_stub "$(<"$dir/real/port")" "$dir/stub"
-	cd "$dir" || return 1
-	mkdir tree
-	noise 700000 >tree/large
-	seq 1 20000 >tree/text
-	"$ASSETPACK" build --progress none tree ./src:r
-	"$ASSETPACK" push --progress none ./src:r "127.0.0.1:$(<real/port)/game:r"
-}
-
-teardown_file() {
-	stop_all
+	begin_with_stub
+	push_game
 }
 
 setup() {
@@ -43,11 +30,6 @@ nothing_came() {
 	all_happened
 	[[ ! -e dst || $(<dst/index.json) == '{"schemaVersion":2,"manifests":[]}' ]]
 	[[ ! -e dst/blobs/sha256/${pack#sha256:} ]]
-}
-
-# requests PATTERN: how many there were
-requests() {
-	grep -cE "$1" "$STUB/log" || true
 }
 
 @test "a connection that breaks goes on where it was" {

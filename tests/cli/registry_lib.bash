@@ -48,7 +48,8 @@ wait_until() {
 	return 1
 }
 
-stop_all() {
+# What a file ends with.
+teardown_file() {
 	local pid
 	[[ -e $BATS_FILE_TMPDIR/pids ]] || return 0
 	while read -r pid; do
@@ -60,6 +61,23 @@ stop_all() {
 get_registry() {
 	REGISTRY=$("$SUPPORT/fetch_package.sh" docker-registry)/usr/bin/docker-registry
 	export REGISTRY
+}
+
+# As that, in the file's directory, with a registry in real/ and a stub in front of it in stub/.
+begin_with_stub() {
+	get_registry
+	cd "$BATS_FILE_TMPDIR" || return 1
+	start_registry "$PWD/real"
+	start_stub "$(<real/port)" "$PWD/stub"
+}
+
+# push_game: an image of which a pack has 700 kB, ./src:r, goes to the registry in real/ as game:r.
+push_game() {
+	mkdir tree
+	noise 700000 >tree/large
+	seq 1 20000 >tree/text
+	build tree ./src:r
+	push ./src:r "127.0.0.1:$(<real/port)/game:r"
 }
 
 # Nothing of whoever runs the tests says who we are.
@@ -76,12 +94,22 @@ fault() {
 	printf '%s\n' "$@" >"$STUB/faults"
 }
 
+# requests PATTERN: how many the stub has had since
+requests() {
+	grep -cE "$1" "$STUB/log" || true
+}
+
 # All faults that were asked for have happened.
 all_happened() {
 	! grep -q '^[^*]' "$STUB/faults" || {
 		cat "$STUB/faults" "$STUB/log"
 		return 1
 	}
+}
+
+# copy OPTION... FROM TO: by another program
+copy() {
+	skopeo --insecure-policy copy -q --all --preserve-digests --src-tls-verify=false --dest-tls-verify=false "$@"
 }
 
 push() {

@@ -4,22 +4,10 @@
 # shellcheck disable=SC2154
 load registry_lib
 
-# An image in the registry, of which a pack has 700 kB.
 setup_file() {
-	local dir=$BATS_FILE_TMPDIR
-	get_registry
-	start_registry "$dir/real"
-	start_stub "$(<"$dir/real/port")" "$dir/stub"
-	start_stub "$(<"$dir/real/port")" "$dir/mirror"
-	cd "$dir" || return 1
-	mkdir tree
-	noise 700000 >tree/large
-	"$ASSETPACK" build --progress none tree ./src:r
-	"$ASSETPACK" push --progress none ./src:r "127.0.0.1:$(<real/port)/game:r"
-}
-
-teardown_file() {
-	stop_all
+	begin_with_stub
+	start_stub "$(<real/port)" "$PWD/mirror"
+	push_game
 }
 
 setup() {
@@ -45,11 +33,6 @@ read_right() {
 		tail -c "+$((${run%-*} + 1))" "$BLOB" | head -c "${run#*-}" || true
 	done | cmp - got
 	all_happened
-}
-
-# requests PATTERN: how many there were
-requests() {
-	grep -cE "$1" "$STUB/log" || true
 }
 
 @test "one request reads many runs" {

@@ -6,11 +6,7 @@ load registry_lib
 
 # An image, its digest, keys of all kinds; the same image in a registry.
 setup_file() {
-	local dir=$BATS_FILE_TMPDIR
-	get_registry
-	start_registry "$dir/real"
-	start_stub "$(<"$dir/real/port")" "$dir/stub"
-	cd "$dir" || return 1
+	begin_with_stub
 	mkdir tree keys
 	noise 300000 >tree/large
 	"$ASSETPACK" build --progress none tree ./src:r >digest
@@ -26,10 +22,6 @@ setup_file() {
 make_key() {
 	openssl genpkey "${@:2}" -out "keys/$1.key" 2>/dev/null
 	openssl pkey -in "keys/$1.key" -pubout -out "keys/$1.pub"
-}
-
-teardown_file() {
-	stop_all
 }
 
 setup() {

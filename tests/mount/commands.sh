@@ -125,10 +125,7 @@ wait_for test -s "$T/serve.pid" || fail "no READY=1"
 check_eq "daemon" "$(daemon_pid)" "$(cat "$T/serve.pid")"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
 "$ASSETFS" umount "$MNT"
-nothing_mounted() {
-	[[ $("$ASSETFS" status --json | jq '.mounts | length') == 0 ]]
-}
-wait_for nothing_mounted || fail "the last mount stays: $("$ASSETFS" status --json)"
+wait_for no_mounts || fail "the last mount stays: $("$ASSETFS" status --json)"
 check_eq "daemon after its last mount" "$(daemon_pid)" "$(cat "$T/serve.pid")"
 "$ASSETFS" mount "$T/layout:v2" "$MNT"
 kill -TERM "$(cat "$T/serve.pid")"

@@ -105,8 +105,7 @@ note "nothing is left"
 last=$(own_connections)
 "$ASSETFS" umount "$MNT"
 check_eq "mounts" "$(own_mounts)" ""
-kill "$daemon"
-wait "$daemon" || fail "the daemon ends with status $?"
+stop_daemon
 connections_gone() {
 	[[ ! -e /sys/fs/fuse/connections/$connection && ! -e /sys/fs/fuse/connections/$last ]]
 }

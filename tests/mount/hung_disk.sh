@@ -82,5 +82,4 @@ all_reads() {
 wait_for all_reads || fail "reader: $(tail -n 1 "$T/reader")"
 wait_for all_closed || fail "files that nobody has open"
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon ended with an error"
+stop_daemon

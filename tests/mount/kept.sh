@@ -22,8 +22,7 @@ begin() {
 
 end() {
 	"$ASSETFS" umount "$MNT"
-	kill "$daemon"
-	wait "$daemon" || fail "the daemon ended with an error"
+	stop_daemon
 }
 
 crash() {

@@ -18,10 +18,6 @@ nothing_unfinished() {
 	! compgen -G "$STORE/indexes/.tmp-*" >/dev/null
 }
 
-no_mounts() {
-	[[ $("$ASSETFS" status --json | jq '.mounts | length') == 0 ]]
-}
-
 # names DIR: of all files, in order
 names() {
 	(cd "$1" && find . -type f | LC_ALL=C sort | sha256sum)
@@ -60,8 +56,7 @@ note "a daemon that ends while it unpacks leaves nothing that the next one trust
 rm "$STORE"/indexes/*
 "$ASSETFS" mount "$image" "$MNT"
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon ended with an error"
+stop_daemon
 # shellcheck disable=SC2119 # without options
 start_daemon
 wait_for nothing_unfinished || fail "something unfinished stays"

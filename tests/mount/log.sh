@@ -19,8 +19,7 @@ log_of() {
 		grep -q "has ended" "$STORE/assetfs.log"
 	}
 	wait_for ended || fail "the end of the session is not logged: $(cat "$STORE/assetfs.log")"
-	kill "$daemon"
-	wait "$daemon" || fail "status of the daemon: $?"
+	stop_daemon
 	mv "$STORE/assetfs.log" "$T/log"
 }
 time_of='[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z'

@@ -38,8 +38,7 @@ for ((round = 0; round < ROUNDS; round++)); do
 	((hits > 0)) || fail "round $round: no open met a complete file"
 	check_eq "errors" "$("$FSSTAT" --json | jq '.images[0].errors_total')" 0
 	"$ASSETFS" umount "$MNT"
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "the daemon ends with an error"
+	stop_daemon
 	check_log || exit 1
 	echo "   round $round: $(tail -n 1 "$T/churn"); $hits opens met complete files"
 done

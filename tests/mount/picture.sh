@@ -88,5 +88,4 @@ done
 for image in arena:v1 arena:v2 rally:v5; do
 	"$ASSETFS" umount "$T/$image"
 done
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon

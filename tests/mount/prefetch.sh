@@ -34,9 +34,6 @@ expect_failure 1 "trace '.*/src' is not a regular file" "$ASSETFS" prefetch --tr
 printf 'x' >"$T/bad"
 expect_failure 1 "the trace: not a trace" "$ASSETFS" prefetch --trace "$T/bad" "$image"
 expect_failure 1 "the trace: not a trace" "$ASSETFS" mount --prefetch="$T/bad" "$image" "$MNT"
-no_mounts() {
-	"$ASSETFS" status --json | jq -e '.mounts == []' >/dev/null
-}
 wait_for no_mounts || fail "mounts after a bad trace"
 expect_failure 2 "usage" "$ASSETFS" prefetch --all --trace "$T/trace" "$image"
 expect_failure 2 "'filled' is not valid" "$ASSETFS" status --wait filled
@@ -64,8 +61,7 @@ diff -r "$MNT" "$src"
 check_eq "chunks decompressed by reading" "$(counter chunks_decompressed_total)" "$decompressed"
 check_eq "decompressed again" "$(counter chunks_decompressed_again_total)" 0
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon
 
 note "along another trace, before and with the mount"
 start_daemon
@@ -78,8 +74,7 @@ printf '# assetfs trace 1\n0 1 small 1\n39999999 5 large\n' >"$T/other"
 "$ASSETFS" status --wait resident "$MNT"
 check_eq "bytes" "$(prefetch_of done_bytes)" $(($(stat -c %s "$src/small 1") + 1))
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon
 
 note "with the mount; without a trace it is all"
 start_daemon
@@ -90,8 +85,7 @@ decompressed=$(counter chunks_decompressed_total)
 diff -r "$MNT" "$src"
 check_eq "chunks decompressed by reading" "$(counter chunks_decompressed_total)" "$decompressed"
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon
 
 note "a daemon that ends by itself stays until a prefetch is done; status begins one"
 "$ASSETFS" mount "$image" "$MNT"
@@ -106,8 +100,7 @@ start_daemon --region-size 20M
 expect_failure 1 "not resident: the region has no room" "$ASSETFS" prefetch --all --wait "$image"
 check_eq "state" "$(prefetch_of state)" full
 expect_failure 1 "not resident: the region has no room" "$ASSETFS" status --wait resident "$image"
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon
 
 note "what has left the region is no longer resident, until it is asked for"
 # Room for what the trace has, or for this.
@@ -128,8 +121,7 @@ check_eq "bytes" "$(prefetch_of done_bytes)" "$(prefetch_of total_bytes)"
 "$ASSETFS" mount "$T/layout:rival" "$MNT"
 expect_failure 1 "what is mounted is not resident: some of it has left the region" "$ASSETFS" status --wait resident
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon
 
 note "damage"
 for pack in $("$ASSETPACK" inspect --json "$image" | jq -r '.images[].layers[] | select(.mediaType | test("pack")) | .digest[7:]'); do
@@ -138,5 +130,4 @@ done
 start_daemon
 expect_failure 1 "not resident: .*pack" "$ASSETFS" status --wait resident "$image"
 check_eq "state" "$(prefetch_of state)" failed
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon

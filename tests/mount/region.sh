@@ -34,8 +34,7 @@ mount_both() {
 end_daemon() {
 	"$ASSETFS" umount "$T/mnt.a"
 	"$ASSETFS" umount "$T/mnt.b"
-	kill "$daemon"
-	wait "$daemon" || fail "the daemon ended with an error"
+	stop_daemon
 }
 
 start_daemon --region-size 24M

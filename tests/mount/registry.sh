@@ -19,11 +19,6 @@ start_registry
 "$ASSETPACK" push --progress none "$T/layout:v1" "$REAL/game:v1" >"$T/push.log"
 image=$(du -sb "$T/layout/blobs" | cut -f 1)
 
-stop_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "the daemon ends with status $?"
-}
-
 # Everything reads as it should.
 read_all() {
 	"$READER" --ways shared "$MNT" "$T/src" >"$T/reader" || fail "mounted: $(tail -n 1 "$T/reader")"

@@ -50,11 +50,6 @@ read_all() {
 	"$ASSETFS" umount "$MNT"
 }
 
-stop_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "the daemon ends with status $?"
-}
-
 # begin_with TAG...: a store where these were read, and no more
 begin_with() {
 	local tag

@@ -42,11 +42,6 @@ metric() {
 	(($(counter "$1") > 0)) || fail "$1 is $(counter "$1")"
 }
 
-stop_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "the daemon ends with status $?"
-}
-
 start_registry
 mkdir "$T/mnt2"
 new_image there

@@ -39,11 +39,6 @@ refused() {
 	! mountpoint -q "$MNT" || fail "$1 is mounted"
 }
 
-stop_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "the daemon ends with status $?"
-}
-
 start_registry
 make_key ours
 make_key other

@@ -31,11 +31,6 @@ mount_tag() {
 	"$ASSETFS" mount "$HOST/game:$1" "$MNT"
 }
 
-stop_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon" || fail "the daemon ends with status $?"
-}
-
 used() {
 	"$FSSTAT" --json | jq -er .store.used_bytes
 }
@@ -179,9 +174,6 @@ timeout "$PATIENCE" "$ASSETFS" status >/dev/null || fail "the daemon does not an
 umount -l "$MNT"
 kill -KILL "$reader"
 wait "$reader" || true
-no_mounts() {
-	[[ $("$ASSETFS" status --json | jq '.mounts | length') == 0 ]]
-}
 wait_for no_mounts || fail "the session does not end"
 stop_daemon
 

@@ -216,8 +216,7 @@ rm "$src/larger"
 expect_failure 1 "auto, on or off, not 'perhaps'" "$ASSETFS" mount --small-files=perhaps "$T/layout:v1" "$MNT"
 
 note "a region that is too small"
-kill "$daemon"
-wait "$daemon"
+stop_daemon
 start_daemon --region-size 2M
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
 read_by_many

@@ -131,8 +131,7 @@ wait "$a" "$b" || true
 expect_failure 1 "neither a mount point nor an image" "$ASSETFS" trace stop "$MNT"
 "$ASSETFS" mount "$T/layout:v1" "$MNT"
 "$ASSETFS" trace record -o "$T/lost" "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon
 [[ ! -e $T/lost ]] || fail "there is a trace of a mount that went away"
 
 note "an image with the trace is filled so that its packs are not needed"
@@ -153,5 +152,4 @@ python3 "$T/use" "$MNT" "$src" large pread:1048576:8192 pread:1056768:100 fault:
 	pread:1040384:8192
 expect_failure 1 "Input/output error" dd if="$MNT/large" of=/dev/null bs=4096 count=1 skip=5000 status=none
 "$ASSETFS" umount "$MNT"
-kill "$daemon"
-wait "$daemon" || fail "the daemon failed"
+stop_daemon

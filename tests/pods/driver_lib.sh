@@ -7,38 +7,48 @@
 kubelet=$T/kubelet
 plugin=$kubelet/plugins/csi.assetfs.io
 socket=$plugin/csi.sock
-mkdir -p "$plugin" "$kubelet/plugins_registry" "$kubelet/pods"
+registration=$kubelet/plugins_registry/csi.assetfs.io-reg.sock
+pods=$kubelet/pods
+mkdir -p "$plugin" "${registration%/*}" "$pods"
 mount --bind "$kubelet" "$kubelet"
 mount --make-shared "$kubelet"
 
+# csi COMMAND...: the client's
+csi() {
+	"$SOURCE_ROOT/tests/pods/csi.py" "$T/protos" "$socket" "$@"
+}
 # call METHOD JSON: of Node; the answer goes to $T/answer
 call() {
-	"$SOURCE_ROOT/tests/pods/csi.py" "$T/protos" "$socket" call "csi.v1.Node/$1" "$2" >"$T/answer" 2>&1
+	csi call "csi.v1.Node/$1" "$2" >"$T/answer"
 }
 # publish POD ATTRIBUTES [SECRETS]: both are JSON
 publish() {
-	mkdir -p "$kubelet/pods/$1"
+	mkdir -p "$pods/$1"
 	call NodePublishVolume "$(
-		jq -n --arg target "$kubelet/pods/$1/mount" --argjson attributes "$2" --argjson secrets "${3:-{\}}" \
+		jq -n --arg target "$pods/$1/mount" --argjson attributes "$2" --argjson secrets "${3:-{\}}" \
 			'{volumeId: $target, targetPath: $target, readonly: true, secrets: $secrets, volumeContext: $attributes,
 				volumeCapability: {mount: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}}}'
 	)"
 }
 unpublish() {
-	call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$kubelet/pods/$1/mount\"}" || fail "$(cat "$T/answer")"
+	call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$pods/$1/mount\"}" || fail "$(cat "$T/answer")"
 }
 
-# start_node OPTION...: the driver and, with these options, a keeper with its daemon; their pids are $driver and $keeper
+driver_answers() {
+	"$ASSETFS_CSI" --alive --endpoint "$socket" 2>/dev/null
+}
+# start_driver OPTION...: its pid is $driver
+start_driver() {
+	"$ASSETFS_CSI" --kubelet-dir "$kubelet" --node-id node-1 "$@" 2>>"$T/driver.log" &
+	driver=$!
+	wait_for driver_answers || fail "the driver does not answer: $(cat "$T/driver.log")"
+}
+# start_node OPTION...: the driver and, with these options, a keeper with its daemon, whose pid is $keeper
 start_node() {
 	"$ASSETFS" keeper --store "$STORE" "$@" 2>>"$STORE/assetfs.log" &
 	keeper=$!
-	"$ASSETFS_CSI" --kubelet-dir "$kubelet" --node-id node-1 --log-level debug 2>"$T/driver.log" &
-	driver=$!
-	wait_for driver_answers || fail "$(cat "$T/driver.log")"
+	start_driver --log-level debug
 	wait_for status_ok || fail "the daemon does not answer"
-}
-driver_answers() {
-	"$ASSETFS_CSI" --alive --endpoint "$socket" 2>/dev/null
 }
 end_node() {
 	kill -TERM "$driver" "$keeper"

@@ -4,18 +4,9 @@
 # The CSI driver as kubelet calls it: volumes, errors, crowds, and what becomes of volumes when the
 # driver or the daemon is killed. Pods are mount namespaces that have their volume as HostToContainer
 # gives it.
-# shellcheck disable=SC2119 # start_daemon without options
+# shellcheck disable=SC2119 # start_daemon and start_driver without options
 . "$(dirname "$0")/../support/mount_lib.sh"
-
-: "${ASSETFS_CSI:?}" "${SOURCE_ROOT:?}"
-kubelet=$T/kubelet
-plugin=$kubelet/plugins/csi.assetfs.io
-socket=$plugin/csi.sock
-registration=$kubelet/plugins_registry/csi.assetfs.io-reg.sock
-pods=$kubelet/pods
-mkdir -p "$plugin" "${registration%/*}" "$pods"
-mount --bind "$kubelet" "$kubelet"
-mount --make-shared "$kubelet"
+. "$(dirname "$0")/driver_lib.sh"
 
 src=$T/src
 mkdir -p "$src/one/two"
@@ -34,14 +25,7 @@ echo arm64 >"$T/arm64/which"
 "$ASSETPACK" build -p "linux/amd64=$T/amd64" -p "linux/arm64=$T/arm64" "$src" "$T/layout:both" >"$T/build.log" 2>&1 ||
 	fail "build: $(cat "$T/build.log")"
 
-# csi COMMAND...: the client's
-csi() {
-	"$SOURCE_ROOT/tests/pods/csi.py" "$T/protos" "$socket" "$@"
-}
-# call METHOD [JSON]: of Node
-call() {
-	csi call "csi.v1.Node/$1" "${2:-{\}}"
-}
+# Other than the library's, with paths as deep as kubelet's.
 # publish POD [ATTRIBUTE VALUE]...: prints its target
 publish() {
 	local target=$pods/$1/volumes/kubernetes.io~csi/assets/mount
@@ -52,27 +36,19 @@ publish() {
 		targetPath: $target, readonly: true,
 		volumeCapability: {mount: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}},
 		volumeContext: ({image: $image, "csi.storage.k8s.io/pod.name": "game", "csi.storage.k8s.io/ephemeral": "true"} +
-			([$ARGS.positional | range(0; length; 2) as $i | {(.[$i]): .[$i + 1]}] | add // {}))}' --args "$@")" >"$T/answer" ||
+			([$ARGS.positional | range(0; length; 2) as $i | {(.[$i]): .[$i + 1]}] | add // {}))}' --args "$@")" ||
 		fail "publish: $(cat "$T/answer")"
 	echo "$target"
 }
+# unpublish TARGET
 unpublish() {
-	call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$1\"}" >"$T/answer" ||
-		fail "unpublish: $(cat "$T/answer")"
+	call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$1\"}" || fail "unpublish: $(cat "$T/answer")"
 	[[ ! -e $1 ]] || fail "'$1' is left"
 }
 stats() {
-	call NodeGetVolumeStats "{\"volumeId\": \"x\", \"volumePath\": \"$1\"}"
+	csi call csi.v1.Node/NodeGetVolumeStats "{\"volumeId\": \"x\", \"volumePath\": \"$1\"}"
 }
 
-driver_answers() {
-	"$ASSETFS_CSI" --alive --endpoint "$socket" 2>/dev/null
-}
-start_driver() {
-	"$ASSETFS_CSI" --kubelet-dir "$kubelet" --node-id node-1 2>>"$T/driver.log" &
-	driver=$!
-	wait_for driver_answers || fail "the driver does not answer: $(cat "$T/driver.log")"
-}
 # end_driver SIGNAL STATUS
 end_driver() {
 	local status=0
@@ -100,8 +76,8 @@ note "identity, registration"
 check_eq "GetPluginInfo" "$(csi call csi.v1.Identity/GetPluginInfo | jq -c '[.name, (.vendorVersion | test("^[0-9.]+$"))]')" \
 	'["csi.assetfs.io",true]'
 check_eq "GetPluginCapabilities" "$(csi call csi.v1.Identity/GetPluginCapabilities)" '{}'
-check_eq "NodeGetInfo" "$(call NodeGetInfo)" '{"nodeId": "node-1"}'
-check_eq "NodeGetCapabilities" "$(call NodeGetCapabilities | jq -c '[.capabilities[].rpc.type]')" \
+check_eq "NodeGetInfo" "$(csi call csi.v1.Node/NodeGetInfo)" '{"nodeId": "node-1"}'
+check_eq "NodeGetCapabilities" "$(csi call csi.v1.Node/NodeGetCapabilities | jq -c '[.capabilities[].rpc.type]')" \
 	'["GET_VOLUME_STATS","VOLUME_CONDITION"]'
 check_eq "mode of the socket" "$(stat -c %a "$socket")" 600
 check_eq "GetInfo" "$(socket=$registration csi call pluginregistration.Registration/GetInfo |
@@ -115,7 +91,7 @@ note "no daemon"
 check_eq "Probe without a daemon" "$(csi call csi.v1.Identity/Probe)" '{"ready": {}}'
 mkdir "$pods/0"
 call NodePublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$pods/0/mount\", \"volumeContext\": {\"image\": \"$T/layout:v1\"},
-	\"volumeCapability\": {\"mount\": {}, \"accessMode\": {\"mode\": 1}}}" >"$T/answer" && fail "published without a daemon"
+	\"volumeCapability\": {\"mount\": {}, \"accessMode\": {\"mode\": 1}}}" && fail "published without a daemon"
 grep -q "^UNAVAILABLE: no daemon serves the store '$STORE'" "$T/answer" || fail "$(cat "$T/answer")"
 [[ ! -e $pods/0/mount ]] || fail "a target is left"
 
@@ -148,20 +124,20 @@ unpublish "$second"
 check_eq "image mounts" "$(node_mounts)" 1
 unpublish "$first"
 check_eq "image mounts" "$(node_mounts)" 0
-wait_for sh -c "\"$ASSETFS\" status --json | jq -e '.mounts == []' >/dev/null" || fail "sessions are left"
+wait_for no_mounts || fail "sessions are left"
 
 note "by way of a symbolic link"
 mkdir -p "$pods/4"
 ln -s "$pods" "$T/link"
 for _ in 1 2; do
 	call NodePublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$T/link/4/mount/\", \"volumeContext\": {\"image\": \"$T/layout:v1\"},
-		\"volumeCapability\": {\"mount\": {}, \"accessMode\": {\"mode\": 3}}}" >"$T/answer" || fail "$(cat "$T/answer")"
+		\"volumeCapability\": {\"mount\": {}, \"accessMode\": {\"mode\": 3}}}" || fail "$(cat "$T/answer")"
 done
 check_eq "mounts" "$(own_mounts | grep -c "/4/mount$")" 1
 stats "$T/link/4/mount" >"$T/answer" || fail "$(cat "$T/answer")"
 unpublish "$T/link/4/mount"
 [[ ! -e $pods/4/mount ]] || fail "the target is left"
-call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$T/none/at/all\"}" >"$T/answer" || fail "$(cat "$T/answer")"
+call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$T/none/at/all\"}" || fail "$(cat "$T/answer")"
 
 note "pin and verify"
 first=$(publish 1 pin true verify true)
@@ -229,7 +205,7 @@ for i in {0..5}; do
 	wait "$crowd" && fail "nothing was going on"
 	start_driver
 	for n in {0..3}; do
-		call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$pods/killed/$n\"}" >"$T/answer" || fail "$(cat "$T/answer")"
+		call NodeUnpublishVolume "{\"volumeId\": \"x\", \"targetPath\": \"$pods/killed/$n\"}" || fail "$(cat "$T/answer")"
 	done
 	at_work && fail "volumes are left: $(own_mounts)"
 	[[ -z $(ls "$pods/killed") ]] || fail "targets are left: $(ls "$pods/killed")"
@@ -319,8 +295,7 @@ pack=$(find "$T/bad-layout/blobs" -type f -size +3M)
 chmod u+w "$pack"
 printf 'xxxxxxxx' | dd of="$pack" bs=1 seek=2000000 conv=notrunc status=none
 refused DATA_LOSS "is damaged" image "$T/bad-layout:v1" verify true
-kill -TERM "$daemon"
-wait "$daemon" || fail "the daemon ended with status $?"
+stop_daemon
 start_daemon --region-size 2M
 refused RESOURCE_EXHAUSTED "no room" verify true
 

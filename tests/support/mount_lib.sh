@@ -206,6 +206,17 @@ status_ok() {
 	"$ASSETFS" status >/dev/null 2>&1
 }
 
+# End the daemon of start_daemon, and wait for that.
+stop_daemon() {
+	kill -TERM "$daemon"
+	wait "$daemon" || fail "the daemon ends with status $?"
+}
+
+# Whether the daemon serves no image: it lets go of one some time after its last mount.
+no_mounts() {
+	[[ $("$ASSETFS" status --json | jq '.mounts | length') == 0 ]]
+}
+
 # counter NAME: of fsstat's cache object
 counter() {
 	"$FSSTAT" --json | jq -er ".cache.$1"

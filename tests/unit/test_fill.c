@@ -7,34 +7,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "fill_fixture.h"
 #include "fill_internal.h"
-
-#define REGION_SIZE ((uint64_t)64 << 20)
-
-static void set_up(struct fill_fixture *f, uint64_t region_size)
-{
-	struct err err = ERR_INIT;
-	int r = fill_fixture_init(f, region_size, &err);
-
-	if (r == -EPERM)
-		cr_skip_test("no region here: it needs root");
-	cr_assert_eq(r, 0, "%s", err.msg);
-}
-
-static uint64_t count(const struct fill_fixture *f, enum stat_counter which)
-{
-	return stats_get(&f->stats, which);
-}
-
-static void expect_bytes(struct fill_fixture *f, size_t i, struct object *obj)
-{
-	CLEANUP(free) uint8_t *bytes = malloc(f->file[i].size);
-
-	cr_assert(object_complete(obj));
-	cr_assert_eq(object_read(obj, bytes, f->file[i].size, 0), 0);
-	cr_assert_arr_eq(bytes, f->bytes[i], f->file[i].size);
-}
+#include "fixture.h"
 
 Test(fill, object_gets_the_bytes_of_the_file)
 {
@@ -43,7 +17,7 @@ Test(fill, object_gets_the_bytes_of_the_file)
 	CLEANUP(object_unref) struct object *obj = NULL;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0, "%s", err.msg);
 	cr_assert_not(object_complete(obj));
 	cr_assert_eq(fill_object(f.fill, map, obj, &err), 0, "%s", err.msg);
@@ -60,7 +34,7 @@ Test(fill, range_costs_only_its_chunks)
 	const uint64_t chunk = FLAT_CHUNK;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0);
 	cr_assert_eq(fill_range(f.fill, map, obj, chunk * 3 - 1, 2, &err), 0);
 	cr_assert_eq(count(&f, STAT_CHUNKS_DECOMPRESSED), 2);
@@ -78,7 +52,7 @@ Test(fill, map_of_a_range_fills_no_more_than_the_range)
 	const uint64_t chunk = FLAT_CHUNK;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &whole, &obj, &err), 0);
 	for (uint64_t off = 0; off < FIXTURE_BIG; off += chunk / 2) {
 		CLEANUP(extent_map_unref) struct extent_map *map = NULL;
@@ -104,7 +78,7 @@ Test(fill, map_that_is_loaded_later_fills_all)
 	CLEANUP(object_unref) struct object *obj = NULL;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &whole, &obj, &err), 0);
 	cr_assert_eq(extent_map_later(f.img, &whole->content, &map), 0);
 	cr_assert_eq(fill_later(f.fill, map, obj, FILL_OPEN, fill_fixture_count_done, &f), 0);
@@ -118,7 +92,7 @@ Test(fill, small_files_of_one_chunk_are_placed_together)
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	for (size_t i = 2; i < FIXTURE_FILES; i++) {
 		CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 		CLEANUP(object_unref) struct object *obj = NULL;
@@ -142,7 +116,7 @@ Test(fill, chunk_that_another_object_holds_is_copied)
 	struct err err = ERR_INIT;
 	uint64_t before;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &big_map, &big, &err), 0);
 	cr_assert_eq(fill_fixture_open(&f, 1, &twin_map, &twin, &err), 0);
 	cr_assert_eq(fill_object(f.fill, big_map, big, &err), 0);
@@ -164,7 +138,7 @@ Test(fill, background_completes_an_object)
 	CLEANUP(object_unref) struct object *obj = NULL;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0);
 	cr_assert_eq(fill_later(f.fill, map, obj, FILL_OPEN, fill_fixture_count_done, &f), 0);
 	while (__atomic_load_n(&f.n_done, __ATOMIC_ACQUIRE) == 0)
@@ -178,7 +152,7 @@ Test(fill, cancel_ends_background_work_and_calls_done)
 	struct err err = ERR_INIT;
 	enum { TASKS = 50 };
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	for (size_t i = 0; i < TASKS; i++) {
 		CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 		CLEANUP(object_unref) struct object *obj = NULL;
@@ -201,23 +175,13 @@ Test(fill, full_region_says_so_and_reading_past_it_works)
 	struct content content;
 	struct err err = ERR_INIT;
 
-	set_up(&f, FIXTURE_BIG / 2);
+	make_sample(&f, FIXTURE_BIG / 2);
 	cr_assert_eq(flat_image_content(f.img, f.name[0], &content, &err), 0);
 	cr_assert_eq(region_get(f.region, &content.digest, content.size, &obj), -ENOSPC);
 	cr_assert_null(obj);
 	cr_assert_eq(extent_map_load(f.img, &content, &map, &err), 0);
 	cr_assert_eq(fill_read(f.fill, map, 1, FIXTURE_BIG - 2, bytes, &err), 0, "%s", err.msg);
 	cr_assert_arr_eq(bytes, f.bytes[0] + 1, FIXTURE_BIG - 2);
-}
-
-static void set_up_releases(struct fill_fixture *f, size_t used)
-{
-	struct err err = ERR_INIT;
-	int r = fill_fixture_init_releases(f, REGION_SIZE, used, &err);
-
-	if (r == -EPERM)
-		cr_skip_test("no region here: it needs root");
-	cr_assert_eq(r, 0, "%s", err.msg);
 }
 
 /* Fill file @i and compare its bytes. */
@@ -244,7 +208,7 @@ Test(fill, files_of_many_parts_cost_each_chunk_once)
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 	uint64_t copied;
 
-	set_up_releases(&f, RELEASE_CHUNK);
+	make_releases(&f, RELEASE_CHUNK);
 	for (size_t i = 0; i < RELEASE_FILES; i++)
 		fill_file(&f, i);
 	expect_counts(&f, RELEASE_CHUNKS, 0);
@@ -265,7 +229,7 @@ Test(fill, parts_of_one_chunk_are_placed_in_all_files_that_have_them)
 	struct err err = ERR_INIT;
 	uint64_t chunk;
 
-	set_up_releases(&f, RELEASE_CHUNK);
+	make_releases(&f, RELEASE_CHUNK);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0, "%s", err.msg);
 	cr_assert_eq(fill_range(f.fill, map, obj, 0, 1, &err), 0, "%s", err.msg);
 	chunk = map->extent[0].chunk.id;
@@ -289,7 +253,7 @@ Test(fill, later_release_may_come_first)
 {
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 
-	set_up_releases(&f, RELEASE_CHUNK);
+	make_releases(&f, RELEASE_CHUNK);
 	for (size_t i = f.n_files; i-- > 0;)
 		fill_file(&f, i);
 	expect_counts(&f, RELEASE_CHUNKS, 0);
@@ -300,7 +264,7 @@ Test(fill, parts_that_only_a_later_release_uses_cost_their_chunk_again)
 {
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 
-	set_up_releases(&f, RELEASE_CHUNK / 2);
+	make_releases(&f, RELEASE_CHUNK / 2);
 	for (size_t i = 0; i < f.n_files; i++)
 		fill_file(&f, i);
 	expect_counts(&f, (uint64_t)2 * RELEASE_CHUNKS, RELEASE_CHUNKS);
@@ -331,7 +295,7 @@ Test(fill, reading_past_the_region_decompresses_a_chunk_once_for_all_its_parts)
 {
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 
-	set_up_releases(&f, RELEASE_CHUNK);
+	make_releases(&f, RELEASE_CHUNK);
 	read_file(&f, 0, f.file[0].size);
 	expect_counts(&f, 2, 0);
 	for (size_t i = 0; i < f.n_files; i++)
@@ -342,7 +306,7 @@ Test(fill, reading_past_the_region_copies_what_lies_there)
 {
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 
-	set_up_releases(&f, RELEASE_CHUNK);
+	make_releases(&f, RELEASE_CHUNK);
 	for (size_t i = 0; i < RELEASE_FILES; i++)
 		fill_file(&f, i);
 	for (size_t i = 0; i < f.n_files; i++)
@@ -411,7 +375,7 @@ static uint64_t objects_after_small(uint64_t region_size)
 	CLEANUP(image_close) struct image *img = NULL;
 	struct region_usage usage;
 
-	set_up(&f, region_size);
+	make_sample(&f, region_size);
 	open_with_large(&f, bytes, &img);
 	object_unref(fill_more(&f, img, "small"));
 	region_usage(f.region, &usage);
@@ -445,7 +409,7 @@ Test(fill, only_bytes_that_come_from_a_chunk_are_copied_as_its_bytes)
 		{ "the rest", chunk + 1500, 1500, &part[2], 1 },
 	};
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	memset(chunk, 'x', sizeof(chunk));
 	file[0].data = f.bytes[2];
 	cr_assert_eq(f.file[2].size, file[0].size);
@@ -497,7 +461,7 @@ Test(fill, whole_chunk_is_decompressed_where_nothing_is_placed)
 	struct err err = ERR_INIT;
 	struct target t;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	open_large(&f, bytes, MIB, &img);
 	get_large(&f, img, &map, &obj);
 	target_open(&t, obj);
@@ -547,7 +511,7 @@ Test(fill, damaged_chunk_fails_alone)
 	struct err err = ERR_INIT;
 	uint32_t n_bad = 0;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	damage_pack(f.dir, f.img);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0);
 	cr_assert_eq(fill_object(f.fill, map, obj, &err), -EBADMSG);
@@ -570,7 +534,7 @@ Test(fill, damaged_chunk_leaves_no_bytes)
 	struct err err = ERR_INIT;
 	uint32_t n_bad = 0;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	open_large(&f, bytes, MIB, &img);
 	(void)snprintf(dir, sizeof(dir), "%s/more", f.dir);
 	damage_pack(dir, img);

@@ -7,37 +7,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "fill_fixture.h"
-
-#define REGION_SIZE ((uint64_t)64 << 20)
-
-static void expect_made(int r, const struct err *err)
-{
-	if (r == -EPERM)
-		cr_skip_test("no region here: it needs root");
-	cr_assert_eq(r, 0, "%s", err->msg);
-}
-
-static void set_up(struct fill_fixture *f)
-{
-	struct err err = ERR_INIT;
-
-	expect_made(fill_fixture_init(f, REGION_SIZE, &err), &err);
-}
-
-static uint64_t count(const struct fill_fixture *f, enum stat_counter which)
-{
-	return stats_get(&f->stats, which);
-}
-
-static void expect_bytes(struct fill_fixture *f, size_t i, struct object *obj)
-{
-	CLEANUP(free) uint8_t *bytes = malloc(f->file[i].size);
-
-	cr_assert(object_complete(obj));
-	cr_assert_eq(object_read(obj, bytes, f->file[i].size, 0), 0);
-	cr_assert_arr_eq(bytes, f->bytes[i], f->file[i].size);
-}
+#include "fixture.h"
 
 /* Another daemon goes on with the fixture's region. */
 static void take_over(struct fill_fixture *f)
@@ -61,7 +31,7 @@ Test(fill_kept, what_a_daemon_has_left_is_verified_not_decompressed)
 	struct err err = ERR_INIT;
 	uint64_t before;
 
-	set_up(&f);
+	make_sample(&f, REGION_SIZE);
 	for (int daemon = 0; daemon < 3; daemon++) {
 		CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 		CLEANUP(object_unref) struct object *obj = NULL;
@@ -92,7 +62,7 @@ Test(fill_kept, what_a_daemon_has_left_wrong_is_made_anew)
 	struct err err = ERR_INIT;
 	int fd;
 
-	set_up(&f);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(fill_fixture_open(&f, 0, &map, &obj, &err), 0);
 	cr_assert_eq(fill_range(f.fill, map, obj, 0, chunk * 4, &err), 0);
 	/* What a daemon that was killed while it decompressed may leave. */
@@ -115,7 +85,7 @@ Test(fill_kept, holes_are_holes)
 	CLEANUP(free) uint8_t *junk = NULL;
 	struct err err = ERR_INIT;
 
-	expect_made(fill_fixture_init_releases(&f, REGION_SIZE, RELEASE_CHUNK, &err), &err);
+	make_releases(&f, RELEASE_CHUNK);
 	for (int daemon = 0; daemon < 2; daemon++) {
 		CLEANUP(extent_map_unref) struct extent_map *map = NULL;
 		CLEANUP(object_unref) struct object *obj = NULL;

@@ -6,22 +6,11 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#include "fill_fixture.h"
+#include "fixture.h"
 #include "order.h"
 #include "prefetch.h"
 
-#define REGION_SIZE ((uint64_t)64 << 20)
-#define TRACE       "# assetfs trace 1\n"
-
-static void set_up(struct fill_fixture *f, uint64_t region_size)
-{
-	struct err err = ERR_INIT;
-	int r = fill_fixture_init(f, region_size, &err);
-
-	if (r == -EPERM)
-		cr_skip_test("no region here: it needs root");
-	cr_assert_eq(r, 0, "%s", err.msg);
-}
+#define TRACE "# assetfs trace 1\n"
 
 static void expect_use(const struct fill_fixture *f, const struct order *order, size_t i,
                        const char *name, uint64_t off, uint64_t len)
@@ -43,7 +32,7 @@ Test(order, has_small_files_whole_and_once)
 	struct order order = ORDER_INIT;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(order_add_trace(&order, image_index(f.img), text, strlen(text), &err), 0, "%s",
 	             err.msg);
 	cr_assert_eq(order.uses.n, 3);
@@ -61,7 +50,7 @@ Test(order, all_is_every_content_once)
 	struct order order = ORDER_INIT;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_assert_eq(order_add_all(&order, image_index(f.img), &err), 0, "%s", err.msg);
 	cr_expect_eq(order.uses.n, FIXTURE_FILES);
 	cr_expect_eq(order.bytes, index_info(image_index(f.img))->content_bytes);
@@ -75,7 +64,7 @@ Test(order, what_is_no_trace_is_refused)
 	struct order order = ORDER_INIT;
 	struct err err = ERR_INIT;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	cr_expect_eq(order_add_trace(&order, image_index(f.img), text, strlen(text), &err),
 	             -EINVAL);
 	cr_expect_str_eq(err.msg, "line 3: not 'OFFSET LENGTH PATH'");
@@ -145,7 +134,7 @@ Test(prefetch, fills_what_a_trace_has)
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 	struct prefetch_report report;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	report = run(&f, PREFETCH_TRACE, TRACE "1 1 00\n");
 	cr_expect_eq(report.state, PREFETCH_DONE, "%s", report.error);
 	cr_expect(report.done == FIXTURE_BIG && report.total == FIXTURE_BIG);
@@ -160,7 +149,7 @@ Test(prefetch, fills_all_of_an_image_without_a_trace_and_nothing_twice)
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 	struct prefetch_report report;
 
-	set_up(&f, REGION_SIZE);
+	make_sample(&f, REGION_SIZE);
 	report = run(&f, PREFETCH_IMAGE, NULL);
 	cr_expect_eq(report.state, PREFETCH_DONE, "%s", report.error);
 	cr_expect_eq(report.done, index_info(image_index(f.img))->content_bytes);
@@ -182,7 +171,7 @@ Test(prefetch, tells_what_has_left_the_region)
 	struct prefetch_report report;
 	struct digest digest = { { 1 } };
 
-	set_up(&f, 2 * (FIXTURE_BIG / 4096 + 1) * 4096 + FIXTURE_SMALLS * 4096);
+	make_sample(&f, 2 * (FIXTURE_BIG / 4096 + 1) * 4096 + FIXTURE_SMALLS * 4096);
 	p = begin(&f, PREFETCH_ALL, NULL);
 	image = &image_manifest(f.img)->self.digest;
 	cr_assert(prefetch_find(p, image, &report));
@@ -206,7 +195,7 @@ Test(prefetch, ends_when_there_is_no_room)
 	CLEANUP(fill_fixture_release) struct fill_fixture f;
 	struct prefetch_report report;
 
-	set_up(&f, (uint64_t)1 << 18);
+	make_sample(&f, (uint64_t)1 << 18);
 	report = run(&f, PREFETCH_ALL, NULL);
 	cr_expect_eq(report.state, PREFETCH_FULL);
 	cr_expect_not_null(strstr(report.error, "no room"), "%s", report.error);
