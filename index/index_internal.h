@@ -20,8 +20,8 @@ int sqlite_errno(int rc);
 /* Record what @db says about its failure @rc, in plain text, and return its -errno. */
 int sqlite_failed(sqlite3 *db, int rc, struct err *err);
 
-/* Make the objects of schema.sql that are of @type, "table" or "index", in @db. */
-MUST_CHECK int schema_create(sqlite3 *db, const char *type, struct err *err);
+/* Make the objects of schema.sql in @db: tables, then indexes. */
+MUST_CHECK int schema_create(sqlite3 *db, struct err *err);
 
 /* Check that @db has the objects of schema.sql as they are there, and no triggers or views. */
 MUST_CHECK int schema_check(sqlite3 *db, struct err *err);

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/io.h"
 #include "btree.h"
 #include "index_internal.h"
 #include "index_order.h"
@@ -62,8 +61,8 @@ struct last_key {
 };
 
 struct index_writer {
-	int fd; /* owned */
-	struct btree_file file;
+	int fd;                 /* owned */
+	struct btree_file file; /* open at fd */
 	struct btree tree[N_TREES];
 	uint64_t n[N_TREES]; /* rows of each table */
 	struct btree_record record;
@@ -75,23 +74,6 @@ struct index_writer {
 	uint64_t content_bytes;
 };
 
-/* SQLite opens a name that starts with "file:" as a URI, wherever that was compiled in. */
-static int open_db(const char *path, sqlite3 **ret, struct err *err)
-{
-	char *plain = NULL;
-	int rc;
-
-	if (path[0] != '/' && path[0] != '.' && asprintf(&plain, "./%s", path) < 0)
-		return err_set(err, -ENOMEM, "out of memory");
-	rc = sqlite3_open_v2(plain ? plain : path, ret, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-	                     NULL);
-	free(plain);
-	if (rc != SQLITE_OK)
-		return err_set(err, sqlite_errno(rc), "'%s' could not be opened: %s", path,
-		               sqlite3_errstr(rc));
-	return 0;
-}
-
 static int run(sqlite3 *db, const char *sql, struct err *err)
 {
 	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
@@ -99,7 +81,7 @@ static int run(sqlite3 *db, const char *sql, struct err *err)
 	return rc == SQLITE_OK ? 0 : sqlite_failed(db, rc, err);
 }
 
-/* The file with its schema and no rows. */
+/* The schema and no rows. */
 static int make_schema(sqlite3 *db, struct err *err)
 {
 	char identity[120];
@@ -110,15 +92,12 @@ static int make_schema(sqlite3 *db, struct err *err)
 	               FORMAT_APPLICATION_ID, FORMAT_USER_VERSION);
 	r = run(db,
 	        "PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE;"
-	        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-	        "PRAGMA locking_mode = EXCLUSIVE; BEGIN;",
+	        "BEGIN;",
 	        err);
 	if (r == 0)
 		r = run(db, identity, err);
 	if (r == 0)
-		r = schema_create(db, "table", err);
-	if (r == 0)
-		r = schema_create(db, "index", err);
+		r = schema_create(db, err);
 	return r < 0 ? r : run(db, "COMMIT", err);
 }
 
@@ -146,14 +125,42 @@ static int find_roots(struct index_writer *w, sqlite3 *db, struct err *err)
 	return 0;
 }
 
-static int make_file(struct index_writer *w, const char *path, struct err *err)
+/* What SQLite sets in the header of a file that it has changed once, but not in memory. */
+static void complete_header(unsigned char *header)
+{
+	enum { CHANGES = 24, CHANGES_BY_VERSION = 92, VERSION = 96 };
+	const uint32_t one = htobe32(1);
+	const uint32_t version = htobe32((uint32_t)sqlite3_libversion_number());
+
+	memcpy(header + CHANGES, &one, sizeof(one));
+	memcpy(header + CHANGES_BY_VERSION, &one, sizeof(one));
+	memcpy(header + VERSION, &version, sizeof(version));
+}
+
+/* Begin with the pages that SQLite makes of @db, which is in memory. */
+static int take_pages(struct index_writer *w, sqlite3 *db, struct err *err)
+{
+	sqlite3_int64 size = 0;
+	unsigned char *pages = sqlite3_serialize(db, "main", &size, 0);
+	int r = pages ? 0 : -ENOMEM;
+
+	if (pages) {
+		complete_header(pages);
+		r = btree_file_init(&w->file, w->fd, pages, (uint32_t)(size / BTREE_PAGE));
+	}
+	sqlite3_free(pages);
+	return r < 0 ? err_set(err, r, "out of memory") : find_roots(w, db, err);
+}
+
+static int make_pages(struct index_writer *w, struct err *err)
 {
 	CLEANUP(sqlite3_close) sqlite3 *db = NULL;
-	int r = open_db(path, &db, err);
+	int rc = sqlite3_open_v2(":memory:", &db,
+	                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+	                         NULL);
+	int r = rc == SQLITE_OK ? make_schema(db, err) : sqlite_failed(db, rc, err);
 
-	if (r == 0)
-		r = make_schema(db, err);
-	return r < 0 ? r : find_roots(w, db, err);
+	return r < 0 ? r : take_pages(w, db, err);
 }
 
 /* What a function of btree.h has returned. */
@@ -165,21 +172,17 @@ static int written(int r, struct err *err)
 int index_writer_open(const char *path, struct index_writer **ret, struct err *err)
 {
 	CLEANUP(index_writer_free) struct index_writer *w = calloc(1, sizeof(*w));
-	struct stat st;
 	int r;
 
 	if (!w)
 		return err_set(err, -ENOMEM, "out of memory");
-	w->fd = open(path, O_RDWR | O_CLOEXEC);
+	w->fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (w->fd < 0)
 		return err_set_errno(err, "'%s' could not be opened", path);
-	r = make_file(w, path, err);
+	r = make_pages(w, err);
 	if (r < 0)
 		return r;
-	if (fstat(w->fd, &st) < 0)
-		return err_set_errno(err, "'%s'", path);
-	if (btree_file_init(&w->file, w->fd, (uint32_t)(st.st_size / BTREE_PAGE)) < 0 ||
-	    btree_record_init(&w->record, VALUES_MAX) < 0)
+	if (btree_record_init(&w->record, VALUES_MAX) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	*ret = TAKE_PTR(w);
 	return 0;
@@ -422,15 +425,6 @@ static int write_meta(struct index_writer *w, struct err *err)
 	return r;
 }
 
-/* The file's size, in pages, is in its header, too. */
-static int write_size(const struct index_writer *w)
-{
-	enum { PAGES = 28 };
-	uint32_t n = htobe32(w->file.n);
-
-	return io_pwrite(w->fd, &n, sizeof(n), PAGES);
-}
-
 int index_writer_finish(struct index_writer *w, struct err *err)
 {
 	uint64_t size;
@@ -443,9 +437,7 @@ int index_writer_finish(struct index_writer *w, struct err *err)
 	for (size_t i = 0; r == 0 && i < N_TREES; i++)
 		r = btree_finish(&w->tree[i]);
 	if (r == 0)
-		r = btree_file_flush(&w->file);
-	if (r == 0)
-		r = write_size(w);
+		r = btree_file_finish(&w->file);
 	return written(r, err);
 }
 

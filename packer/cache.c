@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
@@ -29,6 +30,11 @@ struct cache_record {
 	struct digest digest; /* of the file's bytes */
 };
 STATIC_SIZE(struct cache_record, 40);
+
+struct cache_file {
+	struct cache_header header;
+	struct cache_record records[]; /* and a digest */
+};
 
 struct cache {
 	int fd;               /* owned; -1 when it is empty */
@@ -195,52 +201,29 @@ static size_t list_records(const struct platform_tree *trees, unsigned n_trees,
 	return n;
 }
 
-static int hash_file(const struct cache_header *header, const struct cache_record *records,
-                     size_t n, struct digest *ret)
-{
-	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-
-	if (!hash)
-		return -ENOMEM;
-	sha256_update(hash, header, sizeof(*header));
-	sha256_update(hash, records, n * sizeof(*records));
-	sha256_final(hash, ret);
-	return 0;
-}
-
-static int write_file(int fd, const struct cache_header *header, const struct cache_record *records,
-                      size_t n, const struct digest *digest)
-{
-	int r = io_write(fd, header, sizeof(*header));
-
-	if (r == 0)
-		r = io_write(fd, records, n * sizeof(*records));
-	return r < 0 ? r : io_write(fd, digest, sizeof(*digest));
-}
-
 int cache_save(const struct cache *cache, int dirfd, const struct platform_tree *trees,
                unsigned n_trees, struct err *err)
 {
 	size_t n = list_records(trees, n_trees, NULL);
-	CLEANUP(free) struct cache_record *records = calloc(n + 1, sizeof(*records));
+	CLEANUP(free) struct cache_file *file = malloc(records_end(n) + sizeof(struct digest));
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
-	const struct cache_header header = { le64_put(CACHE_MAGIC), le64_put(n) };
 	struct digest digest;
 	int r;
 
-	if (!records)
+	if (!file)
 		return err_set(err, -ENOMEM, "out of memory");
-	(void)list_records(trees, n_trees, records);
+	file->header = (struct cache_header){ le64_put(CACHE_MAGIC), le64_put(n) };
+	(void)list_records(trees, n_trees, file->records);
 	if (n > 1)
-		qsort(records, n, sizeof(*records), compare_records);
-	if (hash_file(&header, records, n, &digest) < 0)
-		return err_set(err, -ENOMEM, "out of memory");
+		qsort(file->records, n, sizeof(*file->records), compare_records);
+	sha256(file, records_end(n), &digest);
+	memcpy(&file->records[n], &digest, sizeof(digest));
 	if (cache->n == n && n > 0 && digest_equal(&cache->digest, &digest))
 		return 0;
 	r = io_temp_open(&tmp, dirfd, err);
 	if (r < 0)
 		return r;
-	r = write_file(tmp.fd, &header, records, n, &digest);
+	r = io_write(tmp.fd, file, records_end(n) + sizeof(digest));
 	if (r < 0)
 		return err_set(err, r, "the build cache could not be written: %s",
 		               strerrordesc_np(-r));
