@@ -6,14 +6,16 @@
 #pragma once
 
 #include "image.h"
+#include "old_contents.h"
 #include "packs.h"
 #include "sections.h"
 
 struct old {
-	struct layout *layout; /* owned */
-	struct image_set set;  /* owned */
-	struct image **images; /* owned; of each of set's manifests */
-	struct digest *plain;  /* owned; of their index databases, zero when not known */
+	struct layout *layout;          /* owned */
+	struct image_set set;           /* owned */
+	struct image **images;          /* owned; of each of set's manifests */
+	struct digest *plain;           /* owned; of their index databases, zero when not known */
+	struct old_contents **contents; /* owned; of the images, those that have been read early */
 	uint32_t n;
 };
 

@@ -19,7 +19,11 @@ static void *open_early(void *arg)
 {
 	struct old_early *early = arg;
 
-	early->result = old_open(early->path, early->tag, &early->old, NULL);
+	struct old *old = &early->old;
+
+	early->result = old_open(early->path, early->tag, old, NULL);
+	for (uint32_t i = 0; i < old->n; i++)
+		old->contents[i] = old_contents_read(image_index(old->images[i]));
 	return NULL;
 }
 

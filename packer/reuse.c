@@ -81,9 +81,11 @@ struct search {
 	struct reuse *u;
 	struct contents *contents;
 	struct image *img;
-	bool foremost;    /* only of contents that are compared with this image */
-	uint64_t n_parts; /* of the image's contents, for a thread each */
-	uint64_t next;    /* atomic; part */
+	const struct old_contents *known; /* of the image, or NULL */
+	bool foremost;                    /* only of contents that are compared with this image */
+	uint64_t n;                       /* contents of the image */
+	uint64_t n_parts;                 /* of these, for a thread each */
+	uint64_t next;                    /* atomic; part */
 };
 
 /* The content of that size and digest, or NULL. The list is in this order, see contents.c. */
@@ -136,17 +138,22 @@ static int take_over(void *arg, const struct content *old, struct extent *extent
 static int search_some(void *arg, struct progress *progress, struct err *err)
 {
 	struct search *s = arg;
-	uint64_t n = index_info(image_index(s->img))->n_contents / s->n_parts;
+	uint64_t n = s->n / s->n_parts;
 	int r = 0;
 
 	(void)progress;
 	while (r == 0 && !crew_failed(&s->u->crew)) {
 		uint64_t i = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED);
-		uint64_t last = i + 1 < s->n_parts ? (i + 1) * n : INT64_MAX;
+		bool is_last = i + 1 == s->n_parts;
+		uint64_t end = (i + 1) * n;
 
 		if (i >= s->n_parts)
 			break;
-		r = index_each_extents_of(image_index(s->img), i * n + 1, last, take_over, s, err);
+		if (s->known)
+			r = old_contents_each(s->known, i * n, is_last ? s->n : end, take_over, s);
+		else
+			r = index_each_extents_of(image_index(s->img), i * n + 1,
+			                          is_last ? INT64_MAX : end, take_over, s, err);
 	}
 	return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
 }
@@ -155,11 +162,15 @@ static int search_image(struct reuse *u, struct contents *contents, unsigned i, 
                         struct err *err)
 {
 	struct image *img = u->options->old->images[i];
-	uint64_t n_parts = index_info(image_index(img))->n_contents / SCAN_MIN + 1;
+	const struct old_contents *known = u->options->old->contents[i];
+	uint64_t n = known ? old_contents_count(known) : index_info(image_index(img))->n_contents;
+	uint64_t n_parts = n / SCAN_MIN + 1;
 	struct search s = {
 		.u = u,
 		.contents = contents,
 		.img = img,
+		.known = known,
+		.n = n,
 		.foremost = foremost,
 		.n_parts = n_parts < u->options->jobs ? n_parts : u->options->jobs,
 	};
