@@ -315,7 +315,7 @@ static int write_extent_chunk(void *arg, const struct ordered_extent *extent, st
 	return add(w, TREE_EXTENT_CHUNK, 0, err);
 }
 
-int index_writer_end_contents(struct index_writer *w, uint64_t *ret_size, struct err *err)
+int index_writer_end_contents(struct index_writer *w, struct index_place *ret, struct err *err)
 {
 	int r = 0;
 
@@ -326,8 +326,14 @@ int index_writer_end_contents(struct index_writer *w, uint64_t *ret_size, struct
 		index_order_release(&w->order);
 		w->contents_ended = true;
 	}
-	*ret_size = (uint64_t)w->file.n * BTREE_PAGE;
+	ret->off = (uint64_t)w->file.n_front * BTREE_PAGE;
+	ret->size = (uint64_t)w->file.n * BTREE_PAGE - ret->off;
 	return r;
+}
+
+int index_writer_flush(struct index_writer *w, struct err *err)
+{
+	return written(btree_file_flush(&w->file), err);
 }
 
 int index_writer_node(struct index_writer *w, const struct node *node, const char *target,
@@ -427,8 +433,8 @@ static int write_meta(struct index_writer *w, struct err *err)
 
 int index_writer_finish(struct index_writer *w, struct err *err)
 {
-	uint64_t size;
-	int r = index_writer_end_contents(w, &size, err);
+	struct index_place contents;
+	int r = index_writer_end_contents(w, &contents, err);
 
 	if (r == 0)
 		r = write_meta(w, err);

@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "codec.h"
 #include "format.h"
+#include "index_blob.h"
 #include "index_writer.h"
 #include "sections.h"
 
@@ -29,7 +30,8 @@ struct image_writer {
 	const struct image *old;     /* the image that this one is built from, or NULL */
 	const struct manifest *base; /* its manifest, or NULL */
 	struct digest plain_index;   /* of the database before it is compressed */
-	uint64_t contents_size;      /* bytes of the database that contents end at */
+	struct index_place contents; /* of the database */
+	struct codec_ahead *ahead; /* owned; compresses these while the rest is written; or NULL */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -264,7 +266,21 @@ static int write_node(struct image_writer *w, uint32_t place, struct err *err)
 	return r;
 }
 
-static int write_rows(struct image_writer *w, const char *path, struct err *err)
+/* Begin to compress the contents, if they are many and there are threads to do it. */
+static int begin_ahead(struct image_writer *w, int fd, struct err *err)
+{
+	int r;
+
+	if (w->pub->options->jobs < 2 || !index_blob_has_ahead(&w->contents))
+		return 0;
+	r = index_writer_flush(w->index, err);
+	if (r == 0)
+		w->ahead = index_blob_begin(fd, &w->contents);
+	return r;
+}
+
+/* Write the database to the file open at @fd, which is at @path, too. */
+static int write_rows(struct image_writer *w, int fd, const char *path, struct err *err)
 {
 	int r = index_writer_open(path, &w->index, err);
 
@@ -274,7 +290,9 @@ static int write_rows(struct image_writer *w, const char *path, struct err *err)
 	if (r == 0)
 		r = write_contents(w, err);
 	if (r == 0)
-		r = index_writer_end_contents(w->index, &w->contents_size, err);
+		r = index_writer_end_contents(w->index, &w->contents, err);
+	if (r == 0)
+		r = begin_ahead(w, fd, err);
 	for (uint32_t place = 0; r == 0 && place < w->tree->n_nodes; place++)
 		r = write_node(w, place, err);
 	return r < 0 ? r : index_writer_finish(w->index, err);
@@ -302,8 +320,9 @@ static int pack_index(struct image_writer *w, const char *path, bool known, stru
 {
 	const struct index_blob index = {
 		.path = path,
-		.contents_size = w->contents_size,
+		.contents = w->contents,
 		.jobs = w->pub->options->jobs,
+		.ahead = w->ahead,
 	};
 	struct digesting d = { .path = path, .err = ERR_INIT };
 	bool started = !known && index.jobs > 1 &&
@@ -340,20 +359,17 @@ static int is_old_index(struct image_writer *w, const char *path, uint64_t size,
 	return digest_equal(&w->plain_index, old_plain_index(w->pub->old, w->base));
 }
 
-/* The database is made beside the blobs, where there is room for it, and never has a name of its own. */
-static int write_index(struct image_writer *w, struct err *err)
+/* Make the database in the empty file @tmp, and its blob. */
+static int write_index_to(struct image_writer *w, const struct io_temp *tmp, struct err *err)
 {
-	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
 	struct stat st = { .st_size = 0 };
 	bool known = false;
 	char path[32];
-	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
+	int r;
 
-	if (r == 0) {
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tmp.fd);
-		r = write_rows(w, path, err);
-	}
-	if (r == 0 && fstat(tmp.fd, &st) < 0)
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", tmp->fd);
+	r = write_rows(w, tmp->fd, path, err);
+	if (r == 0 && fstat(tmp->fd, &st) < 0)
 		r = err_set_errno(err, "size of the index");
 	if (r == 0)
 		r = is_old_index(w, path, (uint64_t)st.st_size, &known, err);
@@ -364,6 +380,21 @@ static int write_index(struct image_writer *w, struct err *err)
 	if (r == 0)
 		return pack_index(w, path, known, err);
 	return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
+}
+
+/* The database is made beside the blobs, where there is room for it, and never has a name of its own. */
+static int write_index(struct image_writer *w, struct err *err)
+{
+	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
+
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
+	r = write_index_to(w, &tmp, err);
+	/* It reads the file. */
+	codec_ahead_free(w->ahead);
+	w->ahead = NULL;
+	return r;
 }
 
 /* The config, format.md §2.6. */
