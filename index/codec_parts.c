@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <zstd.h>
 
@@ -22,13 +24,15 @@ enum {
 	NO_OVERLAP = 1,
 	ROOM = 1 << 10, /* beside what the part may need */
 	JOBS_MAX = 64,
-	HEAD = 14, /* bytes of a frame before the parts */
-	LAST = 3,  /* and behind them: a block that is raw and empty */
+	MATCH_MIN = 5, /* bytes, of the fastest search */
+	HEAD = 14,     /* bytes of a frame before the parts */
+	LAST = 3,      /* and behind them: a block that is raw and empty */
 };
 
 /* One part, and what compressing it needs; used again for the next one. */
 struct part {
 	int level;
+	unsigned hash_log;
 	int window_log;
 	int fd; /* borrowed */
 	uint64_t off;
@@ -36,9 +40,8 @@ struct part {
 	struct codec_ahead *ahead; /* borrowed; who has it, or NULL */
 
 	ZSTD_CCtx *cctx; /* owned */
-	uint8_t *plain;  /* owned; room bytes */
 	uint8_t *packed; /* owned; behind HEAD bytes, and with as many as LAST behind */
-	size_t room;
+	size_t room;     /* bytes of a part that there is room for */
 	size_t packed_size;
 	struct err err;
 	int result;
@@ -58,7 +61,6 @@ struct parts {
 static void part_release(struct part *p)
 {
 	(void)ZSTD_freeCCtx(p->cctx);
-	free(p->plain);
 	free(p->packed);
 }
 
@@ -80,13 +82,11 @@ static int make_room(struct part *p)
 	if (!p->cctx)
 		p->cctx = ZSTD_createCCtx();
 	if (p->size > p->room || !p->packed) {
-		free(p->plain);
 		free(p->packed);
 		p->room = p->size;
-		p->plain = malloc(p->room + 1);
 		p->packed = malloc(HEAD + packed_max(p->room) + LAST);
 	}
-	return p->cctx && p->plain && p->packed ? 0 : -ENOMEM;
+	return p->cctx && p->packed ? 0 : -ENOMEM;
 }
 
 static int set_parameters(const struct part *p)
@@ -101,6 +101,10 @@ static int set_parameters(const struct part *p)
 		{ ZSTD_c_nbWorkers, 1 },
 		{ ZSTD_c_jobSize, (int)size },
 		{ ZSTD_c_overlapLog, NO_OVERLAP },
+		/* 0: as the level has it. */
+		{ ZSTD_c_strategy, p->hash_log > 0 ? (int)ZSTD_fast : 0 },
+		{ ZSTD_c_hashLog, (int)p->hash_log },
+		{ ZSTD_c_minMatch, p->hash_log > 0 ? MATCH_MIN : 0 },
 	};
 
 	if (ZSTD_isError(ZSTD_CCtx_reset(p->cctx, ZSTD_reset_session_and_parameters)))
@@ -130,20 +134,54 @@ static int compress_job(struct part *p, const void *data, size_t len)
 	return left == 0 ? 0 : err_set(&p->err, -EINVAL, "not compressed: it becomes larger");
 }
 
+/* The input of a part. */
+struct view {
+	uint8_t *map; /* owned */
+	size_t len;
+	const uint8_t *data;
+};
+
+static void view_release_cleanup(struct view *v)
+{
+	if (v->len > 0)
+		(void)munmap(v->map, v->len);
+}
+
+/* Map the part's bytes: libzstd copies them once more anyway. */
+static int view_part(const struct part *p, struct view *ret)
+{
+	const size_t before = p->off % (size_t)sysconf(_SC_PAGESIZE);
+	struct stat st;
+	void *map;
+
+	if (fstat(p->fd, &st) < 0)
+		return -errno;
+	/* What is mapped behind the end of a file would kill us. */
+	if ((uint64_t)st.st_size < p->off + p->size)
+		return -ENODATA;
+	map = mmap(NULL, before + p->size, PROT_READ, MAP_SHARED | MAP_POPULATE, p->fd,
+	           (off_t)(p->off - before));
+	if (map == MAP_FAILED)
+		return -errno;
+	*ret = (struct view){ map, before + p->size, (const uint8_t *)map + before };
+	return 0;
+}
+
 static int compress_now(struct part *p)
 {
+	CLEANUP(view_release) struct view view = { .len = 0 };
 	int r = make_room(p);
 
 	if (r < 0)
 		return err_set(&p->err, r, "out of memory");
-	r = io_pread(p->fd, p->plain, p->size, p->off);
+	r = view_part(p, &view);
 	if (r < 0)
 		return err_set(&p->err, r, "input could not be read: %s", strerrordesc_np(-r));
 	r = set_parameters(p);
 	if (r < 0)
 		return err_set(&p->err, r, "compression in parts could not be set up");
 	r = compress_job(p, "", 1);
-	return r < 0 ? r : compress_job(p, p->plain, p->size);
+	return r < 0 ? r : compress_job(p, view.data, p->size);
 }
 
 static void *compress_part(void *arg)
@@ -214,6 +252,10 @@ static uint64_t largest_part(const struct codec_cut *cut)
 static void choose(struct part *p, const struct codec_cut *cut, int fd, uint64_t off, size_t size)
 {
 	p->level = cut->level;
+	/* A small part needs no large table. */
+	p->hash_log = cut->hash_log;
+	if (p->hash_log > (unsigned)window_log(size))
+		p->hash_log = (unsigned)window_log(size);
 	p->window_log = window_log(largest_part(cut));
 	p->fd = fd;
 	p->off = off;
