@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/io.h"
+#include "keyed.h"
 
 #define CACHE_NAME  ".assetpack-cache"
 #define CACHE_MAGIC 0x3168636163666173u /* "safcach1" */
@@ -105,50 +106,37 @@ void cache_close(struct cache *cache)
 	free(cache);
 }
 
-/* Contents are large to be sorted. */
-struct stamped {
-	uint64_t stamp;
-	struct new_content *content; /* borrowed */
-};
-
-static int compare_stamps(const void *a, const void *b)
-{
-	uint64_t x = ((const struct stamped *)a)->stamp;
-	uint64_t y = ((const struct stamped *)b)->stamp;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Set what @record knows, from *@i on; *@i goes on behind its stamp. */
-static void apply(const struct cache_record *record, const struct stamped *list, size_t n,
-                  size_t *i)
+/* Set what @record knows of contents of @list, in the order of @sorted from *@i on; *@i goes on behind its stamp. */
+static void apply(const struct cache_record *record, struct new_content *list,
+                  const struct keyed *sorted, size_t n, size_t *i)
 {
 	uint64_t stamp = le64_get(record->stamp);
 
-	while (*i < n && list[*i].stamp < stamp)
+	while (*i < n && sorted[*i].key < stamp)
 		(*i)++;
-	for (; *i < n && list[*i].stamp == stamp; (*i)++) {
-		list[*i].content->digest = record->digest;
-		list[*i].content->has_digest = true;
+	for (; *i < n && sorted[*i].key == stamp; (*i)++) {
+		struct new_content *c = &list[sorted[*i].at];
+
+		c->digest = record->digest;
+		c->has_digest = true;
 	}
 }
 
 /* The @n contents at @list in order of stamp; NULL when memory runs out. */
-static struct stamped *sort_by_stamp(struct new_content *list, size_t n)
+static struct keyed *sort_by_stamp(const struct new_content *list, size_t n)
 {
-	struct stamped *sorted = calloc(n, sizeof(*sorted));
+	CLEANUP(free) struct keyed *sorted = calloc(n, sizeof(*sorted));
 
 	if (!sorted)
 		return NULL;
 	for (size_t i = 0; i < n; i++)
-		sorted[i] = (struct stamped){ list[i].file->stamp, &list[i] };
-	qsort(sorted, n, sizeof(*sorted), compare_stamps);
-	return sorted;
+		sorted[i] = (struct keyed){ list[i].file->stamp, i };
+	return keyed_sort(sorted, n) == 0 ? TAKE_PTR(sorted) : NULL;
 }
 
 void cache_fill(const struct cache *cache, struct new_content *list, size_t n)
 {
-	CLEANUP(free) struct stamped *sorted = NULL;
+	CLEANUP(free) struct keyed *sorted = NULL;
 	struct cache_record records[BUFFER_RECORDS];
 	size_t i = 0;
 
@@ -165,7 +153,7 @@ void cache_fill(const struct cache *cache, struct new_content *list, size_t n)
 		if (io_pread(cache->fd, records, step * sizeof(*records), records_end(done)) < 0)
 			return;
 		for (size_t k = 0; k < step; k++)
-			apply(&records[k], sorted, n, &i);
+			apply(&records[k], list, sorted, n, &i);
 	}
 }
 
