@@ -11,6 +11,7 @@
 
 #include "base.h"
 #include "crew.h"
+#include "keyed.h"
 #include "notes.h"
 #include "plan.h"
 
@@ -24,6 +25,7 @@ enum {
 struct reuse {
 	const struct reuse_options *options;
 	struct old_names *names[PLATFORMS_MAX]; /* owned; of each old image, when needed */
+	struct keyed *by_digest;                /* owned; of all contents */
 	struct new_content **list;              /* owned; to compare */
 	size_t n;
 	size_t next;   /* atomic */
@@ -37,6 +39,7 @@ static void reuse_release_cleanup(struct reuse *u)
 {
 	for (unsigned i = 0; i < PLATFORMS_MAX; i++)
 		old_names_free(u->names[i]);
+	free(u->by_digest);
 	free(u->list);
 }
 
@@ -88,33 +91,46 @@ struct search {
 	uint64_t next;                    /* atomic; part */
 };
 
-/* The content of that size and digest, or NULL. The list is in this order, see contents.c. */
-static struct new_content *find_content(const struct contents *contents, const struct content *old)
+/* The content of that size and digest, or NULL. */
+static struct new_content *find_content(const struct search *s, const struct content *old)
 {
-	size_t lo = 0, hi = contents->n;
+	const struct keyed *keys = s->u->by_digest;
+	const uint64_t key = digest_key(&old->digest);
+	size_t lo = 0, hi = s->contents->n;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		struct new_content *c = &contents->list[mid];
-		int order = digest_cmp(&c->digest, &old->digest);
 
-		if (content_size(c) != old->size)
-			order = content_size(c) < old->size ? -1 : 1;
-		if (order == 0)
-			return c;
-		if (order < 0)
+		if (keys[mid].key < key)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
+	for (; lo < s->contents->n && keys[lo].key == key; lo++) {
+		struct new_content *c = &s->contents->list[keys[lo].at];
+
+		if (digest_equal(&c->digest, &old->digest) && content_size(c) == old->size)
+			return c;
+	}
 	return NULL;
+}
+
+/* What finds contents by digest without looking at them. */
+static int sort_by_digest(struct reuse *u, const struct contents *contents)
+{
+	u->by_digest = calloc(contents->n + 1, sizeof(*u->by_digest));
+	if (!u->by_digest)
+		return -ENOMEM;
+	for (size_t i = 0; i < contents->n; i++)
+		u->by_digest[i] = (struct keyed){ digest_key(&contents->list[i].digest), i };
+	return keyed_sort(u->by_digest, contents->n);
 }
 
 /* If @old is wanted, take its extents over. */
 static int take_over(void *arg, const struct content *old, struct extent *extents, uint32_t n)
 {
 	const struct search *s = arg;
-	struct new_content *c = find_content(s->contents, old);
+	struct new_content *c = find_content(s, old);
 	const struct base whole = {
 		.content = *old,
 		.extents = extents,
@@ -190,6 +206,8 @@ static int reuse_whole(struct reuse *u, struct contents *contents, struct err *e
 	const struct old *old = u->options->old;
 	int r = 0;
 
+	if (sort_by_digest(u, contents) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; r == 0 && i < old->n; i++)
 		r = search_image(u, contents, i, /* foremost= */ true, err);
 	for (unsigned i = 0; r == 0 && old->n > 1 && i < old->n; i++)
