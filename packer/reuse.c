@@ -26,13 +26,13 @@ struct reuse {
 	const struct reuse_options *options;
 	struct old_names *names[PLATFORMS_MAX]; /* owned; of each old image, when needed */
 	struct keyed *by_digest;                /* owned; of all contents */
-	struct new_content **list;              /* owned; to compare */
+	uint8_t *taken;            /* owned; atomic; of each content: whether it is reused */
+	struct new_content **list; /* owned; to compare */
 	size_t n;
 	size_t next;   /* atomic */
 	uint64_t done; /* atomic; bytes */
 	bool told;     /* atomic */
 	struct crew crew;
-	pthread_mutex_t lock; /* of contents that are taken over */
 };
 
 static void reuse_release_cleanup(struct reuse *u)
@@ -40,6 +40,7 @@ static void reuse_release_cleanup(struct reuse *u)
 	for (unsigned i = 0; i < PLATFORMS_MAX; i++)
 		old_names_free(u->names[i]);
 	free(u->by_digest);
+	free(u->taken);
 	free(u->list);
 }
 
@@ -49,24 +50,29 @@ static struct image *image_for(const struct reuse *u, const struct new_content *
 	return old_for(u->options->old, u->options->platforms[__builtin_ctz(c->platforms)]);
 }
 
-/* Add the runs by which the bytes [@old_off, @old_off + @len) of @base become those at @off of @c. */
+/*
+ * Add the runs by which the bytes [@old_off, @old_off + @len) of @base become those at @off of @c. *@last is the
+ * chunk that was found last, or NULL: neighbours share chunks, and threads need not ask for the same ones.
+ */
 static int add_runs(const struct reuse *u, struct new_content *c, const struct base *base,
-                    struct match match)
+                    struct match match, struct stored_chunk **last)
 {
 	for (uint32_t i = base_extent_at(base, match.old_off); i < base->n_extents; i++) {
 		const struct extent *x = &base->extents[i];
 		uint64_t start = x->off > match.old_off ? x->off : match.old_off;
 		uint64_t end = x->off + x->len;
-		struct stored_chunk *chunk;
+		struct stored_chunk *chunk = *last;
 		struct run run;
 
 		if (end > match.old_off + match.len)
 			end = match.old_off + match.len;
 		if (start >= end)
 			break;
-		chunk = packs_find(u->options->packs, &x->chunk.digest, c->platforms);
+		if (!chunk || !digest_equal(&chunk->digest, &x->chunk.digest))
+			chunk = packs_find(u->options->packs, &x->chunk.digest, c->platforms);
 		if (!chunk)
 			return -ENOENT;
+		*last = chunk;
 		run = (struct run){
 			.off = start - match.old_off + match.off,
 			.len = (uint32_t)(end - start),
@@ -89,6 +95,12 @@ struct search {
 	uint64_t n;                       /* contents of the image */
 	uint64_t n_parts;                 /* of these, for a thread each */
 	uint64_t next;                    /* atomic; part */
+};
+
+/* What a thread of it has. */
+struct searcher {
+	struct search *search;
+	struct stored_chunk *last; /* see add_runs() */
 };
 
 /* The content of that size and digest, or NULL. */
@@ -119,7 +131,8 @@ static struct new_content *find_content(const struct search *s, const struct con
 static int sort_by_digest(struct reuse *u, const struct contents *contents)
 {
 	u->by_digest = calloc(contents->n + 1, sizeof(*u->by_digest));
-	if (!u->by_digest)
+	u->taken = calloc(contents->n + 1, sizeof(*u->taken));
+	if (!u->by_digest || !u->taken)
 		return -ENOMEM;
 	for (size_t i = 0; i < contents->n; i++)
 		u->by_digest[i] = (struct keyed){ digest_key(&contents->list[i].digest), i };
@@ -129,7 +142,8 @@ static int sort_by_digest(struct reuse *u, const struct contents *contents)
 /* If @old is wanted, take its extents over. */
 static int take_over(void *arg, const struct content *old, struct extent *extents, uint32_t n)
 {
-	const struct search *s = arg;
+	struct searcher *searcher = arg;
+	const struct search *s = searcher->search;
 	struct new_content *c = find_content(s, old);
 	const struct base whole = {
 		.content = *old,
@@ -141,12 +155,10 @@ static int take_over(void *arg, const struct content *old, struct extent *extent
 	if (!c || (s->foremost && image_for(s->u, c) != s->img))
 		return 0;
 	/* An index that lies may have it twice. */
-	(void)pthread_mutex_lock(&s->u->lock);
-	if (!c->reused) {
-		c->reused = true;
-		r = add_runs(s->u, c, &whole, (struct match){ .len = old->size });
-	}
-	(void)pthread_mutex_unlock(&s->u->lock);
+	if (__atomic_exchange_n(&s->u->taken[c - s->contents->list], 1, __ATOMIC_RELAXED) != 0)
+		return 0;
+	c->reused = true;
+	r = add_runs(s->u, c, &whole, (struct match){ .len = old->size }, &searcher->last);
 	return r < 0 ? -ENOMEM : 0;
 }
 
@@ -154,6 +166,7 @@ static int take_over(void *arg, const struct content *old, struct extent *extent
 static int search_some(void *arg, struct progress *progress, struct err *err)
 {
 	struct search *s = arg;
+	struct searcher searcher = { .search = s };
 	uint64_t n = s->n / s->n_parts;
 	int r = 0;
 
@@ -166,10 +179,12 @@ static int search_some(void *arg, struct progress *progress, struct err *err)
 		if (i >= s->n_parts)
 			break;
 		if (s->known)
-			r = old_contents_each(s->known, i * n, is_last ? s->n : end, take_over, s);
+			r = old_contents_each(s->known, i * n, is_last ? s->n : end, take_over,
+			                      &searcher);
 		else
 			r = index_each_extents_of(image_index(s->img), i * n + 1,
-			                          is_last ? INT64_MAX : end, take_over, s, err);
+			                          is_last ? INT64_MAX : end, take_over, &searcher,
+			                          err);
 	}
 	return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
 }
@@ -241,6 +256,7 @@ static int compare_one(struct reuse *u, struct new_content *c, struct plain_cach
                        struct err *err)
 {
 	uint64_t min = content_size(c) < u->options->small_max ? MATCH_MIN_SMALL : MATCH_MIN_LARGE;
+	struct stored_chunk *last = NULL;
 	int r = base_compare(c->base, c, cache, min, err);
 
 	if (r == 1) {
@@ -252,7 +268,7 @@ static int compare_one(struct reuse *u, struct new_content *c, struct plain_cach
 		return 0;
 	}
 	for (size_t i = 0; r == 0 && i < c->base->n_matches; i++) {
-		r = add_runs(u, c, c->base, c->base->matches[i]);
+		r = add_runs(u, c, c->base, c->base->matches[i], &last);
 		if (r < 0)
 			return err_set(err, r, "%s", strerrordesc_np(-r));
 	}
@@ -318,7 +334,6 @@ int reuse_contents(struct contents *contents, const struct reuse_options *option
 	struct reuse u = {
 		.options = options,
 		.crew = CREW_INIT,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	struct progress progress;
 	uint64_t total = 0;
