@@ -33,6 +33,7 @@ struct reuse {
 	uint64_t done; /* atomic; bytes */
 	bool told;     /* atomic */
 	struct crew crew;
+	pthread_mutex_t lock; /* of names */
 };
 
 static void reuse_release_cleanup(struct reuse *u)
@@ -230,26 +231,60 @@ static int reuse_whole(struct reuse *u, struct contents *contents, struct err *e
 	return r;
 }
 
+/* Find what became of the file @path of @img, which is not there any more, by what is left of the path. */
+static int find_moved(struct reuse *u, struct image *img, const char *path, uint64_t *ret,
+                      struct err *err)
+{
+	unsigned i = 0;
+	int r;
+
+	while (u->options->old->images[i] != img)
+		i++;
+	(void)pthread_mutex_lock(&u->lock);
+	if (!u->names[i])
+		u->names[i] = old_names_new(img);
+	r = u->names[i] ? old_names_find(u->names[i], path, ret, err)
+	                : err_set(err, -ENOMEM, "out of memory");
+	(void)pthread_mutex_unlock(&u->lock);
+	return r;
+}
+
 /* Give @c a base, if there is a likely one. */
 static int find_base(struct reuse *u, struct new_content *c, struct path_buf *path, struct err *err)
 {
 	struct image *img = image_for(u, c);
 	const char *text = tree_path(c->file, path);
-	unsigned i = 0;
 	uint64_t id;
-	int r;
+	int r = 0;
 
-	while (u->options->old->images[i] != img)
-		i++;
-	if (!u->names[i])
-		u->names[i] = old_names_new(img);
-	if (!text || !u->names[i])
+	if (!text)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = old_names_find(u->names[i], text, &id, err);
+	if (!old_file_at(img, text, &id))
+		r = find_moved(u, img, text, &id, err);
 	if (r < 0 || id == 0)
 		return r;
 	c->base = base_new(img, id);
 	return c->base ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/* Give a base to what no other thread has begun. */
+static int find_some(void *arg, struct progress *progress, struct err *err)
+{
+	struct reuse *u = arg;
+	CLEANUP(path_buf_release) struct path_buf path = PATH_BUF_INIT;
+	int r = 0;
+
+	(void)progress;
+	while (r == 0 && !crew_failed(&u->crew)) {
+		size_t i = __atomic_fetch_add(&u->next, BATCH, __ATOMIC_RELAXED);
+		size_t end = i + BATCH < u->n ? i + BATCH : u->n;
+
+		if (i >= u->n)
+			break;
+		for (; r == 0 && i < end; i++)
+			r = find_base(u, u->list[i], &path, err);
+	}
+	return r;
 }
 
 static int compare_one(struct reuse *u, struct new_content *c, struct plain_cache *cache,
@@ -300,24 +335,37 @@ static int compare_some(void *arg, struct progress *progress, struct err *err)
 	return r;
 }
 
+/* Find bases of all that is listed, and leave in the list what has one. */
+static int find_bases(struct reuse *u, struct err *err)
+{
+	struct progress progress;
+	size_t n = 0;
+	int r;
+
+	progress_start(&progress, PROGRESS_NONE, "", 0);
+	r = crew_run(&u->crew, u->n > BATCH ? u->options->jobs : 1, find_some, u, &progress, err);
+	for (size_t i = 0; i < u->n; i++) {
+		if (u->list[i]->base)
+			u->list[n++] = u->list[i];
+	}
+	u->n = n;
+	u->next = 0;
+	return r;
+}
+
 /* Reuse what is there whole, and list in u->list what is to be compared. */
 static int look_up_all(struct reuse *u, struct contents *contents, struct err *err)
 {
-	CLEANUP(path_buf_release) struct path_buf path = PATH_BUF_INIT;
 	int r = reuse_whole(u, contents, err);
 
 	u->list = calloc(contents->n + 1, sizeof(struct new_content *));
 	if (!u->list)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < contents->n; i++) {
-		struct new_content *c = &contents->list[i];
-
-		if (!c->reused)
-			r = find_base(u, c, &path, err);
-		if (r == 0 && c->base)
-			u->list[u->n++] = c;
+		if (!contents->list[i].reused)
+			u->list[u->n++] = &contents->list[i];
 	}
-	return r;
+	return r < 0 || u->n == 0 ? r : find_bases(u, err);
 }
 
 static int compare_paths(const void *a, const void *b)
@@ -334,6 +382,7 @@ int reuse_contents(struct contents *contents, const struct reuse_options *option
 	struct reuse u = {
 		.options = options,
 		.crew = CREW_INIT,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	struct progress progress;
 	uint64_t total = 0;
