@@ -8,6 +8,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,19 @@ static int run(sqlite3 *db, const char *sql, struct err *err)
 	return rc == SQLITE_OK ? 0 : sqlite_failed(db, rc, err);
 }
 
-/* The schema and no rows. */
+/*
+ * What every index begins with, the schema and no rows: made once, for SQLite takes longer for it than a
+ * hundred rows do.
+ */
+static struct {
+	pthread_once_t once;
+	uint8_t *pages;         /* never freed */
+	uint32_t n;             /* pages */
+	uint32_t root[N_TREES]; /* where each tree begins */
+	int result;
+	struct err err;
+} model = { .once = PTHREAD_ONCE_INIT };
+
 static int make_schema(sqlite3 *db, struct err *err)
 {
 	char identity[120];
@@ -101,8 +114,7 @@ static int make_schema(sqlite3 *db, struct err *err)
 	return r < 0 ? r : run(db, "COMMIT", err);
 }
 
-/* Where each tree begins. */
-static int find_roots(struct index_writer *w, sqlite3 *db, struct err *err)
+static int find_roots(sqlite3 *db, struct err *err)
 {
 	CLEANUP(sqlite3_finalize) sqlite3_stmt *stmt = NULL;
 	int rc = sqlite3_prepare_v2(db, "SELECT rootpage FROM sqlite_schema WHERE name = ?1", -1,
@@ -115,11 +127,7 @@ static int find_roots(struct index_writer *w, sqlite3 *db, struct err *err)
 		rc = sqlite3_step(stmt);
 		if (rc != SQLITE_ROW)
 			return sqlite_failed(db, rc == SQLITE_DONE ? SQLITE_ERROR : rc, err);
-		w->tree[i] = (struct btree){
-			.file = &w->file,
-			.root = (uint32_t)sqlite3_column_int64(stmt, 0),
-			.is_table = trees[i].is_table,
-		};
+		model.root[i] = (uint32_t)sqlite3_column_int64(stmt, 0);
 		(void)sqlite3_reset(stmt);
 	}
 	return 0;
@@ -137,30 +145,34 @@ static void complete_header(unsigned char *header)
 	memcpy(header + VERSION, &version, sizeof(version));
 }
 
-/* Begin with the pages that SQLite makes of @db, which is in memory. */
-static int take_pages(struct index_writer *w, sqlite3 *db, struct err *err)
+/* Keep the pages that SQLite makes of @db, which is in memory. */
+static int keep_pages(sqlite3 *db, struct err *err)
 {
 	sqlite3_int64 size = 0;
 	unsigned char *pages = sqlite3_serialize(db, "main", &size, 0);
-	int r = pages ? 0 : -ENOMEM;
 
-	if (pages) {
-		complete_header(pages);
-		r = btree_file_init(&w->file, w->fd, pages, (uint32_t)(size / BTREE_PAGE));
-	}
-	sqlite3_free(pages);
-	return r < 0 ? err_set(err, r, "out of memory") : find_roots(w, db, err);
+	if (!pages)
+		return err_set(err, -ENOMEM, "out of memory");
+	complete_header(pages);
+	model.pages = pages;
+	model.n = (uint32_t)(size / BTREE_PAGE);
+	return find_roots(db, err);
 }
 
-static int make_pages(struct index_writer *w, struct err *err)
+static void make_model(void)
 {
 	CLEANUP(sqlite3_close) sqlite3 *db = NULL;
 	int rc = sqlite3_open_v2(":memory:", &db,
 	                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 	                         NULL);
-	int r = rc == SQLITE_OK ? make_schema(db, err) : sqlite_failed(db, rc, err);
+	int r = rc == SQLITE_OK ? make_schema(db, &model.err) : sqlite_failed(db, rc, &model.err);
 
-	return r < 0 ? r : take_pages(w, db, err);
+	model.result = r < 0 ? r : keep_pages(db, &model.err);
+}
+
+void index_writer_prepare(void)
+{
+	(void)pthread_once(&model.once, make_model);
 }
 
 /* What a function of btree.h has returned. */
@@ -172,18 +184,24 @@ static int written(int r, struct err *err)
 int index_writer_open(const char *path, struct index_writer **ret, struct err *err)
 {
 	CLEANUP(index_writer_free) struct index_writer *w = calloc(1, sizeof(*w));
-	int r;
 
 	if (!w)
 		return err_set(err, -ENOMEM, "out of memory");
 	w->fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (w->fd < 0)
 		return err_set_errno(err, "'%s' could not be opened", path);
-	r = make_pages(w, err);
-	if (r < 0)
-		return r;
-	if (btree_record_init(&w->record, VALUES_MAX) < 0)
+	index_writer_prepare();
+	if (model.result < 0)
+		return err_set(err, model.result, "%s", model.err.msg);
+	if (btree_file_init(&w->file, w->fd, model.pages, model.n) < 0 ||
+	    btree_record_init(&w->record, VALUES_MAX) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < N_TREES; i++)
+		w->tree[i] = (struct btree){
+			.file = &w->file,
+			.root = model.root[i],
+			.is_table = trees[i].is_table,
+		};
 	*ret = TAKE_PTR(w);
 	return 0;
 }

@@ -10,6 +10,9 @@
 
 struct index_writer;
 
+/* Make what every index begins with, if that has not been done: another thread may have the time. Any thread. */
+void index_writer_prepare(void);
+
 /* Create the database in the empty file @path. */
 MUST_CHECK int index_writer_open(const char *path, struct index_writer **ret, struct err *err);
 

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "index_writer.h"
+
 struct old_early {
 	const char *path;
 	const char *tag;
@@ -24,6 +26,7 @@ static void *open_early(void *arg)
 	early->result = old_open(early->path, early->tag, old, NULL);
 	for (uint32_t i = 0; i < old->n; i++)
 		old->contents[i] = old_contents_read(image_index(old->images[i]));
+	index_writer_prepare();
 	return NULL;
 }
 
