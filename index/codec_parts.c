@@ -54,6 +54,9 @@ struct codec_ahead {
 };
 
 struct parts {
+	const struct codec_cut *cut; /* borrowed */
+	int in_fd;                   /* borrowed; of size bytes */
+	uint64_t size;
 	struct part *list; /* owned; a round: a part a job, and the one that is begun ahead */
 	unsigned n;
 };
@@ -285,10 +288,10 @@ void codec_ahead_free(struct codec_ahead *ahead)
 	free(ahead);
 }
 
-static int parts_init(struct parts *p, const struct codec_cut *cut, uint64_t size)
+static int parts_init(struct parts *p)
 {
-	uint64_t n_parts = (size - 1) / cut->each + 3; /* at most */
-	unsigned n = cut->jobs < JOBS_MAX ? cut->jobs : JOBS_MAX;
+	uint64_t n_parts = (p->size - 1) / p->cut->each + 3; /* at most */
+	unsigned n = p->cut->jobs < JOBS_MAX ? p->cut->jobs : JOBS_MAX;
 
 	if (n > n_parts)
 		n = (unsigned)n_parts;
@@ -297,17 +300,16 @@ static int parts_init(struct parts *p, const struct codec_cut *cut, uint64_t siz
 	return p->list ? 0 : -ENOMEM;
 }
 
-/* The parts of one round, from @off of a file of @size on. Returns their number. */
-static unsigned choose_round(const struct parts *p, const struct codec_cut *cut, int fd,
-                             uint64_t off, uint64_t size)
+/* The parts of one round, from @off on. Returns their number. */
+static unsigned choose_round(const struct parts *p, uint64_t off)
 {
-	struct codec_ahead *ahead = cut->ahead;
+	struct codec_ahead *ahead = p->cut->ahead;
 	unsigned n = 0, n_jobs = 0;
 
-	while (off < size && n_jobs + 1 < p->n) {
+	while (off < p->size && n_jobs + 1 < p->n) {
 		struct part *part = &p->list[n++];
 
-		choose(part, cut, fd, off, (size_t)part_size(cut, size, off));
+		choose(part, p->cut, p->in_fd, off, (size_t)part_size(p->cut, p->size, off));
 		if (ahead && off == ahead->part.off && part->size == ahead->part.size)
 			part->ahead = ahead;
 		else
@@ -357,21 +359,21 @@ static int write_part(const struct part *part, uint64_t size, int fd, struct err
 }
 
 /* All parts, in rounds. */
-static int compress_parts(const struct parts *p, const struct codec_cut *cut, int in_fd,
-                          uint64_t size, int out_fd, struct codec_sections *s, struct err *err)
+static int compress_parts(const struct parts *p, int out_fd, struct codec_sections *s,
+                          struct err *err)
 {
 	uint64_t off = 0;
 	int r = 0;
 
-	while (r == 0 && off < size) {
-		unsigned n = choose_round(p, cut, in_fd, off, size);
+	while (r == 0 && off < p->size) {
+		unsigned n = choose_round(p, off);
 
 		compress_all(p->list, n);
 		for (unsigned i = 0; r == 0 && i < n; i++) {
 			const struct part *part = &p->list[i];
 
 			/* Fails before the first byte if this libzstd cannot: the caller may do without parts. */
-			r = write_part(part, size, out_fd, err);
+			r = write_part(part, p->size, out_fd, err);
 			s->sizes[s->n++] = (uint32_t)(part->ahead ? part->ahead->part.packed_size
 			                                          : part->packed_size);
 			off += part->size;
@@ -385,7 +387,7 @@ int codec_compress_parts(int in_fd, int out_fd, const struct codec_cut *cut,
 {
 	enum { LEVEL_MAX = 19, PART_MAX = 1 << 27 };
 	CLEANUP(codec_sections_release) struct codec_sections s = CODEC_SECTIONS_INIT;
-	CLEANUP(parts_release) struct parts p = { .n = 0 };
+	CLEANUP(parts_release) struct parts p = { .cut = cut, .in_fd = in_fd };
 	struct stat st;
 	uint64_t size;
 	int r;
@@ -393,15 +395,16 @@ int codec_compress_parts(int in_fd, int out_fd, const struct codec_cut *cut,
 	if (fstat(in_fd, &st) < 0)
 		return err_set_errno(err, "size of the input");
 	size = (uint64_t)st.st_size;
+	p.size = size;
 	if (size < 1 || cut->jobs < 1 || cut->each < 1 || cut->level < 1 ||
 	    cut->level > LEVEL_MAX ||
 	    (largest_part(cut) < size ? largest_part(cut) : size) > PART_MAX)
 		return err_set(err, -EINVAL, "no file that can be compressed in such parts");
 	s.off = HEAD;
 	s.sizes = calloc(size / cut->each + 4, sizeof(*s.sizes));
-	if (!s.sizes || parts_init(&p, cut, size) < 0)
+	if (!s.sizes || parts_init(&p) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	r = compress_parts(&p, cut, in_fd, size, out_fd, &s, err);
+	r = compress_parts(&p, out_fd, &s, err);
 	if (r < 0)
 		return r;
 	*ret = s;

@@ -125,6 +125,7 @@ struct extent_scan {
 
 	void *array; /* owned; of struct extent: those of the content that is handed out */
 	uint32_t n, room;
+	uint64_t end; /* of the last of these */
 };
 
 static void extent_scan_release_cleanup(struct extent_scan *s)
@@ -191,19 +192,17 @@ static int find_chunk(struct extent_scan *s, const struct content *content, stru
 
 static int gather(struct extent_scan *s, const struct content *content, struct err *err)
 {
-	const struct extent *last;
 	struct extent e, *all = s->array;
 	int r = find_chunk(s, content, err);
 
 	if (r == 0)
 		r = row_extent_of(&s->extents, 0, content, &s->chunk, &e, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
-	last = s->n > 0 ? &all[s->n - 1] : NULL;
-	if (last && e.off < last->off + last->len)
+	if (e.off < s->end)
 		return row_bad(s->extents.stmt, "content", content->id, "has extents that overlap",
 		               err);
-	if (s->n == s->room) {
+	if (!all || s->n == s->room) {
 		all = make_room(&s->array, s->n, sizeof(e));
 		if (!all)
 			return err_set(err, -ENOMEM, "out of memory");
@@ -211,6 +210,7 @@ static int gather(struct extent_scan *s, const struct content *content, struct e
 	}
 	e.seq = s->n;
 	all[s->n++] = e;
+	s->end = e.off + e.len;
 	s->has_row = false;
 	return 0;
 }
@@ -221,6 +221,7 @@ static int gather_all(struct extent_scan *s, const struct content *content, stru
 	int r = find_row(s, content->id, err);
 
 	s->n = 0;
+	s->end = 0;
 	while (r == 0 && s->row == content->id) {
 		r = gather(s, content, err);
 		if (r == 0)
