@@ -8,9 +8,11 @@
 struct blob_writer {
 	struct io_temp tmp;
 	const char *what;    /* borrowed; for messages: "pack" */
-	struct sha256 *hash; /* owned; of what was written */
-	uint64_t size;       /* bytes written */
+	struct sha256 *hash; /* owned; of what was appended */
+	uint64_t size;       /* bytes appended */
 	uint64_t begun;      /* of these: writing to disk has begun */
+	uint8_t *gathered;   /* owned; the last ones, not written yet */
+	size_t n_gathered;
 };
 
 #define BLOB_WRITER_INIT ((struct blob_writer){ .tmp = IO_TEMP_INIT, .hash = NULL })
@@ -19,7 +21,7 @@ struct blob_writer {
 MUST_CHECK int blob_writer_open(struct blob_writer *w, int dirfd, const char *what,
                                 struct err *err);
 
-/* Append @len bytes. */
+/* Append @len bytes. Few are gathered, and written later: what goes wrong then, is said then. */
 MUST_CHECK int blob_writer_append(struct blob_writer *w, const void *data, size_t len,
                                   struct err *err);
 

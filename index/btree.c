@@ -24,6 +24,8 @@ enum {
 	INDEX_LEAF = 10,
 	INDEX_ABOVE = 2,
 
+	AT_PAGES = 28, /* in the file's header: how many it has */
+
 	/* Offsets in a page's head; numbers are big-endian. */
 	AT_CELLS = 3,
 	AT_CONTENT = 5,
@@ -93,11 +95,19 @@ static size_t put_varint(uint8_t *at, uint64_t n)
 	return len;
 }
 
-int btree_file_init(struct btree_file *f, int fd, uint32_t n)
+int btree_file_init(struct btree_file *f, int fd, const void *front, uint32_t n_front)
 {
-	*f = (struct btree_file){ .fd = fd, .n = n };
-	f->buf = malloc((size_t)GATHERED * BTREE_PAGE);
-	return f->buf ? 0 : -ENOMEM;
+	*f = (struct btree_file){ .fd = fd, .n = n_front, .n_front = n_front };
+	f->buf = malloc(((size_t)n_front + GATHERED) * BTREE_PAGE);
+	if (!f->buf)
+		return -ENOMEM;
+	memcpy(f->buf, front, (size_t)n_front * BTREE_PAGE);
+	return 0;
+}
+
+static uint8_t *gathered(const struct btree_file *f)
+{
+	return f->buf + (size_t)f->n_front * BTREE_PAGE;
 }
 
 int btree_file_flush(struct btree_file *f)
@@ -106,8 +116,23 @@ int btree_file_flush(struct btree_file *f)
 
 	f->n_gathered = 0;
 	return n == 0 ? 0
-	              : io_pwrite(f->fd, f->buf, (size_t)n * BTREE_PAGE,
+	              : io_pwrite(f->fd, gathered(f), (size_t)n * BTREE_PAGE,
 	                          (uint64_t)(f->n - n) * BTREE_PAGE);
+}
+
+int btree_file_finish(struct btree_file *f)
+{
+	uint32_t n = f->n_front;
+	int r = 0;
+
+	put32(f->buf + AT_PAGES, f->n);
+	/* A small file is written at once. */
+	if (f->n - f->n_gathered == n)
+		n = f->n;
+	else
+		r = btree_file_flush(f);
+	f->n_gathered = 0;
+	return r < 0 ? r : io_pwrite(f->fd, f->buf, (size_t)n * BTREE_PAGE, 0);
 }
 
 void btree_file_release(struct btree_file *f)
@@ -120,7 +145,7 @@ static int gather(struct btree_file *f, const uint8_t *page)
 {
 	if (f->n >= PAGES_MAX)
 		return -EFBIG;
-	memcpy(f->buf + (size_t)f->n_gathered * BTREE_PAGE, page, BTREE_PAGE);
+	memcpy(gathered(f) + (size_t)f->n_gathered * BTREE_PAGE, page, BTREE_PAGE);
 	f->n_gathered++;
 	f->n++;
 	return f->n_gathered == GATHERED ? btree_file_flush(f) : 0;
@@ -444,9 +469,11 @@ int btree_finish(struct btree *t)
 		r = level->has_full ? write_full(t, i) : 0;
 		if (r < 0)
 			return r;
-		if (i + 1 == BTREE_LEVELS || !t->levels[i + 1])
-			return io_pwrite(t->file->fd, level->page, BTREE_PAGE,
-			                 (uint64_t)(t->root - 1) * BTREE_PAGE);
+		if (i + 1 == BTREE_LEVELS || !t->levels[i + 1]) {
+			memcpy(t->file->buf + (size_t)(t->root - 1) * BTREE_PAGE, level->page,
+			       BTREE_PAGE);
+			return 0;
+		}
 		r = append_page(t->file, level->page, &number);
 		if (r < 0)
 			return r;

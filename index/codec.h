@@ -89,10 +89,7 @@ typedef void (*codec_seen_fn)(void *arg, const void *data, size_t len);
 MUST_CHECK int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn seen,
                                      void *arg, struct err *err);
 
-/*
- * A file in sections: one frame, whose blocks for each CODEC_SECTION plain bytes refer to nothing
- * before them, so that they can be decompressed alone (format.md §4.5).
- */
+/* A file in sections, format.md §4.5: blocks for each CODEC_SECTION plain bytes refer to nothing before them. */
 #define CODEC_SECTION ((uint32_t)1 << 20)
 
 /* Where the sections of a frame lie. */
@@ -112,15 +109,28 @@ static inline void codec_sections_release_cleanup(struct codec_sections *s)
 /* How a file is cut into parts, which are compressed by several threads. */
 struct codec_cut {
 	int level;
-	unsigned jobs;  /* threads, at least 1; the bytes do not depend on it */
-	uint64_t first; /* bytes of the first part; 0: as many as the others have */
-	uint64_t each;  /* bytes of the others but the last, at least 1 */
+	unsigned hash_log;         /* not 0: libzstd's fastest search, with that large a table */
+	unsigned jobs;             /* threads, at least 1; the bytes do not depend on it */
+	uint64_t front;            /* bytes of a part before the first; 0: there is none */
+	uint64_t first;            /* bytes of the first part; 0: as many as the others have */
+	uint64_t each;             /* bytes of the others but the last, at least 1 */
+	struct codec_ahead *ahead; /* borrowed; the first part, begun before; NULL: it is not */
 };
 
 /*
+ * Let a thread compress the first part of what is at @in_fd (borrowed) as codec_compress_parts() will with
+ * @cut: its bytes are there for good, while others are still to come. Returns NULL when that cannot be.
+ */
+struct codec_ahead *codec_ahead_begin(int in_fd, const struct codec_cut *cut);
+
+/* Accepts NULL. Waits for the thread. */
+void codec_ahead_free(struct codec_ahead *ahead);
+DEFINE_CLEANUP(struct codec_ahead *, codec_ahead_free)
+
+/*
  * As codec_compress_file(), in parts: no match reaches back into an earlier one, so that all but their
- * order is known of each alone. Parts of CODEC_SECTION are sections. A job takes the memory of two of
- * the largest parts, and of the level's tables. Returns 0; -EOPNOTSUPP when this libzstd cannot, with
+ * order is known of each alone. Parts of CODEC_SECTION are sections. A job takes the memory of three of
+ * its parts, and of the level's tables. The file must not become shorter meanwhile. Returns 0; -EOPNOTSUPP when this libzstd cannot, with
  * nothing written; -errno.
  */
 MUST_CHECK int codec_compress_parts(int in_fd, int out_fd, const struct codec_cut *cut,

@@ -57,6 +57,11 @@ struct extent {
 	struct chunk chunk;
 };
 
+/* Bytes of the database's file. */
+struct index_place {
+	uint64_t off, size;
+};
+
 struct pack_info {
 	struct digest digest;
 	uint64_t size;

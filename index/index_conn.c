@@ -61,10 +61,12 @@ static const char *const sql[N_QUERIES] = {
 		"FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
 		"WHERE e.content = ?1 AND e.offset < ?3 AND e.offset >= ifnull((SELECT max(offset) "
 		"FROM extent WHERE content = ?1 AND offset <= ?2), 0) ORDER BY e.offset",
-	[QUERY_EACH_EXTENT] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
-			      "FROM content c LEFT JOIN extent e ON e.content = c.content "
-			      "LEFT JOIN chunk k ON k.chunk = e.chunk "
-			      "WHERE c.content BETWEEN ?1 AND ?2 ORDER BY c.content, e.offset",
+	[QUERY_EACH_CONTENT_OF] = "SELECT " CONTENT_COLUMNS " FROM content c "
+				  "WHERE c.content BETWEEN ?1 AND ?2 ORDER BY c.content",
+	[QUERY_EACH_EXTENT_OF] = "SELECT e.offset, e.length, e.chunk_offset, e.content, e.chunk "
+				 "FROM extent e WHERE e.content BETWEEN ?1 AND ?2 "
+				 "ORDER BY e.content, e.offset",
+	[QUERY_CHUNK] = "SELECT " CHUNK_COLUMNS " FROM chunk k WHERE k.chunk = ?1",
 	[QUERY_CHUNK_EXTENTS] = "SELECT " EXTENT_COLUMNS ", " CONTENT_COLUMNS " "
 				"FROM extent e LEFT JOIN chunk k ON k.chunk = e.chunk "
 				"LEFT JOIN content c ON c.content = e.content "
@@ -157,27 +159,48 @@ static void conn_put(struct index *idx, struct index_conn *conn)
 	(void)pthread_mutex_unlock(&idx->lock);
 }
 
+/* Set the statement of @q, which has a connection. */
+static int take_statement(struct query *q, enum query_id id, struct err *err)
+{
+	sqlite3_stmt **stmt = &q->conn->stmt[id];
+	int rc = SQLITE_OK;
+
+	q->db = q->conn->db;
+	if (!*stmt && sql[id])
+		rc = sqlite3_prepare_v3(q->db, sql[id], -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
+	if (rc != SQLITE_OK)
+		return sqlite_failed(q->db, rc, err);
+	q->stmt = *stmt;
+	return 0;
+}
+
 int query_begin(struct index *idx, enum query_id id, struct query *ret, struct err *err)
 {
 	CLEANUP(query_end) struct query q = QUERY_INIT;
-	int rc = SQLITE_OK;
 	int r;
 
 	q.idx = idx;
 	r = conn_get(idx, &q.conn, err);
 	if (!q.conn)
 		return r;
-	q.db = q.conn->db;
 	q.conn->n_slices = 0;
-	if (!q.conn->stmt[id] && sql[id])
-		rc = sqlite3_prepare_v3(q.db, sql[id], -1, SQLITE_PREPARE_PERSISTENT,
-		                        &q.conn->stmt[id], NULL);
-	if (rc != SQLITE_OK)
-		return sqlite_failed(q.db, rc, err);
-	q.stmt = q.conn->stmt[id];
+	r = take_statement(&q, id, err);
+	if (r < 0)
+		return r;
 	*ret = q;
 	q.conn = NULL;
 	return 0;
+}
+
+int query_begin_beside(const struct query *q, enum query_id id, struct query *ret, struct err *err)
+{
+	*ret = (struct query){ .idx = q->idx, .conn = q->conn };
+	return take_statement(ret, id, err);
+}
+
+void query_end_beside_cleanup(struct query *q)
+{
+	(void)sqlite3_reset(q->stmt);
 }
 
 int query_step(struct query *q, struct err *err)

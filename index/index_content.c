@@ -114,39 +114,120 @@ int index_extents_in(struct index *idx, const struct content *content,
 	return read_extents(&q, content, ret, ret_n, err);
 }
 
-/* The extents of one content, gathered. */
-struct gathered {
-	struct content content;
-	void *array; /* owned; of struct extent */
-	uint32_t n;
-	uint32_t room;
+/* A scan of contents, and beside it of their extents, which are in the same order. */
+struct extent_scan {
+	struct query contents;
+	struct query extents;
+	struct query chunks;
+	bool has_row;       /* extents is at a row that has not been handed out */
+	uint64_t row;       /* its content; UINT64_MAX behind the last */
+	struct chunk chunk; /* of the extent before: neighbours share chunks */
+
+	void *array; /* owned; of struct extent: those of the content that is handed out */
+	uint32_t n, room;
+	uint64_t end; /* of the last of these */
 };
 
-static void gathered_release_cleanup(struct gathered *g)
+static void extent_scan_release_cleanup(struct extent_scan *s)
 {
-	free(g->array);
+	free(s->array);
+	query_end_beside_cleanup(&s->chunks);
+	query_end_beside_cleanup(&s->extents);
+	query_end_cleanup(&s->contents);
 }
 
-static int gather(struct gathered *g, const struct query *q, struct err *err)
+static int extent_scan_begin(struct extent_scan *s, struct index *idx, uint64_t first,
+                             uint64_t last, struct err *err)
 {
-	const struct extent *last;
-	struct extent e, *all = g->array;
-	int r = row_extent(q, 0, &g->content, &e, err);
+	int r = query_begin(idx, QUERY_EACH_CONTENT_OF, &s->contents, err);
 
+	if (r == 0)
+		r = query_begin_beside(&s->contents, QUERY_EACH_EXTENT_OF, &s->extents, err);
+	if (r == 0)
+		r = query_begin_beside(&s->contents, QUERY_CHUNK, &s->chunks, err);
 	if (r < 0)
 		return r;
-	last = g->n > 0 ? &all[g->n - 1] : NULL;
-	if (last && e.off < last->off + last->len)
-		return row_bad(q->stmt, "content", g->content.id, "has extents that overlap", err);
-	if (g->n == g->room) {
-		all = make_room(&g->array, g->n, sizeof(e));
+	query_bind(&s->contents, 1, first);
+	query_bind(&s->contents, 2, last);
+	query_bind(&s->extents, 1, first);
+	query_bind(&s->extents, 2, last);
+	return 0;
+}
+
+/* Have the extents at one of content @id or of one behind it. */
+static int find_row(struct extent_scan *s, uint64_t id, struct err *err)
+{
+	while (!s->has_row || s->row < id) {
+		int r = query_step(&s->extents, err);
+
+		if (r < 0)
+			return r;
+		s->has_row = true;
+		if (r == 0)
+			s->row = UINT64_MAX;
+		else if (!col_uint(s->extents.stmt, 3, INT64_MAX, &s->row))
+			return row_bad(s->extents.stmt, "content", id, "has a bad extent", err);
+	}
+	return 0;
+}
+
+/* The chunk of the row that the extents are at. */
+static int find_chunk(struct extent_scan *s, const struct content *content, struct err *err)
+{
+	struct query *q = &s->chunks;
+	uint64_t id;
+	int r;
+
+	if (!col_uint(s->extents.stmt, 4, INT64_MAX, &id) || id < 1)
+		return row_bad(s->extents.stmt, "content", content->id, "has a bad extent", err);
+	if (id == s->chunk.id)
+		return 0;
+	(void)sqlite3_reset(q->stmt);
+	query_bind(q, 1, id);
+	r = query_step(q, err);
+	if (r == 0)
+		return row_bad(q->stmt, "chunk", id, "does not exist", err);
+	return r < 0 ? r : row_chunk(q, 0, &s->chunk, err);
+}
+
+static int gather(struct extent_scan *s, const struct content *content, struct err *err)
+{
+	struct extent e, *all = s->array;
+	int r = find_chunk(s, content, err);
+
+	if (r == 0)
+		r = row_extent_of(&s->extents, 0, content, &s->chunk, &e, err);
+	if (r != 0)
+		return r;
+	if (e.off < s->end)
+		return row_bad(s->extents.stmt, "content", content->id, "has extents that overlap",
+		               err);
+	if (!all || s->n == s->room) {
+		all = make_room(&s->array, s->n, sizeof(e));
 		if (!all)
 			return err_set(err, -ENOMEM, "out of memory");
-		g->room = g->n > 0 ? g->n * 2 : 1;
+		s->room = s->n > 0 ? s->n * 2 : 1;
 	}
-	e.seq = g->n;
-	all[g->n++] = e;
+	e.seq = s->n;
+	all[s->n++] = e;
+	s->end = e.off + e.len;
+	s->has_row = false;
 	return 0;
+}
+
+/* Gather the extents of @content. */
+static int gather_all(struct extent_scan *s, const struct content *content, struct err *err)
+{
+	int r = find_row(s, content->id, err);
+
+	s->n = 0;
+	s->end = 0;
+	while (r == 0 && s->row == content->id) {
+		r = gather(s, content, err);
+		if (r == 0)
+			r = find_row(s, content->id, err);
+	}
+	return r;
 }
 
 int index_each_extents(struct index *idx, index_extents_fn fn, void *arg, struct err *err)
@@ -157,32 +238,24 @@ int index_each_extents(struct index *idx, index_extents_fn fn, void *arg, struct
 int index_each_extents_of(struct index *idx, uint64_t first, uint64_t last, index_extents_fn fn,
                           void *arg, struct err *err)
 {
-	CLEANUP(query_end) struct query q = QUERY_INIT;
-	CLEANUP(gathered_release) struct gathered g = { .n = 0 };
-	int r = query_begin(idx, QUERY_EACH_EXTENT, &q, err);
+	CLEANUP(extent_scan_release) struct extent_scan s = { .n = 0 };
+	uint64_t before = 0;
+	int r = extent_scan_begin(&s, idx, first, last, err);
 
-	if (r == 0) {
-		query_bind(&q, 1, first);
-		query_bind(&q, 2, last);
-	}
-	while (r == 0 && (r = query_step(&q, err)) == 1) {
+	while (r == 0 && (r = query_step(&s.contents, err)) == 1) {
 		struct content c;
 
-		r = row_content(&q, N_EXTENT_COLUMNS, &c, err);
-		if (r == 0 && c.id < g.content.id)
-			r = row_bad(q.stmt, "content", c.id, "is out of order", err);
-		if (r == 0 && c.id != g.content.id) {
-			r = g.content.id > 0 ? fn(arg, &g.content, g.array, g.n) : 0;
-			g.content = c;
-			g.n = 0;
-		}
-		/* One that is nothing but a hole has a row without an extent. */
-		if (r == 0 && sqlite3_column_type(q.stmt, 0) != SQLITE_NULL)
-			r = gather(&g, &q, err);
-		if (r != 0)
+		r = row_content(&s.contents, 0, &c, err);
+		if (r == 0 && c.id <= before)
+			r = row_bad(s.contents.stmt, "content", c.id, "is out of order", err);
+		if (r == 0)
+			r = gather_all(&s, &c, err);
+		if (r < 0)
 			return r;
+		before = c.id;
+		r = fn(arg, &c, s.array, s.n);
 	}
-	return r == 0 && g.content.id > 0 ? fn(arg, &g.content, g.array, g.n) : r;
+	return r;
 }
 
 int index_chunk_extents(struct index *idx, uint64_t chunk, index_extent_fn fn, void *arg,

@@ -20,8 +20,8 @@ int sqlite_errno(int rc);
 /* Record what @db says about its failure @rc, in plain text, and return its -errno. */
 int sqlite_failed(sqlite3 *db, int rc, struct err *err);
 
-/* Make the objects of schema.sql that are of @type, "table" or "index", in @db. */
-MUST_CHECK int schema_create(sqlite3 *db, const char *type, struct err *err);
+/* Make the objects of schema.sql in @db: tables, then indexes. */
+MUST_CHECK int schema_create(sqlite3 *db, struct err *err);
 
 /* Check that @db has the objects of schema.sql as they are there, and no triggers or views. */
 MUST_CHECK int schema_check(sqlite3 *db, struct err *err);
@@ -58,7 +58,9 @@ enum query_id {
 	QUERY_XATTR,
 	QUERY_CHECK,
 	QUERY_SCHEMA, /* none: borrows a connection for schema_check() */
-	QUERY_EACH_EXTENT,
+	QUERY_EACH_CONTENT_OF,
+	QUERY_EACH_EXTENT_OF,
+	QUERY_CHUNK,
 	N_QUERIES,
 };
 
@@ -125,8 +127,15 @@ MUST_CHECK int query_begin(struct index *idx, enum query_id id, struct query *re
 /* Returns 1 when there is a row, 0 when there are no more, or -errno. */
 MUST_CHECK int query_step(struct query *q, struct err *err);
 
+/* Begin @id, another question, on the connection of @q, which has to end later. */
+MUST_CHECK int query_begin_beside(const struct query *q, enum query_id id, struct query *ret,
+                                  struct err *err);
+
 /* Give the connection back. */
 void query_end_cleanup(struct query *q);
+
+/* End what was begun beside another query. */
+void query_end_beside_cleanup(struct query *q);
 
 /* Bind ?@i. Numbers that no row can have match no row. */
 void query_bind(struct query *q, int i, uint64_t value);
@@ -171,6 +180,10 @@ MUST_CHECK int row_content(const struct query *q, int at, struct content *ret, s
 MUST_CHECK int row_chunk(const struct query *q, int at, struct chunk *ret, struct err *err);
 MUST_CHECK int row_extent(const struct query *q, int at, const struct content *content,
                           struct extent *ret, struct err *err);
+
+/* As row_extent(), of a row whose chunk is known: @chunk. */
+MUST_CHECK int row_extent_of(const struct query *q, int at, const struct content *content,
+                             const struct chunk *chunk, struct extent *ret, struct err *err);
 
 /* Check an entry's name and its place in directory @parent. */
 MUST_CHECK int row_name(const struct query *q, int at, uint64_t parent, const char **ret,

@@ -169,11 +169,19 @@ int row_chunk(const struct query *q, int at, struct chunk *ret, struct err *err)
 int row_extent(const struct query *q, int at, const struct content *content, struct extent *ret,
                struct err *err)
 {
-	struct extent e = { .content = content->id };
-	int r = row_chunk(q, at + 3, &e.chunk, err);
+	struct chunk chunk;
+	int r = row_chunk(q, at + 3, &chunk, err);
 
 	if (r < 0)
 		return err_wrap(err, r, "extent of content %llu", (unsigned long long)content->id);
+	return row_extent_of(q, at, content, &chunk, ret, err);
+}
+
+int row_extent_of(const struct query *q, int at, const struct content *content,
+                  const struct chunk *chunk, struct extent *ret, struct err *err)
+{
+	struct extent e = { .content = content->id, .chunk = *chunk };
+
 	if (!col_uint(q->stmt, at, content->size - 1, &e.off) ||
 	    !col_u32(q->stmt, at + 1, &e.len) || e.len < 1 || e.len > content->size - e.off)
 		return row_bad(q->stmt, "content", content->id, "has an extent beyond its end",

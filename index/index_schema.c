@@ -66,7 +66,7 @@ static int open_model(sqlite3 **ret, struct err *err)
 	return 0;
 }
 
-int schema_create(sqlite3 *db, const char *type, struct err *err)
+int schema_create(sqlite3 *db, struct err *err)
 {
 	CLEANUP(sqlite3_close) sqlite3 *model = NULL;
 	CLEANUP(sqlite3_finalize) sqlite3_stmt *stmt = NULL;
@@ -76,11 +76,9 @@ int schema_create(sqlite3 *db, const char *type, struct err *err)
 	if (r < 0)
 		return r;
 	rc = sqlite3_prepare_v2(model,
-	                        "SELECT sql FROM sqlite_schema WHERE type = ?1 AND sql IS NOT NULL "
-	                        "ORDER BY rowid",
+	                        "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL "
+	                        "ORDER BY type = 'index', rowid",
 	                        -1, &stmt, NULL);
-	if (rc == SQLITE_OK)
-		rc = sqlite3_bind_text(stmt, 1, type, -1, SQLITE_STATIC);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(stmt);
 	for (; rc == SQLITE_ROW; rc = sqlite3_step(stmt)) {

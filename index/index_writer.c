@@ -8,13 +8,13 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/io.h"
 #include "btree.h"
 #include "index_internal.h"
 #include "index_order.h"
@@ -62,8 +62,8 @@ struct last_key {
 };
 
 struct index_writer {
-	int fd; /* owned */
-	struct btree_file file;
+	int fd;                 /* owned */
+	struct btree_file file; /* open at fd */
 	struct btree tree[N_TREES];
 	uint64_t n[N_TREES]; /* rows of each table */
 	struct btree_record record;
@@ -75,23 +75,6 @@ struct index_writer {
 	uint64_t content_bytes;
 };
 
-/* SQLite opens a name that starts with "file:" as a URI, wherever that was compiled in. */
-static int open_db(const char *path, sqlite3 **ret, struct err *err)
-{
-	char *plain = NULL;
-	int rc;
-
-	if (path[0] != '/' && path[0] != '.' && asprintf(&plain, "./%s", path) < 0)
-		return err_set(err, -ENOMEM, "out of memory");
-	rc = sqlite3_open_v2(plain ? plain : path, ret, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-	                     NULL);
-	free(plain);
-	if (rc != SQLITE_OK)
-		return err_set(err, sqlite_errno(rc), "'%s' could not be opened: %s", path,
-		               sqlite3_errstr(rc));
-	return 0;
-}
-
 static int run(sqlite3 *db, const char *sql, struct err *err)
 {
 	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
@@ -99,7 +82,19 @@ static int run(sqlite3 *db, const char *sql, struct err *err)
 	return rc == SQLITE_OK ? 0 : sqlite_failed(db, rc, err);
 }
 
-/* The file with its schema and no rows. */
+/*
+ * What every index begins with, the schema and no rows: made once, for SQLite takes longer for it than a
+ * hundred rows do.
+ */
+static struct {
+	pthread_once_t once;
+	uint8_t *pages;         /* never freed */
+	uint32_t n;             /* pages */
+	uint32_t root[N_TREES]; /* where each tree begins */
+	int result;
+	struct err err;
+} model = { .once = PTHREAD_ONCE_INIT };
+
 static int make_schema(sqlite3 *db, struct err *err)
 {
 	char identity[120];
@@ -110,20 +105,16 @@ static int make_schema(sqlite3 *db, struct err *err)
 	               FORMAT_APPLICATION_ID, FORMAT_USER_VERSION);
 	r = run(db,
 	        "PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA auto_vacuum = NONE;"
-	        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-	        "PRAGMA locking_mode = EXCLUSIVE; BEGIN;",
+	        "BEGIN;",
 	        err);
 	if (r == 0)
 		r = run(db, identity, err);
 	if (r == 0)
-		r = schema_create(db, "table", err);
-	if (r == 0)
-		r = schema_create(db, "index", err);
+		r = schema_create(db, err);
 	return r < 0 ? r : run(db, "COMMIT", err);
 }
 
-/* Where each tree begins. */
-static int find_roots(struct index_writer *w, sqlite3 *db, struct err *err)
+static int find_roots(sqlite3 *db, struct err *err)
 {
 	CLEANUP(sqlite3_finalize) sqlite3_stmt *stmt = NULL;
 	int rc = sqlite3_prepare_v2(db, "SELECT rootpage FROM sqlite_schema WHERE name = ?1", -1,
@@ -136,24 +127,52 @@ static int find_roots(struct index_writer *w, sqlite3 *db, struct err *err)
 		rc = sqlite3_step(stmt);
 		if (rc != SQLITE_ROW)
 			return sqlite_failed(db, rc == SQLITE_DONE ? SQLITE_ERROR : rc, err);
-		w->tree[i] = (struct btree){
-			.file = &w->file,
-			.root = (uint32_t)sqlite3_column_int64(stmt, 0),
-			.is_table = trees[i].is_table,
-		};
+		model.root[i] = (uint32_t)sqlite3_column_int64(stmt, 0);
 		(void)sqlite3_reset(stmt);
 	}
 	return 0;
 }
 
-static int make_file(struct index_writer *w, const char *path, struct err *err)
+/* What SQLite sets in the header of a file that it has changed once, but not in memory. */
+static void complete_header(unsigned char *header)
+{
+	enum { CHANGES = 24, CHANGES_BY_VERSION = 92, VERSION = 96 };
+	const uint32_t one = htobe32(1);
+	const uint32_t version = htobe32((uint32_t)sqlite3_libversion_number());
+
+	memcpy(header + CHANGES, &one, sizeof(one));
+	memcpy(header + CHANGES_BY_VERSION, &one, sizeof(one));
+	memcpy(header + VERSION, &version, sizeof(version));
+}
+
+/* Keep the pages that SQLite makes of @db, which is in memory. */
+static int keep_pages(sqlite3 *db, struct err *err)
+{
+	sqlite3_int64 size = 0;
+	unsigned char *pages = sqlite3_serialize(db, "main", &size, 0);
+
+	if (!pages)
+		return err_set(err, -ENOMEM, "out of memory");
+	complete_header(pages);
+	model.pages = pages;
+	model.n = (uint32_t)(size / BTREE_PAGE);
+	return find_roots(db, err);
+}
+
+static void make_model(void)
 {
 	CLEANUP(sqlite3_close) sqlite3 *db = NULL;
-	int r = open_db(path, &db, err);
+	int rc = sqlite3_open_v2(":memory:", &db,
+	                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+	                         NULL);
+	int r = rc == SQLITE_OK ? make_schema(db, &model.err) : sqlite_failed(db, rc, &model.err);
 
-	if (r == 0)
-		r = make_schema(db, err);
-	return r < 0 ? r : find_roots(w, db, err);
+	model.result = r < 0 ? r : keep_pages(db, &model.err);
+}
+
+void index_writer_prepare(void)
+{
+	(void)pthread_once(&model.once, make_model);
 }
 
 /* What a function of btree.h has returned. */
@@ -165,22 +184,24 @@ static int written(int r, struct err *err)
 int index_writer_open(const char *path, struct index_writer **ret, struct err *err)
 {
 	CLEANUP(index_writer_free) struct index_writer *w = calloc(1, sizeof(*w));
-	struct stat st;
-	int r;
 
 	if (!w)
 		return err_set(err, -ENOMEM, "out of memory");
-	w->fd = open(path, O_RDWR | O_CLOEXEC);
+	w->fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (w->fd < 0)
 		return err_set_errno(err, "'%s' could not be opened", path);
-	r = make_file(w, path, err);
-	if (r < 0)
-		return r;
-	if (fstat(w->fd, &st) < 0)
-		return err_set_errno(err, "'%s'", path);
-	if (btree_file_init(&w->file, w->fd, (uint32_t)(st.st_size / BTREE_PAGE)) < 0 ||
+	index_writer_prepare();
+	if (model.result < 0)
+		return err_set(err, model.result, "%s", model.err.msg);
+	if (btree_file_init(&w->file, w->fd, model.pages, model.n) < 0 ||
 	    btree_record_init(&w->record, VALUES_MAX) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < N_TREES; i++)
+		w->tree[i] = (struct btree){
+			.file = &w->file,
+			.root = model.root[i],
+			.is_table = trees[i].is_table,
+		};
 	*ret = TAKE_PTR(w);
 	return 0;
 }
@@ -312,7 +333,7 @@ static int write_extent_chunk(void *arg, const struct ordered_extent *extent, st
 	return add(w, TREE_EXTENT_CHUNK, 0, err);
 }
 
-int index_writer_end_contents(struct index_writer *w, uint64_t *ret_size, struct err *err)
+int index_writer_end_contents(struct index_writer *w, struct index_place *ret, struct err *err)
 {
 	int r = 0;
 
@@ -323,8 +344,14 @@ int index_writer_end_contents(struct index_writer *w, uint64_t *ret_size, struct
 		index_order_release(&w->order);
 		w->contents_ended = true;
 	}
-	*ret_size = (uint64_t)w->file.n * BTREE_PAGE;
+	ret->off = (uint64_t)w->file.n_front * BTREE_PAGE;
+	ret->size = (uint64_t)w->file.n * BTREE_PAGE - ret->off;
 	return r;
+}
+
+int index_writer_flush(struct index_writer *w, struct err *err)
+{
+	return written(btree_file_flush(&w->file), err);
 }
 
 int index_writer_node(struct index_writer *w, const struct node *node, const char *target,
@@ -422,19 +449,10 @@ static int write_meta(struct index_writer *w, struct err *err)
 	return r;
 }
 
-/* The file's size, in pages, is in its header, too. */
-static int write_size(const struct index_writer *w)
-{
-	enum { PAGES = 28 };
-	uint32_t n = htobe32(w->file.n);
-
-	return io_pwrite(w->fd, &n, sizeof(n), PAGES);
-}
-
 int index_writer_finish(struct index_writer *w, struct err *err)
 {
-	uint64_t size;
-	int r = index_writer_end_contents(w, &size, err);
+	struct index_place contents;
+	int r = index_writer_end_contents(w, &contents, err);
 
 	if (r == 0)
 		r = write_meta(w, err);
@@ -443,9 +461,7 @@ int index_writer_finish(struct index_writer *w, struct err *err)
 	for (size_t i = 0; r == 0 && i < N_TREES; i++)
 		r = btree_finish(&w->tree[i]);
 	if (r == 0)
-		r = btree_file_flush(&w->file);
-	if (r == 0)
-		r = write_size(w);
+		r = btree_file_finish(&w->file);
 	return written(r, err);
 }
 

@@ -10,6 +10,9 @@
 
 struct index_writer;
 
+/* Make what every index begins with, if that has not been done: another thread may have the time. Any thread. */
+void index_writer_prepare(void);
+
 /* Create the database in the empty file @path. */
 MUST_CHECK int index_writer_open(const char *path, struct index_writer **ret, struct err *err);
 
@@ -26,11 +29,14 @@ MUST_CHECK int index_writer_extent(struct index_writer *w, const struct extent *
 
 /*
  * No contents and extents follow: what finds them by digest and by chunk is written now, beside them.
- * Sets *@ret_size to the bytes of the file so far. index_writer_finish() does this otherwise.
+ * Sets *@ret to where all this is in the file, or will be. index_writer_finish() does this otherwise.
  * Returns also -EINVAL when two contents have one digest.
  */
-MUST_CHECK int index_writer_end_contents(struct index_writer *w, uint64_t *ret_size,
+MUST_CHECK int index_writer_end_contents(struct index_writer *w, struct index_place *ret,
                                          struct err *err);
+
+/* Write what is gathered. What index_writer_end_contents() has told is in the file for good then. */
+MUST_CHECK int index_writer_flush(struct index_writer *w, struct err *err);
 
 /* @target is the symbolic link's, else NULL. */
 MUST_CHECK int index_writer_node(struct index_writer *w, const struct node *node,

@@ -16,19 +16,13 @@
 
 #include "codec.h"
 #include "format.h"
+#include "index_blob.h"
 #include "oci_json.h"
-#include "sections.h"
 
 enum {
 	BLOB_MODE = 0444, /* never changed again */
 	JSON_MODE = 0644, /* index.json and oci-layout */
-	SECTIONED_MIN =
-		16 << 20, /* bytes of an index; a smaller one is unpacked at once in no time */
-	INDEX_LEVEL = 9,  /* of a file in one part */
-	/* Half of what an index is when it is packed are digests, which only take longer at a higher level. */
-	INDEX_SECTION_LEVEL = 7,
-	INDEX_PART_LEVEL = 4, /* 7 takes twice the time for 5 % of it, a 4000th of an image */
-	INDEX_PART = 2 << 20, /* bytes that a thread has to compress at least */
+	INDEX_LEVEL = 9,
 	READ_STEP = 1 << 17,
 };
 
@@ -287,29 +281,14 @@ static int publish_blob(struct layout_writer *w, struct io_temp *tmp, struct des
 	return r;
 }
 
-/*
- * Compress all of @fd. What finds contents by digest repeats all their digests, and is in the same
- * part as these.
- */
 static int compress_index(int fd, const struct index_blob *index, int out_fd,
                           struct sections *ret_sections, struct err *err)
 {
-	CLEANUP(codec_sections_release) struct codec_sections found = CODEC_SECTIONS_INIT;
-	struct stat st = { .st_size = 0 };
-	const bool sectioned = fstat(fd, &st) == 0 && st.st_size >= SECTIONED_MIN;
-	const struct codec_cut cut = {
-		.level = sectioned ? INDEX_SECTION_LEVEL : INDEX_PART_LEVEL,
-		.jobs = index->jobs,
-		.first = sectioned ? 0 : index->contents_size,
-		.each = sectioned ? CODEC_SECTION : INDEX_PART,
-	};
-	int r = codec_compress_parts(fd, out_fd, &cut, &found, err);
+	struct stat st;
 
-	if (r == -EOPNOTSUPP)
-		return codec_compress_file(fd, out_fd, INDEX_LEVEL, err);
-	if (r < 0 || !sectioned)
-		return r;
-	return sections_describe(out_fd, &found, (uint64_t)st.st_size, ret_sections, err);
+	if (fstat(fd, &st) < 0)
+		return err_set_errno(err, "size of the index");
+	return index_blob_compress(index, fd, (uint64_t)st.st_size, out_fd, ret_sections, err);
 }
 
 /* Compress all of @fd, the file of @index unless that is NULL, and publish it as a blob. */

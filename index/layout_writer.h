@@ -53,15 +53,9 @@ MUST_CHECK int layout_writer_index(struct layout_writer *w, const char *path,
                                    struct descriptor *ret, struct err *err);
 
 struct sections;
+struct index_blob;
 
-/* An index database to be compressed by several threads. */
-struct index_blob {
-	const char *path;
-	uint64_t contents_size; /* see index_writer_end_contents(); 0: not known */
-	unsigned jobs;          /* threads, at least 1; the bytes do not depend on it */
-};
-
-/* As layout_writer_index(); a large index is compressed in sections, which go to @ret_sections. */
+/* As layout_writer_index(), by several threads; a large index is compressed in sections, which go to @ret_sections. */
 MUST_CHECK int layout_writer_index_sections(struct layout_writer *w, const struct index_blob *index,
                                             struct descriptor *ret, struct sections *ret_sections,
                                             struct err *err);

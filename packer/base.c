@@ -137,12 +137,65 @@ static int keep_matches(struct base *base, const struct matcher *m, struct err *
 	return 0;
 }
 
+/* Whether the new bytes may be the old ones and less than @min more. */
+static bool may_continue(const struct base *base, uint64_t size, uint64_t min)
+{
+	return size >= base->content.size && size - base->content.size < min &&
+	       base->content.size >= min;
+}
+
+/* The old bytes are where the new ones begin: there is no other match. */
+static int keep_continued(struct base *base, struct err *err)
+{
+	base->matches = malloc(sizeof(*base->matches));
+	if (!base->matches)
+		return err_set(err, -ENOMEM, "out of memory");
+	base->matches[base->n_matches++] = (struct match){ .len = base->content.size };
+	return 0;
+}
+
+/* The digest of the first bytes of the file of @c, as many as the old content has. */
+static int digest_start(const struct base *base, const struct new_content *c, struct digest *ret,
+                        struct err *err)
+{
+	CLEANUP(input_release) struct input in = INPUT_INIT;
+	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
+	CLEANUP(free) uint8_t *buf = malloc(STEP);
+	uint64_t size = base->content.size;
+	int r;
+
+	if (!hash || !buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = input_open(&in, c->file, err);
+	for (uint64_t off = 0; r == 0 && off < size; off += STEP) {
+		size_t n = size - off < STEP ? (size_t)(size - off) : STEP;
+
+		r = input_read(&in, buf, n, off, err);
+		if (r == 0)
+			sha256_update(hash, buf, n);
+	}
+	if (r < 0)
+		return r;
+	sha256_final(hash, ret);
+	return input_close(&in, err);
+}
+
 static int compare_large(struct base *base, const struct new_content *c, struct plain_cache *cache,
                          uint64_t min, struct err *err)
 {
 	CLEANUP(matcher_free) struct matcher *m = NULL;
 	struct viewer viewer = { .base = base, .cache = cache };
-	int r = matcher_new(base->content.size, view_old, &viewer, &m, err);
+	struct digest start;
+	int r = 0;
+
+	if (may_continue(base, content_size(c), min)) {
+		r = digest_start(base, c, &start, err);
+		if (r == 0 && digest_equal(&start, &base->content.digest))
+			return keep_continued(base, err);
+	}
+	if (r < 0)
+		return r;
+	r = matcher_new(base->content.size, view_old, &viewer, &m, err);
 
 	if (r == 0)
 		r = compare_file(m, c, min, err);
@@ -195,13 +248,11 @@ static int read_new(const struct new_content *c, uint8_t *data, struct err *err)
 	return r < 0 ? r : input_close(&in, err);
 }
 
-/* Whether the new bytes are the old ones and less than @min more: then there is no other match. */
 static bool is_continued(const struct base *base, const uint8_t *data, uint64_t size, uint64_t min)
 {
 	struct digest digest;
 
-	if (size < base->content.size || size - base->content.size >= min ||
-	    base->content.size < min)
+	if (!may_continue(base, size, min))
 		return false;
 	sha256(data, base->content.size, &digest);
 	return digest_equal(&digest, &base->content.digest);
@@ -221,13 +272,8 @@ static int compare_small(struct base *base, const struct new_content *c, struct 
 	r = read_new(c, data, err);
 	if (r < 0)
 		return r;
-	if (is_continued(base, data, content_size(c), min)) {
-		base->matches = malloc(sizeof(*base->matches));
-		if (!base->matches)
-			return err_set(err, -ENOMEM, "out of memory");
-		base->matches[base->n_matches++] = (struct match){ .len = base->content.size };
-		return 0;
-	}
+	if (is_continued(base, data, content_size(c), min))
+		return keep_continued(base, err);
 	r = gather_old(base, cache, old, err);
 	if (r < 0)
 		return r == -ENOMEM ? r : 1;

@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/io.h"
+#include "keyed.h"
 
 #define CACHE_NAME  ".assetpack-cache"
 #define CACHE_MAGIC 0x3168636163666173u /* "safcach1" */
@@ -29,6 +31,11 @@ struct cache_record {
 	struct digest digest; /* of the file's bytes */
 };
 STATIC_SIZE(struct cache_record, 40);
+
+struct cache_file {
+	struct cache_header header;
+	struct cache_record records[]; /* and a digest */
+};
 
 struct cache {
 	int fd;               /* owned; -1 when it is empty */
@@ -99,50 +106,37 @@ void cache_close(struct cache *cache)
 	free(cache);
 }
 
-/* Contents are large to be sorted. */
-struct stamped {
-	uint64_t stamp;
-	struct new_content *content; /* borrowed */
-};
-
-static int compare_stamps(const void *a, const void *b)
-{
-	uint64_t x = ((const struct stamped *)a)->stamp;
-	uint64_t y = ((const struct stamped *)b)->stamp;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Set what @record knows, from *@i on; *@i goes on behind its stamp. */
-static void apply(const struct cache_record *record, const struct stamped *list, size_t n,
-                  size_t *i)
+/* Set what @record knows of contents of @list, in the order of @sorted from *@i on; *@i goes on behind its stamp. */
+static void apply(const struct cache_record *record, struct new_content *list,
+                  const struct keyed *sorted, size_t n, size_t *i)
 {
 	uint64_t stamp = le64_get(record->stamp);
 
-	while (*i < n && list[*i].stamp < stamp)
+	while (*i < n && sorted[*i].key < stamp)
 		(*i)++;
-	for (; *i < n && list[*i].stamp == stamp; (*i)++) {
-		list[*i].content->digest = record->digest;
-		list[*i].content->has_digest = true;
+	for (; *i < n && sorted[*i].key == stamp; (*i)++) {
+		struct new_content *c = &list[sorted[*i].at];
+
+		c->digest = record->digest;
+		c->has_digest = true;
 	}
 }
 
 /* The @n contents at @list in order of stamp; NULL when memory runs out. */
-static struct stamped *sort_by_stamp(struct new_content *list, size_t n)
+static struct keyed *sort_by_stamp(const struct new_content *list, size_t n)
 {
-	struct stamped *sorted = calloc(n, sizeof(*sorted));
+	CLEANUP(free) struct keyed *sorted = calloc(n, sizeof(*sorted));
 
 	if (!sorted)
 		return NULL;
 	for (size_t i = 0; i < n; i++)
-		sorted[i] = (struct stamped){ list[i].file->stamp, &list[i] };
-	qsort(sorted, n, sizeof(*sorted), compare_stamps);
-	return sorted;
+		sorted[i] = (struct keyed){ list[i].file->stamp, i };
+	return keyed_sort(sorted, n) == 0 ? TAKE_PTR(sorted) : NULL;
 }
 
 void cache_fill(const struct cache *cache, struct new_content *list, size_t n)
 {
-	CLEANUP(free) struct stamped *sorted = NULL;
+	CLEANUP(free) struct keyed *sorted = NULL;
 	struct cache_record records[BUFFER_RECORDS];
 	size_t i = 0;
 
@@ -159,7 +153,7 @@ void cache_fill(const struct cache *cache, struct new_content *list, size_t n)
 		if (io_pread(cache->fd, records, step * sizeof(*records), records_end(done)) < 0)
 			return;
 		for (size_t k = 0; k < step; k++)
-			apply(&records[k], sorted, n, &i);
+			apply(&records[k], list, sorted, n, &i);
 	}
 }
 
@@ -195,52 +189,29 @@ static size_t list_records(const struct platform_tree *trees, unsigned n_trees,
 	return n;
 }
 
-static int hash_file(const struct cache_header *header, const struct cache_record *records,
-                     size_t n, struct digest *ret)
-{
-	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-
-	if (!hash)
-		return -ENOMEM;
-	sha256_update(hash, header, sizeof(*header));
-	sha256_update(hash, records, n * sizeof(*records));
-	sha256_final(hash, ret);
-	return 0;
-}
-
-static int write_file(int fd, const struct cache_header *header, const struct cache_record *records,
-                      size_t n, const struct digest *digest)
-{
-	int r = io_write(fd, header, sizeof(*header));
-
-	if (r == 0)
-		r = io_write(fd, records, n * sizeof(*records));
-	return r < 0 ? r : io_write(fd, digest, sizeof(*digest));
-}
-
 int cache_save(const struct cache *cache, int dirfd, const struct platform_tree *trees,
                unsigned n_trees, struct err *err)
 {
 	size_t n = list_records(trees, n_trees, NULL);
-	CLEANUP(free) struct cache_record *records = calloc(n + 1, sizeof(*records));
+	CLEANUP(free) struct cache_file *file = malloc(records_end(n) + sizeof(struct digest));
 	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
-	const struct cache_header header = { le64_put(CACHE_MAGIC), le64_put(n) };
 	struct digest digest;
 	int r;
 
-	if (!records)
+	if (!file)
 		return err_set(err, -ENOMEM, "out of memory");
-	(void)list_records(trees, n_trees, records);
+	file->header = (struct cache_header){ le64_put(CACHE_MAGIC), le64_put(n) };
+	(void)list_records(trees, n_trees, file->records);
 	if (n > 1)
-		qsort(records, n, sizeof(*records), compare_records);
-	if (hash_file(&header, records, n, &digest) < 0)
-		return err_set(err, -ENOMEM, "out of memory");
+		qsort(file->records, n, sizeof(*file->records), compare_records);
+	sha256(file, records_end(n), &digest);
+	memcpy(&file->records[n], &digest, sizeof(digest));
 	if (cache->n == n && n > 0 && digest_equal(&cache->digest, &digest))
 		return 0;
 	r = io_temp_open(&tmp, dirfd, err);
 	if (r < 0)
 		return r;
-	r = write_file(tmp.fd, &header, records, n, &digest);
+	r = io_write(tmp.fd, file, records_end(n) + sizeof(digest));
 	if (r < 0)
 		return err_set(err, r, "the build cache could not be written: %s",
 		               strerrordesc_np(-r));

@@ -9,12 +9,15 @@
  */
 #include "contents.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base.h"
 #include "hashing.h"
+#include "keyed.h"
 
 void contents_release(struct contents *contents)
 {
@@ -115,13 +118,91 @@ static int compare_contents(const void *x, const void *y)
 	return order != 0 ? order : tree_file_cmp(a->file, b->file);
 }
 
-/* Give each file its content, with equal ones joined. */
+static int compare_keyed(const void *x, const void *y, void *arg)
+{
+	const struct new_content *list = arg;
+
+	return compare_contents(&list[((const struct keyed *)x)->at],
+	                        &list[((const struct keyed *)y)->at]);
+}
+
+/* The first bytes of the digest: hardly any two that differ have them in common. */
+static uint64_t digest_start(const struct new_content *c)
+{
+	uint64_t start = 0;
+
+	if (c->has_digest)
+		memcpy(&start, c->digest.bytes, sizeof(start));
+	return be64toh(start);
+}
+
+static uint64_t size_key(const struct new_content *c)
+{
+	return content_size(c) << 1 | c->has_digest;
+}
+
+/* The order of compare_contents(), which takes many looks at contents far apart: by numbers first. */
+static int list_order(struct new_content *list, size_t n, struct keyed *order)
+{
+	size_t end;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		order[i] = (struct keyed){ digest_start(&list[i]), i };
+	r = keyed_sort(order, n);
+	for (size_t i = 0; i < n; i++)
+		order[i].key = size_key(&list[order[i].at]);
+	if (r == 0)
+		r = keyed_sort(order, n);
+	for (size_t i = 0; r == 0 && i < n; i = end) {
+		const struct new_content *c = &list[order[i].at];
+
+		for (end = i + 1; end < n && order[end].key == order[i].key &&
+		                  digest_start(&list[order[end].at]) == digest_start(c);
+		     end++)
+			;
+		if (end - i > 1)
+			qsort_r(&order[i], end - i, sizeof(*order), compare_keyed, list);
+	}
+	return r;
+}
+
+/* Move each of @list to its place in @order, which is used up. */
+static void arrange(struct new_content *list, size_t n, struct keyed *order)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct new_content first = list[i];
+		size_t to = i;
+
+		while (order[to].at != i && order[to].at != SIZE_MAX) {
+			size_t from = order[to].at;
+
+			list[to] = list[from];
+			order[to].at = SIZE_MAX;
+			to = from;
+		}
+		if (order[to].at != SIZE_MAX) {
+			list[to] = first;
+			order[to].at = SIZE_MAX;
+		}
+	}
+}
+
+static int sort_contents(struct contents *c)
+{
+	CLEANUP(free) struct keyed *order = calloc(c->n + 1, sizeof(*order));
+	int r = order ? list_order(c->list, c->n, order) : -ENOMEM;
+
+	if (r == 0)
+		arrange(c->list, c->n, order);
+	return r;
+}
+
+/* Give each file its content, with equal ones joined. @c is sorted. */
 static void join(struct contents *c)
 {
 	size_t n = 0;
 
-	if (c->n > 1)
-		qsort(c->list, c->n, sizeof(*c->list), compare_contents);
 	for (size_t i = 0; i < c->n; i++) {
 		struct new_content *last = n > 0 ? &c->list[n - 1] : NULL;
 		const struct new_content *next = &c->list[i];
@@ -149,6 +230,8 @@ int contents_collect(const struct platform_tree *trees, unsigned n_trees,
 		cache_fill(options->cache, c.list, c.n);
 	choose(&c, n_trees, options);
 	r = hash_contents(c.list, c.n, options->jobs, options->progress, err);
+	if (r == 0 && sort_contents(&c) < 0)
+		r = err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
 	join(&c);

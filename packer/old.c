@@ -69,7 +69,8 @@ static int open_images(struct old *old, const struct layout *layout, struct err 
 		               PLATFORMS_MAX);
 	old->images = calloc(old->set.n_manifests + 1u, sizeof(struct image *));
 	old->plain = calloc(old->set.n_manifests + 1u, sizeof(*old->plain));
-	if (!old->images || !old->plain)
+	old->contents = calloc(old->set.n_manifests + 1u, sizeof(struct old_contents *));
+	if (!old->images || !old->plain || !old->contents)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (; r == 0 && old->n < old->set.n_manifests; old->n += r == 0) {
 		const struct manifest *m = &old->set.manifests[old->n];
@@ -99,8 +100,11 @@ int old_open(const char *path, const char *tag, struct old *ret, struct err *err
 
 void old_release(struct old *old)
 {
-	for (uint32_t i = 0; i < old->n; i++)
+	for (uint32_t i = 0; i < old->n; i++) {
+		old_contents_free(old->contents[i]);
 		image_close(old->images[i]);
+	}
+	free(old->contents);
 	free(old->images);
 	free(old->plain);
 	image_set_release(&old->set);

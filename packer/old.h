@@ -6,14 +6,16 @@
 #pragma once
 
 #include "image.h"
+#include "old_contents.h"
 #include "packs.h"
 #include "sections.h"
 
 struct old {
-	struct layout *layout; /* owned */
-	struct image_set set;  /* owned */
-	struct image **images; /* owned; of each of set's manifests */
-	struct digest *plain;  /* owned; of their index databases, zero when not known */
+	struct layout *layout;          /* owned */
+	struct image_set set;           /* owned */
+	struct image **images;          /* owned; of each of set's manifests */
+	struct digest *plain;           /* owned; of their index databases, zero when not known */
+	struct old_contents **contents; /* owned; of the images, those that have been read early */
 	uint32_t n;
 };
 
@@ -53,6 +55,9 @@ unsigned old_number_for(const struct old *old, const char *platform);
 
 /* Make all packs and chunks known to @packs. Returns 0 or -errno. */
 MUST_CHECK int old_register(const struct old *old, struct packs *packs, struct err *err);
+
+/* Whether there is a regular file at @path of @img: sets *@ret to its content, or to 0. Any thread. */
+bool old_file_at(struct image *img, const char *path, uint64_t *ret);
 
 /* Find regular files of one image by what is left of a path that does not exist any more. */
 struct old_names;

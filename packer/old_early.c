@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "aside.h"
+#include "index_writer.h"
 
 struct old_early {
 	const char *path;
@@ -16,8 +17,13 @@ struct old_early {
 static int open_early(void *arg, struct err *err)
 {
 	struct old_early *early = arg;
+	struct old *old = &early->old;
+	int r = old_open(early->path, early->tag, old, err);
 
-	return old_open(early->path, early->tag, &early->old, err);
+	for (uint32_t i = 0; i < old->n; i++)
+		old->contents[i] = old_contents_read(image_index(old->images[i]));
+	index_writer_prepare();
+	return r;
 }
 
 struct old_early *old_early_begin(const char *path, const char *tag)

@@ -169,6 +169,17 @@ static uint64_t find_named(const struct old_names *names, const char *name)
 	                                                                 : 0;
 }
 
+bool old_file_at(struct image *img, const char *path, uint64_t *ret)
+{
+	struct node node;
+
+	/* What cannot be read is not found: the build goes on without. */
+	if (index_resolve(image_index(img), path, &node, NULL) != 1 || !S_ISREG(node.mode))
+		return false;
+	*ret = node.content;
+	return true;
+}
+
 int old_names_find(struct old_names *names, const char *path, uint64_t *ret, struct err *err)
 {
 	size_t len;
@@ -176,11 +187,8 @@ int old_names_find(struct old_names *names, const char *path, uint64_t *ret, str
 	CLEANUP(free) char *dir = strndup(path, len);
 	struct node node;
 
-	/* What cannot be read is not found: the build goes on without. */
-	if (index_resolve(image_index(names->img), path, &node, NULL) == 1 && S_ISREG(node.mode)) {
-		*ret = node.content;
+	if (old_file_at(names->img, path, ret))
 		return 0;
-	}
 	/* To list all names takes long, and most files are where they were. */
 	if (names->n_dirs == 0) {
 		int r = list_all(names, err);

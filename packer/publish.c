@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "codec.h"
 #include "format.h"
+#include "index_blob.h"
 #include "index_writer.h"
 #include "sections.h"
 
@@ -26,10 +27,11 @@ struct image_writer {
 	uint32_t mask;
 	struct manifest *manifest;
 	struct index_writer *index;
-	const struct image *old;   /* the image that this one is built from, or NULL */
-	char path[32];             /* of the database */
-	struct digest plain_index; /* of the database before it is compressed */
-	uint64_t contents_size;    /* bytes of the database that contents end at */
+	const struct image *old;     /* the image that this one is built from, or NULL */
+	char path[32];               /* of the database */
+	struct digest plain_index;   /* of the database before it is compressed */
+	struct index_place contents; /* of the database */
+	struct codec_ahead *ahead; /* owned; compresses these while the rest is written; or NULL */
 	uint64_t n_chunks;
 	uint64_t stored_bytes;
 	uint64_t unique_bytes;
@@ -272,7 +274,21 @@ static int write_node(struct image_writer *w, uint32_t place, struct err *err)
 	return r;
 }
 
-static int write_rows(struct image_writer *w, struct err *err)
+/* Begin to compress the contents, if they are many and there are threads to do it. */
+static int begin_ahead(struct image_writer *w, int fd, struct err *err)
+{
+	int r;
+
+	if (w->pub->options->jobs < 2 || !index_blob_has_ahead(&w->contents))
+		return 0;
+	r = index_writer_flush(w->index, err);
+	if (r == 0)
+		w->ahead = index_blob_begin(fd, &w->contents);
+	return r;
+}
+
+/* Write the database to the file open at @fd. */
+static int write_rows(struct image_writer *w, int fd, struct err *err)
 {
 	int r = index_writer_open(w->path, &w->index, err);
 
@@ -282,7 +298,9 @@ static int write_rows(struct image_writer *w, struct err *err)
 	if (r == 0)
 		r = write_contents(w, err);
 	if (r == 0)
-		r = index_writer_end_contents(w->index, &w->contents_size, err);
+		r = index_writer_end_contents(w->index, &w->contents, err);
+	if (r == 0)
+		r = begin_ahead(w, fd, err);
 	for (uint32_t place = 0; r == 0 && place < w->tree->n_nodes; place++)
 		r = write_node(w, place, err);
 	return r < 0 ? r : index_writer_finish(w->index, err);
@@ -301,8 +319,9 @@ static int pack_index(struct image_writer *w, bool known, struct err *err)
 {
 	const struct index_blob index = {
 		.path = w->path,
-		.contents_size = w->contents_size,
+		.contents = w->contents,
 		.jobs = w->pub->options->jobs,
+		.ahead = w->ahead,
 	};
 	struct aside digesting;
 	int r, found = 0;
@@ -336,22 +355,34 @@ static int publish_index(struct image_writer *w, uint64_t size, struct err *err)
 	return old_sections(w->pub->old, base, &w->sections, err);
 }
 
-/* The database is made beside the blobs, where there is room for it, and never has a name of its own. */
-static int write_index(struct image_writer *w, struct err *err)
+/* Make the database in the empty file @tmp, and its blob. */
+static int write_index_to(struct image_writer *w, const struct io_temp *tmp, struct err *err)
 {
-	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
 	struct stat st = { .st_size = 0 };
-	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
+	int r;
 
-	if (r == 0) {
-		(void)snprintf(w->path, sizeof(w->path), "/proc/self/fd/%d", tmp.fd);
-		r = write_rows(w, err);
-	}
-	if (r == 0 && fstat(tmp.fd, &st) < 0)
+	(void)snprintf(w->path, sizeof(w->path), "/proc/self/fd/%d", tmp->fd);
+	r = write_rows(w, tmp->fd, err);
+	if (r == 0 && fstat(tmp->fd, &st) < 0)
 		r = err_set_errno(err, "size of the index");
 	if (r < 0)
 		return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
 	return publish_index(w, (uint64_t)st.st_size, err);
+}
+
+/* The database is made beside the blobs, where there is room for it, and never has a name of its own. */
+static int write_index(struct image_writer *w, struct err *err)
+{
+	CLEANUP(io_temp_release) struct io_temp tmp = IO_TEMP_INIT;
+	int r = io_temp_open(&tmp, layout_writer_blobs(w->pub->writer), err);
+
+	if (r < 0)
+		return err_wrap(err, r, "'%s'", layout_writer_path(w->pub->writer));
+	r = write_index_to(w, &tmp, err);
+	/* It reads the file. */
+	codec_ahead_free(w->ahead);
+	w->ahead = NULL;
+	return r;
 }
 
 /* The config, format.md §2.6. */

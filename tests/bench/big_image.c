@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "codec.h"
+#include "index_blob.h"
 #include "index_writer.h"
 #include "layout_writer.h"
 #include "pack.h"

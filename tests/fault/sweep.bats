@@ -81,12 +81,12 @@ refused() {
 }
 
 @test "a disk that is full once: one line, the earlier image is whole, the next build works" {
-	sweep 60 write,name ENOSPC refused
+	sweep 45 write,name ENOSPC refused
 }
 
 @test "a disk that stays full: the same" {
 	export REPEAT=1
-	sweep 40 write ENOSPC refused
+	sweep 12 write ENOSPC refused
 }
 
 broken() {
@@ -106,8 +106,8 @@ goes_on() {
 }
 
 @test "writes that are cut short or interrupted are gone on with" {
-	sweep 40 write short goes_on
-	sweep 40 write EINTR goes_on
+	sweep 12 write short goes_on
+	sweep 12 write EINTR goes_on
 }
 
 killed() {
@@ -117,7 +117,7 @@ killed() {
 }
 
 @test "killed at every write: the earlier image is whole, the next build works" {
-	sweep 60 write,name kill killed
+	sweep 45 write,name kill killed
 }
 
 @test "what a power cut may undo is undone in the right order" {

@@ -488,7 +488,7 @@ Test(index, the_writer_refuses_rows_out_of_order)
 	struct content c = { .id = 1, .size = 1 };
 	struct err err = ERR_INIT;
 	char file[SAMPLE_PATH_MAX];
-	uint64_t size;
+	struct index_place place;
 
 	CLEANUP(close)
 	int fd = open(sample_path(dir, "new.sqlite", file), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -500,6 +500,6 @@ Test(index, the_writer_refuses_rows_out_of_order)
 	cr_assert_eq(index_writer_entry(w, 1, 1, "b", 2, &err), 0, "%s", err.msg);
 	cr_expect_eq(index_writer_entry(w, 1, 2, "a", 2, &err), -EINVAL, "a name before the last");
 	cr_expect_eq(index_writer_entry(w, 1, 1, "c", 2, &err), -EINVAL, "a place that is taken");
-	cr_assert_eq(index_writer_end_contents(w, &size, &err), 0, "%s", err.msg);
+	cr_assert_eq(index_writer_end_contents(w, &place, &err), 0, "%s", err.msg);
 	cr_expect_eq(index_writer_content(w, &c, &err), -EINVAL, "contents have ended");
 }

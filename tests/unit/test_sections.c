@@ -345,3 +345,52 @@ Test(sections, parts_of_any_size_are_one_frame)
 	}
 	release(&f);
 }
+
+/* The bytes that @cut asks for, once what is begun before has been. */
+static int compress_begun(const struct fixture *f, struct codec_cut cut)
+{
+	CLEANUP(codec_ahead_free) struct codec_ahead *ahead = NULL;
+	CLEANUP(codec_sections_release) struct codec_sections parts = CODEC_SECTIONS_INIT;
+	CLEANUP(close) int in = memfd_create("plain", MFD_CLOEXEC);
+	int out = memfd_create("parts", MFD_CLOEXEC);
+	const uint64_t end = cut.front + cut.first;
+	struct err err = ERR_INIT;
+
+	cr_assert(in >= 0 && out >= 0);
+	/* Nothing else is there yet. */
+	cr_assert_eq(io_pwrite(in, f->plain + cut.front, cut.first, cut.front), 0);
+	ahead = codec_ahead_begin(in, &cut);
+	cr_assert_not_null(ahead);
+	cr_assert_eq(io_pwrite(in, f->plain, cut.front, 0), 0);
+	cr_assert_eq(io_pwrite(in, f->plain + end, SIZE - end, end), 0);
+	cut.ahead = ahead;
+	cr_assert_eq(codec_compress_parts(in, out, &cut, &parts, &err), 0, "%s", err.msg);
+	return out;
+}
+
+Test(sections, a_part_that_was_begun_before_is_the_same)
+{
+	static const uint64_t cuts[][3] = {
+		{ 4096, 1000000, SIZE }, { 0, 1000000, 700000 }, { 300000, SIZE - 300000, 1 << 20 },
+		{ 1, 1, 500000 },        { 900000, 2, 300000 },
+	};
+	struct fixture f;
+
+	make(&f);
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+		for (unsigned jobs = 1; jobs < 4; jobs++) {
+			const struct codec_cut cut = { .level = 4,
+				                       .jobs = jobs,
+				                       .front = cuts[i][0],
+				                       .first = cuts[i][1],
+				                       .each = cuts[i][2] };
+			uint32_t n;
+			CLEANUP(close) int now = compress_parts(&f, &cut, &n);
+			CLEANUP(close) int begun = compress_begun(&f, cut);
+
+			expect_plain(&f, begun);
+			expect_same_bytes(now, begun);
+		}
+	}
+	release(&f);
+}
