@@ -18,10 +18,17 @@
 enum {
 	PAGE = 4096,
 	BLOCK = 2 << 20,  /* the largest folio there is, aligned as folios are */
+	STREAMS = 8,      /* of one pack that are followed */
 	AHEAD = 1 << 20,  /* bytes that are read ahead */
 	NEAR = 512 << 10, /* threads that share a file take its frames nearly in order */
 	STEP = 128
 	       << 10, /* of a request to read ahead: the kernel cuts off what it finds too much */
+};
+
+/* Frames of a pack that are read one after the other. */
+struct stream {
+	uint64_t last;  /* end of the frame read last */
+	uint64_t ahead; /* end of what has been read ahead */
 };
 
 /* What was read of a pack. */
@@ -29,8 +36,8 @@ struct pack_pages {
 	uint64_t size; /* of the pack; constant */
 
 	/* atomic; guesses that races between readers may spoil */
-	uint64_t last;   /* end of the frame read last */
-	uint64_t ahead;  /* end of what has been read ahead */
+	struct stream stream[STREAMS];
+	uint32_t newest; /* the stream that began last */
 	uint32_t used[]; /* bytes of each block that were read */
 };
 
@@ -98,21 +105,45 @@ static bool is_used_up(const struct pack_pages *pack, uint64_t i, uint32_t used)
 	return left < BLOCK ? used >= left / 8 * 7 : used >= BLOCK;
 }
 
+/* The stream that a frame at @off goes on with; NULL when it begins one. */
+static struct stream *stream_at(struct pack_pages *pack, uint64_t off)
+{
+	for (size_t i = 0; i < STREAMS; i++) {
+		uint64_t last = __atomic_load_n(&pack->stream[i].last, __ATOMIC_RELAXED);
+
+		if (last != 0 && off + NEAR >= last && off <= last + NEAR)
+			return &pack->stream[i];
+	}
+	return NULL;
+}
+
+/* Follow one that begins with a frame up to @end instead of the oldest: what was read ahead for that is not wanted. */
+static void begin_stream(struct pack_pages *pack, int fd, uint64_t end)
+{
+	uint32_t i = __atomic_add_fetch(&pack->newest, 1, __ATOMIC_RELAXED) % STREAMS;
+	uint64_t last = __atomic_exchange_n(&pack->stream[i].last, end, __ATOMIC_RELAXED);
+	uint64_t ahead = __atomic_exchange_n(&pack->stream[i].ahead, 0, __ATOMIC_RELAXED);
+
+	if (ahead > last)
+		drop_pages(fd, last, ahead - last);
+}
+
 /*
- * Let the kernel begin to read what follows a frame, when the one before it has been read just now;
- * not what was used before. After a jump, what had been read ahead is not wanted.
+ * Let the kernel begin to read what follows a frame, when the one before it has been read lately;
+ * not what was used before.
  */
 static void read_ahead(struct pack_pages *pack, int fd, uint64_t off, uint32_t size)
 {
-	uint64_t last = __atomic_exchange_n(&pack->last, off + size, __ATOMIC_RELAXED);
-	uint64_t pos = __atomic_load_n(&pack->ahead, __ATOMIC_RELAXED);
+	struct stream *stream = stream_at(pack, off);
 	uint64_t end = off + size + AHEAD;
+	uint64_t pos;
 
-	if (off + NEAR < last || off > last + NEAR) {
-		if (pos > last && __atomic_exchange_n(&pack->ahead, 0, __ATOMIC_RELAXED) == pos)
-			drop_pages(fd, last, pos - last);
+	if (!stream) {
+		begin_stream(pack, fd, off + size);
 		return;
 	}
+	__atomic_store_n(&stream->last, off + size, __ATOMIC_RELAXED);
+	pos = __atomic_load_n(&stream->ahead, __ATOMIC_RELAXED);
 	if (pos < off + size || pos > end)
 		pos = off + size;
 	if (end > pack->size)
@@ -120,7 +151,7 @@ static void read_ahead(struct pack_pages *pack, int fd, uint64_t off, uint32_t s
 	/* In pieces of some size. */
 	if (pos >= end || end - pos < AHEAD / 4)
 		return;
-	__atomic_store_n(&pack->ahead, end, __ATOMIC_RELAXED);
+	__atomic_store_n(&stream->ahead, end, __ATOMIC_RELAXED);
 	for (; pos < end; pos += STEP) {
 		uint64_t n = end - pos < STEP ? end - pos : STEP;
 		uint64_t i = pos / BLOCK;
