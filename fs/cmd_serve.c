@@ -36,6 +36,9 @@ static const char help[] =
 	"      --request-timeout SECONDS\n"
 	"                          most that any request may take, such as one for which a disk\n"
 	"                          hangs (default: three times the fetch timeout)\n"
+	"      --busy-poll MICROSECONDS\n"
+	"                          look for the next request for so long before sleeping; 0: do not\n"
+	"                          (default: 200)\n"
 	"      --tag-interval SECONDS\n"
 	"                          see so often whether tags of what is mounted have moved, for\n"
 	"                          'assetfs status'; 0: never (default: 600)\n"
@@ -59,6 +62,7 @@ enum {
 	OPT_FETCH_RATE,
 	OPT_FETCH_TIMEOUT,
 	OPT_REQUEST_TIMEOUT,
+	OPT_BUSY_POLL,
 	OPT_TAG_INTERVAL,
 	OPT_PLAIN_HTTP,
 	OPT_CA_FILE,
@@ -69,9 +73,12 @@ enum {
 #define FETCH_RATE_DEFAULT ((uint64_t)32 << 20)
 
 enum {
+	FILL_THREADS_MAX = 1024,
 	FETCH_TIMEOUT_DEFAULT = 60,
 	FETCH_TIMEOUT_MAX = 24 * 3600,
 	REQUEST_TIMEOUT_MAX = 7 * 24 * 3600,
+	BUSY_POLL_DEFAULT = 200,
+	BUSY_POLL_MAX = 10000,
 	TAG_INTERVAL_DEFAULT = 600,
 	TAG_INTERVAL_MAX = 365 * 24 * 3600,
 };
@@ -85,6 +92,7 @@ static const struct option options[] = {
 	{ "fetch-rate", required_argument, NULL, OPT_FETCH_RATE },
 	{ "fetch-timeout", required_argument, NULL, OPT_FETCH_TIMEOUT },
 	{ "request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT },
+	{ "busy-poll", required_argument, NULL, OPT_BUSY_POLL },
 	{ "tag-interval", required_argument, NULL, OPT_TAG_INTERVAL },
 	{ "plain-http", no_argument, NULL, OPT_PLAIN_HTTP },
 	{ "ca-file", required_argument, NULL, OPT_CA_FILE },
@@ -133,13 +141,11 @@ static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap)
 		log_debug("libfuse: %s", line);
 }
 
-static int parse_threads(const char *text, unsigned *ret)
+static int parse_number(const char *text, unsigned min, unsigned max, unsigned *ret)
 {
-	enum { THREADS_MAX = 1024 };
 	uint64_t n;
-	int r = text_parse_uint(text, THREADS_MAX, &n);
 
-	if (r < 0 || n == 0)
+	if (text_parse_uint(text, max, &n) < 0 || n < min)
 		return -EINVAL;
 	*ret = (unsigned)n;
 	return 0;
@@ -148,8 +154,6 @@ static int parse_threads(const char *text, unsigned *ret)
 /* Apply an option about registries. Returns 0 or -EINVAL. */
 static int apply_fetch_option(int option, struct daemon_config *config)
 {
-	uint64_t n = 0;
-
 	switch (option) {
 	case OPT_STORE_SIZE:
 		return text_parse_size(optarg, &config->store_size) < 0 || config->store_size == 0
@@ -163,20 +167,11 @@ static int apply_fetch_option(int option, struct daemon_config *config)
 		               ? -EINVAL
 		               : 0;
 	case OPT_FETCH_TIMEOUT:
-		if (text_parse_uint(optarg, FETCH_TIMEOUT_MAX, &n) < 0 || n == 0)
-			return -EINVAL;
-		config->fetch_timeout = (unsigned)n;
-		return 0;
+		return parse_number(optarg, 1, FETCH_TIMEOUT_MAX, &config->fetch_timeout);
 	case OPT_REQUEST_TIMEOUT:
-		if (text_parse_uint(optarg, REQUEST_TIMEOUT_MAX, &n) < 0 || n == 0)
-			return -EINVAL;
-		config->request_timeout = (unsigned)n;
-		return 0;
+		return parse_number(optarg, 1, REQUEST_TIMEOUT_MAX, &config->request_timeout);
 	case OPT_TAG_INTERVAL:
-		if (text_parse_uint(optarg, TAG_INTERVAL_MAX, &n) < 0)
-			return -EINVAL;
-		config->tag_interval = (unsigned)n;
-		return 0;
+		return parse_number(optarg, 0, TAG_INTERVAL_MAX, &config->tag_interval);
 	case OPT_PLAIN_HTTP:
 		config->plain_http = true;
 		return 0;
@@ -206,7 +201,11 @@ static int apply_option(int option, struct daemon_config *config)
 			break;
 		return -1;
 	case 't':
-		if (parse_threads(optarg, &config->fill_threads) < 0)
+		if (parse_number(optarg, 1, FILL_THREADS_MAX, &config->fill_threads) < 0)
+			break;
+		return -1;
+	case OPT_BUSY_POLL:
+		if (parse_number(optarg, 0, BUSY_POLL_MAX, &config->busy_poll) < 0)
 			break;
 		return -1;
 	case OPT_STORE_SIZE:
@@ -259,6 +258,7 @@ int cmd_serve(int argc, char *argv[])
 		                        .region_size = region_default_size(),
 		                        .fetch_rate = FETCH_RATE_DEFAULT,
 		                        .fetch_timeout = FETCH_TIMEOUT_DEFAULT,
+		                        .busy_poll = BUSY_POLL_DEFAULT,
 		                        .tag_interval = TAG_INTERVAL_DEFAULT,
 		                        .options = argv + 1 };
 	struct err err = ERR_INIT;

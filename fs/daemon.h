@@ -24,6 +24,7 @@ struct daemon_config {
 	bool plain_http;              /* speak http to registries that are not this machine, too */
 	const char *ca_file;          /* certificates to trust; NULL: the system's */
 	const char *verify_key;       /* file of the key that has to have signed images, or NULL */
+	unsigned busy_poll;           /* microseconds to look for a request before sleeping */
 	bool xattrs;                  /* mounts have user.assetfs.* */
 	bool auto_exit;               /* end once the last mount is gone */
 	const char *keeper;           /* socket of a keeper apart; NULL: as the environment says */

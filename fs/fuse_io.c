@@ -51,6 +51,7 @@ static void begin_request(struct fuse_io *io, const struct wire_in_header *head)
 		place = (place + 1) % FUSE_IO_REQUESTS;
 		request = &io->request[place];
 	}
+	busy_poll_request(&io->busy_poll);
 	__atomic_store_n(&request->node, head->nodeid, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->opcode, head->opcode, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->began, stats_clock(), __ATOMIC_RELAXED);
@@ -58,10 +59,11 @@ static void begin_request(struct fuse_io *io, const struct wire_in_header *head)
 }
 
 /* Take the request @unique, to answer it. Returns false when somebody has. */
-static bool end_request(struct fuse_io_request *request, uint64_t unique)
+static bool end_request(struct fuse_io *io, struct fuse_io_request *request, uint64_t unique)
 {
 	if (!turn(request, unique, BUSY))
 		return false;
+	busy_poll_answer(&io->busy_poll);
 	__atomic_store_n(&request->began, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->unique, 0, __ATOMIC_RELEASE);
 	return true;
@@ -77,7 +79,7 @@ static bool has_answer(uint32_t opcode)
 /* Whether the answer to @unique, or a notice (0), may be sent: sets errno if not. */
 static bool may_answer(struct fuse_io *io, uint64_t unique)
 {
-	if (unique == 0 || unique != last_unique || end_request(&io->request[place], unique))
+	if (unique == 0 || unique != last_unique || end_request(io, &io->request[place], unique))
 		return true;
 	errno = ENOENT;
 	return false;
@@ -124,7 +126,7 @@ void fuse_io_expire(struct fuse_io *io, uint32_t ticks, fuse_io_expired_fn fn, v
 			request->ticks = 0;
 			continue;
 		}
-		if (++request->ticks < ticks || !end_request(request, unique))
+		if (++request->ticks < ticks || !end_request(io, request, unique))
 			continue;
 		head.unique = unique;
 		(void)!write(io->dev_fd, &head, sizeof(head));
@@ -172,6 +174,7 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 		memcpy(buf, io->init, io->init_len);
 	} else {
 		touch(buf, len);
+		busy_poll_wait(&io->busy_poll, fd);
 		n = read(fd, buf, len);
 		(void)__atomic_fetch_add(io->requests, n > 0, __ATOMIC_RELAXED);
 	}

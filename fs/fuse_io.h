@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "busy_poll.h"
 
 enum {
 	FUSE_IO_INIT_MAX = 256,
@@ -47,6 +48,7 @@ struct fuse_io {
 	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
 	bool cached_only;       /* set before fuse_io_attach(): do not ask for passthrough */
 	uint64_t *requests;     /* atomic, borrowed: that the kernel has sent */
+	struct busy_poll busy_poll; /* its constants are set before fuse_io_attach() */
 	struct fuse_io_request request[FUSE_IO_REQUESTS]; /* that are under way, in no order */
 };
 

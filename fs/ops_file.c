@@ -13,12 +13,16 @@
 
 #include "base/log.h"
 #include "ops.h"
+#include "session_threads.h"
 
 /* The object has all of the file now: the pages that cached reads have left are a second copy. */
 static void drop_pages(struct session *s, fuse_ino_t ino)
 {
-	if (fuse_io_passthrough(&s->io))
-		(void)fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+	if (!fuse_io_passthrough(&s->io))
+		return;
+	/* The kernel waits for reads of these pages that are under way. */
+	session_threads_step_aside();
+	(void)fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
 }
 
 /* What the end of a background fill needs to know. */
@@ -74,6 +78,7 @@ static void begin_fill(struct session *s, struct inode *inode, fuse_ino_t ino, s
 	struct err err = ERR_INIT;
 	int r;
 
+	session_threads_step_aside();
 	if (!small && s->engine->frugal && image_is_remote(s->img))
 		return;
 	if (!small && !inode_fill_begin(inode))
@@ -256,9 +261,11 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	CLEANUP(free) void *buf = NULL;
 	struct err err = ERR_INIT;
 	uint64_t left;
-	int r = inodes_get(s->inodes, ino, &inode, &err);
+	int r;
 
 	(void)fi;
+	session_threads_step_aside();
+	r = inodes_get(s->inodes, ino, &inode, &err);
 	if (r > 0) {
 		left = inode_content(inode)->size;
 		left = (uint64_t)off < left ? left - (uint64_t)off : 0;

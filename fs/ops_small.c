@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "session_threads.h"
+
 enum {
 	CONTENTS_MIN = 1000, /* below that nobody would notice */
 	EXACT = 16384,       /* so many contents are all looked at, */
@@ -141,9 +143,11 @@ static void small_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		.len = size,
 	};
 	struct err err = ERR_INIT;
-	int r = small_read_begin(&read, ino, &err);
+	int r;
 
 	(void)fi;
+	session_threads_step_aside();
+	r = small_read_begin(&read, ino, &err);
 	if (r == 0) {
 		(void)fuse_reply_buf(req, NULL, 0);
 		return;

@@ -23,6 +23,7 @@
 #include "ops_small.h"
 #include "secret_file.h"
 #include "session_internal.h"
+#include "session_threads.h"
 
 /* Create the superblock. Returns a descriptor that fsmount(2) takes, or -errno. */
 static int create_superblock(const char *name, int dev_fd, struct err *err)
@@ -117,32 +118,43 @@ static bool begin(struct session *s)
 	return true;
 }
 
-static void loop(struct session *s)
+static int receive(void *arg, struct fuse_buf *buf)
 {
-	struct fuse_loop_config *loop = fuse_loop_cfg_create();
+	const struct session *s = arg;
 
-	if (loop) {
-		/* Requests of a cloned descriptor are lost when it is closed. */
-		fuse_loop_cfg_set_clone_fd(loop, 0);
-		fuse_loop_cfg_set_max_threads(loop, image_is_remote(s->img) ? SESSION_THREADS_REMOTE
-		                                                            : SESSION_THREADS);
-		fuse_loop_cfg_set_idle_threads(loop, SESSION_THREADS_IDLE);
-		(void)fuse_session_loop_mt(s->se, loop);
-		fuse_loop_cfg_destroy(loop);
-	} else {
-		(void)fuse_session_loop(s->se);
-	}
+	return fuse_session_receive_buf(s->se, buf);
+}
+
+static void process(void *arg, const struct fuse_buf *buf)
+{
+	const struct session *s = arg;
+
+	fuse_session_process_buf(s->se, buf);
 }
 
 static void *serve(void *arg)
 {
 	struct session *s = arg;
+	const struct session_threads_config config = {
+		.receive = receive,
+		.process = process,
+		.arg = s,
+		.max = image_is_remote(s->img) ? SESSION_THREADS_REMOTE : SESSION_THREADS,
+		.max_idle = SESSION_THREADS_IDLE,
+	};
+	struct session_threads threads;
+	struct err err = ERR_INIT;
 
-	s->watched = (struct watched){ .io = &s->io, .name = s->name, .errors = &s->tally->errors };
+	session_threads_init(&threads, &config);
+	s->watched = (struct watched){ .io = &s->io,
+		                       .threads = &threads,
+		                       .name = s->name,
+		                       .errors = &s->tally->errors };
 	watchdog_add(s->engine->watchdog, &s->watched);
-	if (begin(s))
-		loop(s);
+	if (begin(s) && session_threads_run(&threads, &err) < 0)
+		log_err("%s: %s", s->name, err.msg);
 	watchdog_remove(s->engine->watchdog, &s->watched);
+	session_threads_release(&threads);
 	__atomic_store_n(&s->ended, true, __ATOMIC_RELEASE);
 	s->ended_fn(s->ended_arg);
 	return NULL;
@@ -166,6 +178,7 @@ static struct session *session_new(const struct session_config *config, struct i
 	s->idx = image_index(img);
 	s->tally = &s->own_tally;
 	s->io.requests = &s->tally->requests;
+	s->io.busy_poll.longest = s->engine->busy_poll;
 	s->ended_fn = config->ended;
 	s->ended_arg = config->arg;
 	s->name = strdup(config->name);

@@ -57,6 +57,7 @@ static void *watch(void *arg)
 		for (struct watched *s = dog->sessions; s && !dog->stop; s = s->next) {
 			struct report report = { .dog = dog, .session = s };
 
+			session_threads_relieve(s->threads);
 			fuse_io_expire(s->io, dog->seconds, report_expired, &report);
 		}
 	}

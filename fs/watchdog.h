@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "fuse_io.h"
+#include "session_threads.h"
 #include "stats.h"
 
 struct watchdog;
@@ -18,9 +19,10 @@ struct watchdog;
 /* A session, for as long as it is watched. */
 struct watched {
 	struct watched *next;
-	struct fuse_io *io; /* borrowed */
-	const char *name;   /* borrowed; of the image */
-	uint64_t *errors;   /* atomic, borrowed */
+	struct fuse_io *io;              /* borrowed */
+	struct session_threads *threads; /* borrowed */
+	const char *name;                /* borrowed; of the image */
+	uint64_t *errors;                /* atomic, borrowed */
 };
 
 /* Start the thread. A request may take @seconds; @stats outlives the watchdog. 0 or -errno. */
