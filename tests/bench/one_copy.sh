@@ -107,7 +107,7 @@ run() {
 		sync -f "$T"
 		echo 3 >/proc/sys/vm/drop_caches
 		mkdir -p "$T/nothing"
-		"$ASSETFS" --version >/dev/null
+		"$ASSETFS" serve --help >/dev/null
 		"$FSSTAT" --version >/dev/null
 		unshare --mount "$HOLD" "$T/nothing" </dev/null >/dev/null
 		serve_in_group

@@ -33,7 +33,7 @@ charged() {
 begin() {
 	sync -f "$T"
 	echo 3 >/proc/sys/vm/drop_caches
-	"$ASSETFS" --version >/dev/null
+	"$ASSETFS" serve --help >/dev/null
 	"$HOLD" "$T/nothing" >/dev/null </dev/null
 	machine_bytes
 }
