@@ -25,7 +25,7 @@ read_all() {
 }
 
 note "options"
-for option in --store-size=0 --store-size=x --fetch-rate=0 --fetch-rate=fast --fetch-timeout=0 --tag-interval=x; do
+for option in --store-size=0 --store-size=x --fetch-rate=0 --fetch-rate=fast --fetch-timeout=0 --tag-interval=x --busy-poll=x --busy-poll=10001; do
 	expect_failure 2 "is not valid" "$ASSETFS" serve "$option"
 done
 
