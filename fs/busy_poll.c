@@ -24,16 +24,6 @@ static void spend(struct busy_poll *bp, uint64_t now, uint64_t ns)
 	__atomic_store_n(&bp->due, due + ns * IN_VAIN_SHARE, __ATOMIC_RELAXED);
 }
 
-void busy_poll_request(struct busy_poll *bp)
-{
-	(void)__atomic_fetch_add(&bp->under_way, 1, __ATOMIC_RELAXED);
-}
-
-void busy_poll_answer(struct busy_poll *bp)
-{
-	(void)__atomic_fetch_sub(&bp->under_way, 1, __ATOMIC_RELAXED);
-}
-
 void busy_poll_wait(struct busy_poll *bp, int fd)
 {
 	struct pollfd request = { .fd = fd, .events = POLLIN };
@@ -41,8 +31,7 @@ void busy_poll_wait(struct busy_poll *bp, int fd)
 	uint64_t now = begin;
 	uint64_t last;
 
-	if (bp->longest == 0 || __atomic_load_n(&bp->under_way, __ATOMIC_RELAXED) > 0 ||
-	    begin < __atomic_load_n(&bp->due, __ATOMIC_RELAXED))
+	if (bp->longest == 0 || begin < __atomic_load_n(&bp->due, __ATOMIC_RELAXED))
 		return;
 	do {
 		last = now;

@@ -458,7 +458,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	if (r == 0)
 		r = watchdog_new(d->config->request_timeout, d->engine.stats, &d->engine.watchdog,
 		                 err);
-	d->engine.busy_poll = (uint64_t)d->config->busy_poll * 1000;
+	d->engine.busy_poll.longest = (uint64_t)d->config->busy_poll * 1000;
 	d->engine.xattrs = d->config->xattrs;
 	d->engine.frugal = d->config->fetch_rate == 0;
 	if (r == 0)

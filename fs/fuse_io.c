@@ -51,7 +51,7 @@ static void begin_request(struct fuse_io *io, const struct wire_in_header *head)
 		place = (place + 1) % FUSE_IO_REQUESTS;
 		request = &io->request[place];
 	}
-	busy_poll_request(&io->busy_poll);
+	(void)__atomic_fetch_add(&io->under_way, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->node, head->nodeid, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->opcode, head->opcode, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->began, stats_clock(), __ATOMIC_RELAXED);
@@ -63,7 +63,7 @@ static bool end_request(struct fuse_io *io, struct fuse_io_request *request, uin
 {
 	if (!turn(request, unique, BUSY))
 		return false;
-	busy_poll_answer(&io->busy_poll);
+	(void)__atomic_fetch_sub(&io->under_way, 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->began, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&request->unique, 0, __ATOMIC_RELEASE);
 	return true;
@@ -174,7 +174,9 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 		memcpy(buf, io->init, io->init_len);
 	} else {
 		touch(buf, len);
-		busy_poll_wait(&io->busy_poll, fd);
+		/* Whoever waits for an answer sends nothing. */
+		if (__atomic_load_n(&io->under_way, __ATOMIC_RELAXED) == 0)
+			busy_poll_wait(io->busy_poll, fd);
 		n = read(fd, buf, len);
 		(void)__atomic_fetch_add(io->requests, n > 0, __ATOMIC_RELAXED);
 	}

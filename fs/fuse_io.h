@@ -48,8 +48,9 @@ struct fuse_io {
 	bool passthrough;       /* atomic: agreed with the kernel, and no call for it has failed */
 	bool cached_only;       /* set before fuse_io_attach(): do not ask for passthrough */
 	uint64_t *requests;     /* atomic, borrowed: that the kernel has sent */
-	struct busy_poll busy_poll; /* its constants are set before fuse_io_attach() */
-	struct fuse_io_request request[FUSE_IO_REQUESTS]; /* that are under way, in no order */
+	struct busy_poll *busy_poll; /* borrowed; set before fuse_io_attach() */
+	uint32_t under_way;          /* atomic: requests without an answer */
+	struct fuse_io_request request[FUSE_IO_REQUESTS]; /* these, in no order */
 };
 
 /* Make @se, whose user data begins with @io, serve the descriptor @dev_fd of /dev/fuse. */

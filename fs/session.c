@@ -178,7 +178,7 @@ static struct session *session_new(const struct session_config *config, struct i
 	s->idx = image_index(img);
 	s->tally = &s->own_tally;
 	s->io.requests = &s->tally->requests;
-	s->io.busy_poll.longest = s->engine->busy_poll;
+	s->io.busy_poll = &s->engine->busy_poll;
 	s->ended_fn = config->ended;
 	s->ended_arg = config->arg;
 	s->name = strdup(config->name);

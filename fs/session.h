@@ -28,9 +28,9 @@ struct engine {
 	struct prefetch *prefetch; /* owned by the daemon */
 	struct stats *stats;       /* owned by the daemon */
 	struct watchdog *watchdog; /* owned by the daemon */
-	uint64_t busy_poll;        /* nanoseconds to look for a request before sleeping */
-	bool xattrs;               /* mounts have ours, also where the image has none */
-	bool frugal;               /* nothing is fetched from registries that nobody asked for */
+	struct busy_poll busy_poll;
+	bool xattrs; /* mounts have ours, also where the image has none */
+	bool frugal; /* nothing is fetched from registries that nobody asked for */
 };
 
 struct inodes;

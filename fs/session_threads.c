@@ -66,11 +66,12 @@ static void *serve(void *arg)
 {
 	struct session_threads *t = arg;
 	struct fuse_buf buf = { .mem = NULL };
+	int n;
 
 	(void)pthread_mutex_lock(&t->lock);
 	while (take_turn(t)) {
 		(void)pthread_mutex_unlock(&t->lock);
-		int n = receive(t, &buf);
+		n = receive(t, &buf);
 		(void)pthread_mutex_lock(&t->lock);
 		t->answering = true;
 		t->n_requests++;

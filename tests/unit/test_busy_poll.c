@@ -38,18 +38,6 @@ Test(busy_poll, does_not_look_when_it_is_off)
 	cr_assert_eq(bp.due, 0);
 }
 
-Test(busy_poll, does_not_look_while_a_request_is_under_way)
-{
-	struct busy_poll bp = { .longest = LONGEST };
-
-	busy_poll_request(&bp);
-	busy_poll_wait(&bp, ends[0]);
-	cr_assert_eq(bp.due, 0);
-	busy_poll_answer(&bp);
-	busy_poll_wait(&bp, ends[0]);
-	cr_assert_gt(bp.due, 0);
-}
-
 Test(busy_poll, what_was_in_vain_adds_up)
 {
 	struct busy_poll bp = { .longest = LONGEST };
