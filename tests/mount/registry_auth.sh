@@ -139,5 +139,6 @@ gone() {
 	[[ -z $(kept) ]]
 }
 wait_for gone || fail "somebody keeps credentials of a mount that is gone: $(kept)"
-kill "$(daemons | grep -vx "$(daemon_pid)")"
+pid=$(daemon_pid)
+kill "$(daemons | grep -vx "$pid")"
 wait_for no_daemon || fail "keeper and daemon do not end"

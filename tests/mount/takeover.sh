@@ -122,5 +122,6 @@ wait_for all_closed || fail "files that nobody has open: $("$ASSETFS" status --j
 for image in a b; do
 	"$ASSETFS" umount "$T/mnt.$image"
 done
-kill "$(daemons | grep -vx "$(daemon_pid)")"
+pid=$(daemon_pid)
+kill "$(daemons | grep -vx "$pid")"
 wait_for no_daemon || fail "keeper and daemon do not end"
