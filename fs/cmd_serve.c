@@ -151,6 +151,23 @@ static int parse_number(const char *text, unsigned min, unsigned max, unsigned *
 	return 0;
 }
 
+/* Apply an option that is a number. Returns 0 or -EINVAL. */
+static int apply_number(int option, struct daemon_config *config)
+{
+	switch (option) {
+	case 't':
+		return parse_number(optarg, 1, FILL_THREADS_MAX, &config->fill_threads);
+	case OPT_FETCH_TIMEOUT:
+		return parse_number(optarg, 1, FETCH_TIMEOUT_MAX, &config->fetch_timeout);
+	case OPT_REQUEST_TIMEOUT:
+		return parse_number(optarg, 1, REQUEST_TIMEOUT_MAX, &config->request_timeout);
+	case OPT_BUSY_POLL:
+		return parse_number(optarg, 0, BUSY_POLL_MAX, &config->busy_poll);
+	default:
+		return parse_number(optarg, 0, TAG_INTERVAL_MAX, &config->tag_interval);
+	}
+}
+
 /* Apply an option about registries. Returns 0 or -EINVAL. */
 static int apply_fetch_option(int option, struct daemon_config *config)
 {
@@ -166,12 +183,6 @@ static int apply_fetch_option(int option, struct daemon_config *config)
 		return text_parse_size(optarg, &config->fetch_rate) < 0 || config->fetch_rate == 0
 		               ? -EINVAL
 		               : 0;
-	case OPT_FETCH_TIMEOUT:
-		return parse_number(optarg, 1, FETCH_TIMEOUT_MAX, &config->fetch_timeout);
-	case OPT_REQUEST_TIMEOUT:
-		return parse_number(optarg, 1, REQUEST_TIMEOUT_MAX, &config->request_timeout);
-	case OPT_TAG_INTERVAL:
-		return parse_number(optarg, 0, TAG_INTERVAL_MAX, &config->tag_interval);
 	case OPT_PLAIN_HTTP:
 		config->plain_http = true;
 		return 0;
@@ -201,18 +212,15 @@ static int apply_option(int option, struct daemon_config *config)
 			break;
 		return -1;
 	case 't':
-		if (parse_number(optarg, 1, FILL_THREADS_MAX, &config->fill_threads) < 0)
-			break;
-		return -1;
+	case OPT_FETCH_TIMEOUT:
+	case OPT_REQUEST_TIMEOUT:
 	case OPT_BUSY_POLL:
-		if (parse_number(optarg, 0, BUSY_POLL_MAX, &config->busy_poll) < 0)
+	case OPT_TAG_INTERVAL:
+		if (apply_number(option, config) < 0)
 			break;
 		return -1;
 	case OPT_STORE_SIZE:
 	case OPT_FETCH_RATE:
-	case OPT_FETCH_TIMEOUT:
-	case OPT_REQUEST_TIMEOUT:
-	case OPT_TAG_INTERVAL:
 	case OPT_PLAIN_HTTP:
 	case OPT_CA_FILE:
 	case OPT_VERIFY_KEY:
@@ -234,11 +242,8 @@ static int apply_option(int option, struct daemon_config *config)
 		config->keeper = optarg;
 		return -1;
 	case 'l':
-		if (set_log_level(optarg) < 0)
-			break;
-		return -1;
 	case 'f':
-		if (set_log_format(optarg) < 0)
+		if ((option == 'l' ? set_log_level(optarg) : set_log_format(optarg)) < 0)
 			break;
 		return -1;
 	case 'h':
