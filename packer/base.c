@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "hashing.h"
 #include "input.h"
 
 enum {
@@ -121,12 +122,8 @@ static int compare_file(struct matcher *m, const struct new_content *c, uint64_t
 	return r < 0 ? r : input_close(&in, err);
 }
 
-/* Keep the matches of @m in @base. */
-static int keep_matches(struct base *base, const struct matcher *m, struct err *err)
+static int keep(struct base *base, const struct match *matches, size_t n, struct err *err)
 {
-	size_t n;
-	const struct match *matches = matcher_matches(m, &n);
-
 	if (n == 0)
 		return 0;
 	base->matches = malloc(n * sizeof(*matches));
@@ -135,6 +132,15 @@ static int keep_matches(struct base *base, const struct matcher *m, struct err *
 	memcpy(base->matches, matches, n * sizeof(*matches));
 	base->n_matches = n;
 	return 0;
+}
+
+/* Keep the matches of @m in @base. */
+static int keep_matches(struct base *base, const struct matcher *m, struct err *err)
+{
+	size_t n;
+	const struct match *matches = matcher_matches(m, &n);
+
+	return keep(base, matches, n, err);
 }
 
 /* Whether the new bytes may be the old ones and less than @min more. */
@@ -147,37 +153,18 @@ static bool may_continue(const struct base *base, uint64_t size, uint64_t min)
 /* The old bytes are where the new ones begin: there is no other match. */
 static int keep_continued(struct base *base, struct err *err)
 {
-	base->matches = malloc(sizeof(*base->matches));
-	if (!base->matches)
-		return err_set(err, -ENOMEM, "out of memory");
-	base->matches[base->n_matches++] = (struct match){ .len = base->content.size };
-	return 0;
+	const struct match all = { .len = base->content.size };
+
+	return keep(base, &all, 1, err);
 }
 
 /* The digest of the first bytes of the file of @c, as many as the old content has. */
 static int digest_start(const struct base *base, const struct new_content *c, struct digest *ret,
                         struct err *err)
 {
-	CLEANUP(input_release) struct input in = INPUT_INIT;
-	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-	CLEANUP(free) uint8_t *buf = malloc(STEP);
-	uint64_t size = base->content.size;
-	int r;
+	CLEANUP(hasher_release) struct hasher hasher = HASHER_INIT;
 
-	if (!hash || !buf)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = input_open(&in, c->file, err);
-	for (uint64_t off = 0; r == 0 && off < size; off += STEP) {
-		size_t n = size - off < STEP ? (size_t)(size - off) : STEP;
-
-		r = input_read(&in, buf, n, off, err);
-		if (r == 0)
-			sha256_update(hash, buf, n);
-	}
-	if (r < 0)
-		return r;
-	sha256_final(hash, ret);
-	return input_close(&in, err);
+	return hasher_run(&hasher, c->file, base->content.size, ret, err);
 }
 
 static int compare_large(struct base *base, const struct new_content *c, struct plain_cache *cache,

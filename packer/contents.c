@@ -12,7 +12,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "base.h"
@@ -129,11 +128,7 @@ static int compare_keyed(const void *x, const void *y, void *arg)
 /* The first bytes of the digest: hardly any two that differ have them in common. */
 static uint64_t digest_start(const struct new_content *c)
 {
-	uint64_t start = 0;
-
-	if (c->has_digest)
-		memcpy(&start, c->digest.bytes, sizeof(start));
-	return be64toh(start);
+	return c->has_digest ? be64toh(digest_key(&c->digest)) : 0;
 }
 
 static uint64_t size_key(const struct new_content *c)

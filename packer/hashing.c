@@ -4,9 +4,9 @@
 #include <errno.h>
 
 #include "crew.h"
-#include "input.h"
 
-enum { READ_STEP = 256 << 10 };
+/* Bytes that are read at a time. */
+enum { STEP = 256 << 10 };
 
 /* What hashing threads share. */
 struct hashing {
@@ -17,49 +17,66 @@ struct hashing {
 	struct crew crew;
 };
 
-static int hash_file(struct input *in, struct sha256 *hash, void *buf, struct new_content *c,
-                     struct err *err)
+static int hash_open_file(struct hasher *h, uint64_t size, struct err *err)
 {
-	int r = input_open(in, c->file, err);
-	uint64_t size = content_size(c);
-	uint64_t off = 0;
+	int r = 0;
 
-	while (r == 0 && off < size) {
-		size_t n = size - off < READ_STEP ? (size_t)(size - off) : READ_STEP;
+	for (uint64_t off = 0; r == 0 && off < size; off += STEP) {
+		size_t n = size - off < STEP ? (size_t)(size - off) : STEP;
 
-		r = input_read(in, buf, n, off, err);
+		r = input_read(&h->in, h->buf, n, off, err);
 		if (r == 0)
-			sha256_update(hash, buf, n);
-		off += n;
+			sha256_update(h->hash, h->buf, n);
 	}
+	return r;
+}
+
+int hasher_run(struct hasher *h, const struct tree_node *file, uint64_t size, struct digest *ret,
+               struct err *err)
+{
+	int r;
+
+	if (!h->hash)
+		h->hash = sha256_new();
+	if (!h->buf)
+		h->buf = malloc(STEP);
+	if (!h->hash || !h->buf)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = input_open(&h->in, file, err);
+	if (r == 0)
+		r = hash_open_file(h, size, err);
 	if (r < 0)
 		return r;
-	sha256_final(hash, &c->digest);
-	c->has_digest = true;
-	return input_close(in, err);
+	sha256_final(h->hash, ret);
+	return input_close(&h->in, err);
+}
+
+void hasher_release(struct hasher *h)
+{
+	input_release(&h->in);
+	sha256_free(h->hash);
+	free(h->buf);
 }
 
 /* Hash what no other thread has begun. */
 static int hash_some(void *arg, struct progress *progress, struct err *err)
 {
 	struct hashing *h = arg;
-	CLEANUP(input_release) struct input in = INPUT_INIT;
-	CLEANUP(sha256_free) struct sha256 *hash = sha256_new();
-	CLEANUP(free) void *buf = malloc(READ_STEP);
+	CLEANUP(hasher_release) struct hasher hasher = HASHER_INIT;
 	int r = 0;
 
-	if (!hash || !buf)
-		return err_set(err, -ENOMEM, "out of memory");
 	while (r == 0 && !crew_failed(&h->crew)) {
 		size_t i = __atomic_fetch_add(&h->next, 1, __ATOMIC_RELAXED);
+		struct new_content *c = &h->list[i];
 		uint64_t done;
 
 		if (i >= h->n)
 			break;
-		if (!h->list[i].to_hash)
+		if (!c->to_hash)
 			continue;
-		r = hash_file(&in, hash, buf, &h->list[i], err);
-		done = __atomic_add_fetch(&h->done, content_size(&h->list[i]), __ATOMIC_RELAXED);
+		r = hasher_run(&hasher, c->file, content_size(c), &c->digest, err);
+		c->has_digest = r == 0;
+		done = __atomic_add_fetch(&h->done, content_size(c), __ATOMIC_RELAXED);
 		if (progress)
 			progress_update(progress, done);
 	}
