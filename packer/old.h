@@ -70,10 +70,10 @@ void old_names_free(struct old_names *names);
 DEFINE_CLEANUP(struct old_names *, old_names_free)
 
 /*
- * The content of the file that @path most likely was in the old image: the
- * one at @path; else one of the same name elsewhere; else, in the same directory and
- * of the same extension, the one whose name has most in common. Sets *@ret to its number, or to
- * 0. Returns 0, -ENOMEM or -errno. One thread at a time.
+ * The content of the file that @path, at which old_file_at() finds none, most likely was in the old
+ * image: one of the same name elsewhere; else, in the same directory and of the same extension, the
+ * one whose name has most in common. Sets *@ret to its number, or to 0. Returns 0, -ENOMEM or
+ * -errno. One thread at a time.
  */
 MUST_CHECK int old_names_find(struct old_names *names, const char *path, uint64_t *ret,
                               struct err *err);

@@ -187,9 +187,7 @@ int old_names_find(struct old_names *names, const char *path, uint64_t *ret, str
 	CLEANUP(free) char *dir = strndup(path, len);
 	struct node node;
 
-	if (old_file_at(names->img, path, ret))
-		return 0;
-	/* To list all names takes long, and most files are where they were. */
+	/* To list all names takes long; most files are where they were. */
 	if (names->n_dirs == 0) {
 		int r = list_all(names, err);
 
