@@ -26,7 +26,6 @@ struct files {
 static int add(void *arg, uint64_t ino, const struct content *content, uint64_t opens)
 {
 	struct files *files = arg;
-
 	struct file *file = array_grow(files->file, files->n, &files->cap, sizeof(*file));
 
 	if (!file)
