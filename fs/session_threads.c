@@ -4,11 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The turn that this thread has had last. */
-static _Thread_local struct {
-	struct session_threads *of;
-	uint64_t turn;
-} mine;
+/* What this thread serves, or NULL; it lies elsewhere for each thread, which is known by that. */
+static _Thread_local struct session_threads *served;
 
 void session_threads_init(struct session_threads *t, const struct session_threads_config *config)
 {
@@ -25,28 +22,20 @@ void session_threads_release(struct session_threads *t)
 	(void)pthread_mutex_destroy(&t->lock);
 }
 
-/* With lock held. */
-static bool is_mine(const struct session_threads *t)
-{
-	return t->taken && mine.of == t && mine.turn == t->turn;
-}
-
 /*
  * Have the turn, or wait for it. Returns false when this thread is to end. With lock held, which is given up
  * meanwhile.
  */
 static bool take_turn(struct session_threads *t)
 {
-	if (!is_mine(t)) {
-		if (t->taken && t->n_waiting >= t->config.max_idle)
+	if (t->reader != &served) {
+		if (t->reader && t->n_waiting >= t->config.max_idle)
 			return false;
 		t->n_waiting++;
-		while (t->taken && !t->ended)
+		while (t->reader && !t->ended)
 			(void)pthread_cond_wait(&t->passed_on, &t->lock);
 		t->n_waiting--;
-		t->taken = true;
-		mine.of = t;
-		mine.turn = ++t->turn;
+		t->reader = &served;
 	}
 	t->answering = false;
 	return !t->ended;
@@ -68,6 +57,7 @@ static void *serve(void *arg)
 	struct fuse_buf buf = { .mem = NULL };
 	int n;
 
+	served = t;
 	(void)pthread_mutex_lock(&t->lock);
 	while (take_turn(t)) {
 		(void)pthread_mutex_unlock(&t->lock);
@@ -82,7 +72,6 @@ static void *serve(void *arg)
 		t->config.process(t->config.arg, &buf);
 		(void)pthread_mutex_lock(&t->lock);
 	}
-	mine.of = NULL;
 	t->n_threads--;
 	if (t->ended)
 		(void)pthread_cond_broadcast(&t->passed_on);
@@ -109,7 +98,7 @@ static int start_thread(struct session_threads *t)
 /* Let another thread have the turn. Without one, whoever is done first takes it. With lock held. */
 static void pass_on(struct session_threads *t)
 {
-	t->taken = false;
+	t->reader = NULL;
 	if (t->n_waiting > 0)
 		(void)pthread_cond_signal(&t->passed_on);
 	else if (t->n_threads < t->config.max)
@@ -118,12 +107,12 @@ static void pass_on(struct session_threads *t)
 
 void session_threads_step_aside(void)
 {
-	struct session_threads *t = mine.of;
+	struct session_threads *t = served;
 
 	if (!t)
 		return;
 	(void)pthread_mutex_lock(&t->lock);
-	if (is_mine(t))
+	if (t->reader == &served)
 		pass_on(t);
 	(void)pthread_mutex_unlock(&t->lock);
 }
@@ -131,7 +120,7 @@ void session_threads_step_aside(void)
 void session_threads_relieve(struct session_threads *t)
 {
 	(void)pthread_mutex_lock(&t->lock);
-	if (t->taken && t->answering && t->n_requests == t->n_seen)
+	if (t->reader && t->answering && t->n_requests == t->n_seen)
 		pass_on(t);
 	t->n_seen = t->n_requests;
 	(void)pthread_mutex_unlock(&t->lock);

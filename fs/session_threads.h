@@ -36,8 +36,7 @@ struct session_threads {
 	pthread_cond_t none_left; /* of the threads */
 
 	/* under lock */
-	uint64_t turn;       /* number of the turn */
-	bool taken;          /* a thread has it */
+	const void *reader;  /* the thread that has the turn, by what it has of its own; or NULL */
 	bool answering;      /* that thread is not reading */
 	uint64_t n_requests; /* that were read */
 	uint64_t n_seen;     /* of them when session_threads_relieve() was called last */
