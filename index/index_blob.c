@@ -6,6 +6,7 @@
 #include "index_blob.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 enum {
 	SECTIONED_MIN =
@@ -45,17 +46,21 @@ struct codec_ahead *index_blob_begin(int fd, const struct index_place *contents)
 {
 	const struct codec_cut cut = cut_of(contents);
 
-	return cut.first > 0 ? codec_ahead_begin(fd, &cut) : NULL;
+	return codec_ahead_begin(fd, &cut);
 }
 
-int index_blob_compress(const struct index_blob *index, int fd, uint64_t size, int out_fd,
-                        struct sections *ret, struct err *err)
+int index_blob_compress(const struct index_blob *index, int fd, int out_fd, struct sections *ret,
+                        struct err *err)
 {
 	CLEANUP(codec_sections_release) struct codec_sections found = CODEC_SECTIONS_INIT;
-	const bool sectioned = size >= SECTIONED_MIN;
 	struct codec_cut cut = { .level = SECTION_LEVEL, .each = CODEC_SECTION };
+	struct stat st;
+	bool sectioned;
 	int r;
 
+	if (fstat(fd, &st) < 0)
+		return err_set_errno(err, "size of the index");
+	sectioned = st.st_size >= SECTIONED_MIN;
 	if (!sectioned) {
 		cut = cut_of(&index->contents);
 		cut.ahead = index->ahead;
@@ -64,5 +69,7 @@ int index_blob_compress(const struct index_blob *index, int fd, uint64_t size, i
 	r = codec_compress_parts(fd, out_fd, &cut, &found, err);
 	if (r == -EOPNOTSUPP)
 		return codec_compress_file(fd, out_fd, LEVEL, err);
-	return r < 0 || !sectioned ? r : sections_describe(out_fd, &found, size, ret, err);
+	return r < 0 || !sectioned
+	               ? r
+	               : sections_describe(out_fd, &found, (uint64_t)st.st_size, ret, err);
 }

@@ -20,12 +20,15 @@ struct index_blob {
  */
 bool index_blob_has_ahead(const struct index_place *place);
 
-/* Begin so, the contents of the database open at @fd (borrowed) being there. Returns NULL when that cannot be. */
+/*
+ * Begin so when index_blob_has_ahead() says it is, the contents of the database open at @fd (borrowed) being
+ * there. Returns NULL when that cannot be.
+ */
 struct codec_ahead *index_blob_begin(int fd, const struct index_place *contents);
 
 /*
- * Compress the whole database, which is open at @fd and has @size bytes, to @out_fd. One of 16 MiB and more
+ * Compress the whole database, which is open at @fd, to @out_fd. One of 16 MiB and more
  * is compressed in sections, which go to @ret. Returns 0 or -errno.
  */
-MUST_CHECK int index_blob_compress(const struct index_blob *index, int fd, uint64_t size,
-                                   int out_fd, struct sections *ret, struct err *err);
+MUST_CHECK int index_blob_compress(const struct index_blob *index, int fd, int out_fd,
+                                   struct sections *ret, struct err *err);

@@ -281,16 +281,6 @@ static int publish_blob(struct layout_writer *w, struct io_temp *tmp, struct des
 	return r;
 }
 
-static int compress_index(int fd, const struct index_blob *index, int out_fd,
-                          struct sections *ret_sections, struct err *err)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return err_set_errno(err, "size of the index");
-	return index_blob_compress(index, fd, (uint64_t)st.st_size, out_fd, ret_sections, err);
-}
-
 /* Compress all of @fd, the file of @index unless that is NULL, and publish it as a blob. */
 static int write_compressed(struct layout_writer *w, int fd, const struct index_blob *index,
                             struct descriptor *ret, struct sections *ret_sections, struct err *err)
@@ -299,7 +289,7 @@ static int write_compressed(struct layout_writer *w, int fd, const struct index_
 	int r = io_temp_open(&tmp, w->blobs, err);
 
 	if (r == 0)
-		r = index ? compress_index(fd, index, tmp.fd, ret_sections, err)
+		r = index ? index_blob_compress(index, fd, tmp.fd, ret_sections, err)
 		          : codec_compress_file(fd, tmp.fd, INDEX_LEVEL, err);
 	if (r == 0)
 		r = publish_blob(w, &tmp, ret, err);
