@@ -6,7 +6,6 @@
  * that the parts make is put together here. It has no checksum: whoever reads it has its digest.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 
 #include <zstd.h>
 
+#include "base/aside.h"
 #include "base/bytes.h"
 #include "base/io.h"
 #include "codec.h"
@@ -43,14 +43,11 @@ struct part {
 	uint8_t *packed; /* owned; behind HEAD bytes, and with as many as LAST behind */
 	size_t room;     /* bytes of a part that there is room for */
 	size_t packed_size;
-	struct err err;
-	int result;
+	struct aside aside; /* who compresses it */
 };
 
 struct codec_ahead {
-	struct part part; /* the thread's until it is joined */
-	pthread_t thread;
-	bool joined;
+	struct part part; /* the thread's until it has ended */
 };
 
 struct parts {
@@ -121,7 +118,7 @@ static int set_parameters(const struct part *p)
 }
 
 /* Compress @len bytes as a job; what comes out is all that p->packed has then, behind the head. */
-static int compress_job(struct part *p, const void *data, size_t len)
+static int compress_job(struct part *p, const void *data, size_t len, struct err *err)
 {
 	ZSTD_inBuffer in = { .src = data, .size = len };
 	ZSTD_outBuffer out = { .dst = p->packed + HEAD, .size = packed_max(p->room) };
@@ -130,11 +127,10 @@ static int compress_job(struct part *p, const void *data, size_t len)
 	do {
 		left = ZSTD_compressStream2(p->cctx, &out, &in, ZSTD_e_flush);
 		if (ZSTD_isError(left))
-			return err_set(&p->err, -EINVAL, "not compressed: %s",
-			               ZSTD_getErrorName(left));
+			return err_set(err, -EINVAL, "not compressed: %s", ZSTD_getErrorName(left));
 	} while (left != 0 && out.pos < out.size);
 	p->packed_size = out.pos;
-	return left == 0 ? 0 : err_set(&p->err, -EINVAL, "not compressed: it becomes larger");
+	return left == 0 ? 0 : err_set(err, -EINVAL, "not compressed: it becomes larger");
 }
 
 /* The input of a part. */
@@ -170,57 +166,40 @@ static int view_part(const struct part *p, struct view *ret)
 	return 0;
 }
 
-static int compress_now(struct part *p)
+static int compress_part(void *arg, struct err *err)
 {
 	CLEANUP(view_release) struct view view = { .len = 0 };
+	struct part *p = arg;
 	int r = make_room(p);
 
 	if (r < 0)
-		return err_set(&p->err, r, "out of memory");
+		return err_set(err, r, "out of memory");
 	r = view_part(p, &view);
 	if (r < 0)
-		return err_set(&p->err, r, "input could not be read: %s", strerrordesc_np(-r));
+		return err_set(err, r, "input could not be read: %s", strerrordesc_np(-r));
 	r = set_parameters(p);
 	if (r < 0)
-		return err_set(&p->err, r, "compression in parts could not be set up");
-	r = compress_job(p, "", 1);
-	return r < 0 ? r : compress_job(p, view.data, p->size);
+		return err_set(err, r, "compression in parts could not be set up");
+	r = compress_job(p, "", 1, err);
+	return r < 0 ? r : compress_job(p, view.data, p->size, err);
 }
 
-static void *compress_part(void *arg)
+/* What compresses the part: it may have been begun ahead. */
+static struct part *begun(struct part *p)
 {
-	struct part *p = arg;
-
-	p->result = compress_now(p);
-	return NULL;
-}
-
-static void join(struct codec_ahead *ahead)
-{
-	if (!ahead->joined)
-		(void)pthread_join(ahead->thread, NULL);
-	ahead->joined = true;
+	return p->ahead ? &p->ahead->part : p;
 }
 
 /* Compress the first @n of the parts at once: by threads, and this one. */
 static void compress_all(struct part *parts, unsigned n)
 {
-	pthread_t threads[JOBS_MAX + 1];
-	bool started[JOBS_MAX + 1] = { false };
-
-	for (unsigned i = 1; i < n; i++)
-		started[i] = !parts[i].ahead &&
-		             pthread_create(&threads[i], NULL, compress_part, &parts[i]) == 0;
-	for (unsigned i = 0; i < n; i++) {
-		if (!started[i] && !parts[i].ahead)
-			(void)compress_part(&parts[i]);
+	for (unsigned i = n; i-- > 0;) {
+		if (!parts[i].ahead)
+			aside_begin(&parts[i].aside, compress_part, &parts[i],
+			            /* threaded= */ i > 0);
 	}
-	for (unsigned i = 0; i < n; i++) {
-		if (parts[i].ahead)
-			join(parts[i].ahead);
-		else if (started[i])
-			(void)pthread_join(threads[i], NULL);
-	}
+	for (unsigned i = 0; i < n; i++)
+		(void)!aside_end(&begun(&parts[i])->aside, NULL);
 }
 
 static int window_log(uint64_t size)
@@ -273,17 +252,15 @@ struct codec_ahead *codec_ahead_begin(int in_fd, const struct codec_cut *cut)
 	if (!ahead)
 		return NULL;
 	choose(&ahead->part, cut, in_fd, cut->front, cut->first);
-	if (pthread_create(&ahead->thread, NULL, compress_part, &ahead->part) == 0)
-		return ahead;
-	free(ahead);
-	return NULL;
+	aside_begin(&ahead->part.aside, compress_part, &ahead->part, /* threaded= */ true);
+	return ahead;
 }
 
 void codec_ahead_free(struct codec_ahead *ahead)
 {
 	if (!ahead)
 		return;
-	join(ahead);
+	(void)!aside_end(&ahead->part.aside, NULL);
 	part_release(&ahead->part);
 	free(ahead);
 }
@@ -335,16 +312,16 @@ static void put_head(uint8_t *at, int log, uint64_t size)
 }
 
 /* Write a part of a file of @size bytes, with what the frame has before the first and behind the last one. */
-static int write_part(const struct part *part, uint64_t size, int fd, struct err *err)
+static int write_part(struct part *p, uint64_t size, int fd, struct err *err)
 {
 	static const uint8_t last[LAST] = { 1, 0, 0 };
-	const struct part *p = part->ahead ? &part->ahead->part : part;
-	uint8_t *start = p->packed + HEAD;
 	size_t len = p->packed_size;
-	int r;
+	int r = aside_end(&p->aside, err);
+	uint8_t *start;
 
-	if (p->result < 0)
-		return err_set(err, p->result, "%s", p->err.msg);
+	if (r < 0)
+		return r;
+	start = p->packed + HEAD;
 	if (p->off == 0) {
 		start = p->packed;
 		len += HEAD;
@@ -370,12 +347,11 @@ static int compress_parts(const struct parts *p, int out_fd, struct codec_sectio
 
 		compress_all(p->list, n);
 		for (unsigned i = 0; r == 0 && i < n; i++) {
-			const struct part *part = &p->list[i];
+			struct part *part = begun(&p->list[i]);
 
 			/* Fails before the first byte if this libzstd cannot: the caller may do without parts. */
 			r = write_part(part, p->size, out_fd, err);
-			s->sizes[s->n++] = (uint32_t)(part->ahead ? part->ahead->part.packed_size
-			                                          : part->packed_size);
+			s->sizes[s->n++] = (uint32_t)part->packed_size;
 			off += part->size;
 		}
 	}

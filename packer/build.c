@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "aside.h"
+#include "base/aside.h"
 #include "base/io.h"
 #include "budget.h"
 #include "cache.h"

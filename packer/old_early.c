@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "aside.h"
+#include "base/aside.h"
 #include "index_writer.h"
 
 struct old_early {

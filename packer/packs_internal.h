@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-#include "aside.h"
+#include "base/aside.h"
 #include "base/table.h"
 #include "pack.h"
 #include "packs.h"

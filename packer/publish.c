@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "aside.h"
+#include "base/aside.h"
 #include "base/io.h"
 #include "codec.h"
 #include "format.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "aside.h"
+#include "base/aside.h"
 
 static void *run(void *arg)
 {
