@@ -6,8 +6,8 @@
  *
  * Who waits for a fill_object() works on it, too, and has its task first in the
  * queue. For everything else the threads yield: none takes a part while callers
- * and threads at work are as many as cores, and for background work they
- * run at the lowest priority that still makes progress. A caller that
+ * and threads at work are more than cores, one of which may wait for a disk, and for background
+ * work they run at the lowest priority that still makes progress. A caller that
  * waits for a chunk that such a thread is at work on raises it (background_raise()).
  */
 #include <errno.h>
@@ -116,7 +116,7 @@ static struct task *pick(const struct background *bg)
 {
 	struct task *task = bg->head;
 
-	if (bg->n_callers + bg->n_helping + bg->n_background >= bg->n_threads)
+	if (bg->n_callers + bg->n_helping + bg->n_background > bg->n_threads)
 		return NULL;
 	while (task && !has_parts(task))
 		task = task->next;

@@ -25,7 +25,9 @@ static const char help[] =
 	"      --region-size SIZE  most of them, e.g. 4G (default: half of the machine's\n"
 	"                          memory or of the cgroup's limit)\n"
 	"      --fill-threads N    threads that may fill at once what nobody waits for\n"
-	"                          (default: half of the processors)\n"
+	"                          (default: half of the processors, and one)\n"
+	"      --fill-ahead FILES  when files of a directory are opened in order, fill the next\n"
+	"                          ones, at most so many; 0: do not (default: 64)\n"
 	"      --store-size SIZE   most that packs of registries may have in the store\n"
 	"                          (default: what the disk has room for)\n"
 	"      --fetch-rate SIZE   fetch what nobody has asked for yet, at most so many bytes a\n"
@@ -58,7 +60,8 @@ static const char help[] =
 	"  -h, --help              show this help\n";
 
 enum {
-	OPT_STORE_SIZE = 512,
+	OPT_FILL_AHEAD = 512,
+	OPT_STORE_SIZE,
 	OPT_FETCH_RATE,
 	OPT_FETCH_TIMEOUT,
 	OPT_REQUEST_TIMEOUT,
@@ -74,6 +77,8 @@ enum {
 
 enum {
 	FILL_THREADS_MAX = 1024,
+	FILL_AHEAD_DEFAULT = 64,
+	FILL_AHEAD_MAX = 4096,
 	FETCH_TIMEOUT_DEFAULT = 60,
 	FETCH_TIMEOUT_MAX = 24 * 3600,
 	REQUEST_TIMEOUT_MAX = 7 * 24 * 3600,
@@ -88,6 +93,7 @@ static const struct option options[] = {
 	{ "region", required_argument, NULL, 'R' },
 	{ "region-size", required_argument, NULL, 'r' },
 	{ "fill-threads", required_argument, NULL, 't' },
+	{ "fill-ahead", required_argument, NULL, OPT_FILL_AHEAD },
 	{ "store-size", required_argument, NULL, OPT_STORE_SIZE },
 	{ "fetch-rate", required_argument, NULL, OPT_FETCH_RATE },
 	{ "fetch-timeout", required_argument, NULL, OPT_FETCH_TIMEOUT },
@@ -157,6 +163,8 @@ static int apply_number(int option, struct daemon_config *config)
 	switch (option) {
 	case 't':
 		return parse_number(optarg, 1, FILL_THREADS_MAX, &config->fill_threads);
+	case OPT_FILL_AHEAD:
+		return parse_number(optarg, 0, FILL_AHEAD_MAX, &config->fill_ahead);
 	case OPT_FETCH_TIMEOUT:
 		return parse_number(optarg, 1, FETCH_TIMEOUT_MAX, &config->fetch_timeout);
 	case OPT_REQUEST_TIMEOUT:
@@ -212,6 +220,7 @@ static int apply_option(int option, struct daemon_config *config)
 			break;
 		return -1;
 	case 't':
+	case OPT_FILL_AHEAD:
 	case OPT_FETCH_TIMEOUT:
 	case OPT_REQUEST_TIMEOUT:
 	case OPT_BUSY_POLL:
@@ -264,6 +273,7 @@ int cmd_serve(int argc, char *argv[])
 		                        .fetch_rate = FETCH_RATE_DEFAULT,
 		                        .fetch_timeout = FETCH_TIMEOUT_DEFAULT,
 		                        .busy_poll = BUSY_POLL_DEFAULT,
+		                        .fill_ahead = FILL_AHEAD_DEFAULT,
 		                        .tag_interval = TAG_INTERVAL_DEFAULT,
 		                        .options = argv + 1 };
 	struct err err = ERR_INIT;

@@ -459,6 +459,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 		r = watchdog_new(d->config->request_timeout, d->engine.stats, &d->engine.watchdog,
 		                 err);
 	d->engine.busy_poll.longest = (uint64_t)d->config->busy_poll * 1000;
+	d->engine.fill_ahead = d->config->fill_ahead;
 	d->engine.xattrs = d->config->xattrs;
 	d->engine.frugal = d->config->fetch_rate == 0;
 	if (r == 0)
@@ -471,7 +472,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 	}
 	if (r == 0)
 		r = fill_new(d->engine.region, d->engine.stats, n_cores,
-		             d->config->fill_threads ? d->config->fill_threads : (n_cores + 1) / 2,
+		             d->config->fill_threads ? d->config->fill_threads : n_cores / 2 + 1,
 		             &d->engine.fill, err);
 	if (r == 0) {
 		fill_set_patience(d->engine.fill, d->config->request_timeout);

@@ -106,7 +106,7 @@ typedef void (*fill_done_fn)(void *arg, struct object *obj);
 enum fill_priority {
 	FILL_PREFETCH, /* somebody waits for it, though not in a system call */
 	FILL_OPEN,     /* the file is open */
-	FILL_REST,
+	FILL_AHEAD, /* the file is likely to be opened */
 };
 
 /*

@@ -165,9 +165,65 @@ static void enter_again(const struct opening *open, enum open_mode mode)
 		(void)inode_leave(open->inode, mode, 0);
 }
 
+static void filled_ahead(void *arg, struct object *obj)
+{
+	(void)arg;
+	(void)obj;
+}
+
+/*
+ * Begin to fill content @id, unless it has more than *@left bytes, which become fewer. Returns 1; 0 when it is there;
+ * -EFBIG; -ENOSPC and others, when nobody is to know.
+ */
+static int fill_ahead(struct session *s, uint64_t id, uint64_t *left)
+{
+	CLEANUP(extent_map_unref) struct extent_map *map = NULL;
+	CLEANUP(object_unref) struct object *obj = NULL;
+	struct content content;
+	int r = index_content(s->idx, id, &content, NULL);
+
+	if (r < 0)
+		return r;
+	if (content.size > *left)
+		return -EFBIG;
+	r = region_get_spare(s->engine->region, &content.digest, content.size, &obj);
+	if (r < 0)
+		return r;
+	if (object_complete(obj))
+		return 0;
+	*left -= content.size;
+	r = extent_map_later(s->img, &content, &map);
+	if (r == 0)
+		r = fill_later(s->engine->fill, map, obj, FILL_AHEAD, filled_ahead, NULL);
+	if (r < 0)
+		return r;
+	stats_add(s->engine->stats, STAT_FILES_AHEAD, 1);
+	return 1;
+}
+
+/* Content @id is open and answered: fill what is likely to be opened next. */
+static void fill_next(struct session *s, uint64_t id, bool missing)
+{
+	struct ahead_guess guess;
+	uint64_t left = SYNC_FILL_MAX;
+	uint64_t next;
+	bool any = false;
+	int r = 0;
+
+	if (!ahead_opened(&s->ahead, id, missing, &guess))
+		return;
+	session_threads_step_aside();
+	for (next = guess.first; r >= 0 && next < guess.end; next++) {
+		r = fill_ahead(s, next, &left);
+		any |= r != 0;
+	}
+	ahead_tried(&s->ahead, &guess, next, any);
+}
+
 static void open_inode(const struct opening *open)
 {
 	struct session *s = session_of(open->req);
+	bool missing = false;
 	const struct content *content = inode_content(open->inode);
 	CLEANUP(object_unref) struct object *obj = inode_object(open->inode);
 	const struct opened_file file = { .ino = open->ino,
@@ -178,14 +234,16 @@ static void open_inode(const struct opening *open)
 	users_note(s->users, pid_of(open), &file);
 	if (obj) {
 		object_touch(obj);
-		if (object_complete(obj))
-			stats_add(s->engine->stats, STAT_OPEN_HITS, 1);
-		else
+		missing = !object_complete(obj);
+		if (missing)
 			begin_fill(s, open->inode, open->ino, obj);
+		else
+			stats_add(s->engine->stats, STAT_OPEN_HITS, 1);
 		if (object_complete(obj))
 			prepare_passthrough(s, open->ino, open->inode, obj);
 	}
 	enter(open, obj);
+	fill_next(s, content->id, missing);
 }
 
 /* Whether an earlier daemon has done what the kernel now asks again; its mode goes to *@ret. */

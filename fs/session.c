@@ -191,6 +191,8 @@ static struct session *session_new(const struct session_config *config, struct i
 	else
 		s->listings = listings_new();
 	s->io.cached_only = config->small_files;
+	ahead_init(&s->ahead,
+	           config->engine->frugal && image_is_remote(img) ? 0 : config->engine->fill_ahead);
 	s->recorder = recorder_new();
 	if (!s->name || !s->users || !s->inodes || !s->recorder ||
 	    (config->small_files ? !s->pusher : !s->listings)) {
@@ -428,6 +430,7 @@ void session_free(struct session *s)
 	users_free(s->users);
 	if (s->recorder && recorder_on(s->recorder))
 		log_warn("%s: what was recorded is lost: its mount is gone", s->name);
+	ahead_release(&s->ahead);
 	recorder_free(s->recorder);
 	listings_free(s->listings);
 	content_keys_release(&s->keys);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "ahead.h"
 #include "fuse_io.h"
 #include "inodes.h"
 #include "listings.h"
@@ -31,6 +32,7 @@ struct session {
 	bool resumed;                         /* an earlier daemon began it */
 	struct users *users;                  /* owned */
 	struct recorder *recorder;            /* owned */
+	struct ahead ahead;
 	struct listings *listings;            /* owned; NULL in a session of small files */
 	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
 	struct fuse_session *se; /* owned */

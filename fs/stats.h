@@ -29,6 +29,8 @@
 	  "Opens of files that are not empty.") \
 	X(STAT_OPEN_HITS, "cache", "open_hits_total", "assetfs_open_hits_total", \
 	  "Opens that found the whole file in the region.") \
+	X(STAT_FILES_AHEAD, "cache", "files_ahead_total", "assetfs_files_ahead_total", \
+	  "Files that began to be filled before anybody had opened them, because those before them were.") \
 	X(STAT_CHUNK_REQUESTS, "cache", "chunk_requests_total", "assetfs_chunk_requests_total", \
 	  "Extents that an open, a read or background fill needed.") \
 	X(STAT_CHUNK_HITS, "cache", "chunk_hits_total", "assetfs_chunk_hits_total", \

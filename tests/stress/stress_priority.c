@@ -118,12 +118,12 @@ static void read_through(struct load *l)
 	uint64_t before;
 
 	for (int i = 1; i < FILES; i++)
-		later(l, i, FILL_REST);
+		later(l, i, FILL_AHEAD);
 	/* The threads are at work. */
 	while (decompressed(l) == 0)
 		(void)sched_yield();
-	/* As many callers as there are cores. */
-	for (int i = 0; i < THREADS; i++)
+	/* One caller more than there are cores. */
+	for (int i = 0; i <= THREADS; i++)
 		background_yield(l->f.fill->background);
 	before = decompressed(l);
 	for (uint64_t off = 0; off < (uint64_t)CHUNKS * CHUNK; off += (uint64_t)5 * CHUNK) {
@@ -133,7 +133,7 @@ static void read_through(struct load *l)
 	if (decompressed(l) - before > CHUNKS + THREADS)
 		fail("chunks while callers needed the cores", decompressed(l) - before,
 		     CHUNKS + THREADS);
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i <= THREADS; i++)
 		background_resume(l->f.fill->background);
 	while (n_done(l) < FILES - 1)
 		(void)sched_yield();
@@ -143,12 +143,14 @@ static void read_through(struct load *l)
 static void keep_order(struct load *l)
 {
 	static const enum fill_priority priority[FILES] = {
-		FILL_REST, FILL_REST, FILL_OPEN,     FILL_PREFETCH,
-		FILL_OPEN, FILL_REST, FILL_PREFETCH, FILL_REST,
+		FILL_AHEAD, FILL_AHEAD, FILL_OPEN,     FILL_PREFETCH,
+		FILL_OPEN,  FILL_AHEAD, FILL_PREFETCH, FILL_AHEAD,
 	};
 	static const int expected[] = { 3, 6, 2, 4, 1, 5, 7 };
 	struct err err = ERR_INIT;
 
+	/* Of one thread: as above. */
+	background_yield(l->f.fill->background);
 	background_yield(l->f.fill->background);
 	for (int i = 1; i < FILES; i++)
 		later(l, i, priority[i]);
@@ -156,6 +158,7 @@ static void keep_order(struct load *l)
 		fail(err.msg, 1, 0);
 	if (n_done(l) > 0 || decompressed(l) != CHUNKS)
 		fail("chunks before a whole file", decompressed(l), CHUNKS);
+	background_resume(l->f.fill->background);
 	background_resume(l->f.fill->background);
 	while (n_done(l) < FILES - 1)
 		(void)sched_yield();
