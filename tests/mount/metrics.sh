@@ -6,7 +6,10 @@ if [[ -z ${ASSETFS_TEST_INSIDE:-} ]]; then
 	# Unpacked, not installed: Debian's package would start a service. Outside of the namespaces:
 	# the cache directory is locked while it is filled.
 	PROMETHEUS=$("${SUPPORT:?}/fetch_package.sh" prometheus)/usr/bin || exit 1
-	export PROMETHEUS
+	PROMTOOL=$PROMETHEUS/promtool
+	# Debian 13 has it in a package of its own.
+	[[ -e $PROMTOOL ]] || PROMTOOL=$("$SUPPORT/fetch_package.sh" promtool)/usr/bin/promtool || exit 1
+	export PROMETHEUS PROMTOOL
 fi
 . "$(dirname "$0")/../support/mount_lib.sh"
 
@@ -56,10 +59,10 @@ digest=$("$FSSTAT" --json | jq -r '.images[0].digest')
 platform=$("$FSSTAT" --json | jq -r '.images[0].platform')
 grep -qxF "assetfs_image_files{image=\"$T/layout:v1\",digest=\"$digest\",platform=\"$platform\"} 1" "$T/metrics" ||
 	fail "$(cat "$T/metrics")"
-"$PROMETHEUS/promtool" check metrics <"$T/metrics" >"$T/lint" 2>&1 || fail "promtool: $(cat "$T/lint")"
+"$PROMTOOL" check metrics <"$T/metrics" >"$T/lint" 2>&1 || fail "promtool: $(cat "$T/lint")"
 check_eq "promtool" "$(cat "$T/lint")" ""
 "$FSSTAT" --prometheus >"$T/fsstat"
-"$PROMETHEUS/promtool" check metrics <"$T/fsstat" || fail "promtool does not like fsstat --prometheus"
+"$PROMTOOL" check metrics <"$T/fsstat" || fail "promtool does not like fsstat --prometheus"
 check_eq "metrics of fsstat" "$(grep -v '^#' "$T/fsstat" | cut -d ' ' -f 1)" "$(grep -v '^#' "$T/metrics" | cut -d ' ' -f 1)"
 
 note "OpenMetrics for who accepts it"
@@ -126,8 +129,8 @@ jq -e '[.panels[].targets[].expr] | length > 10' "$monitoring/assetfs-dashboard.
 
 note "rules"
 cp "$monitoring/assetfs.rules.yml" "$SOURCE_ROOT/tests/monitoring/rules_test.yml" "$T/"
-"$PROMETHEUS/promtool" check rules "$T/assetfs.rules.yml" || fail "rules"
-"$PROMETHEUS/promtool" test rules "$T/rules_test.yml" || fail "rules do not do what their test says"
+"$PROMTOOL" check rules "$T/assetfs.rules.yml" || fail "rules"
+"$PROMTOOL" test rules "$T/rules_test.yml" || fail "rules do not do what their test says"
 
 note "a real Prometheus scrapes the daemon and answers queries"
 cat >"$T/prometheus.yml" <<END
@@ -139,7 +142,7 @@ scrape_configs:
     static_configs:
       - targets: ['127.0.0.1:$port']
 END
-"$PROMETHEUS/promtool" check config "$T/prometheus.yml" >/dev/null || fail "configuration"
+"$PROMTOOL" check config "$T/prometheus.yml" >/dev/null || fail "configuration"
 # It cannot be asked to find a port that is free: try some.
 for _ in {1..20}; do
 	web=$((20000 + RANDOM % 10000))
@@ -154,7 +157,7 @@ for _ in {1..20}; do
 done
 kill -0 "$prometheus" || fail "Prometheus does not run: $(cat "$T/prometheus.log")"
 query() {
-	"$PROMETHEUS/promtool" query instant -o json "http://127.0.0.1:$web" "$1" 2>/dev/null
+	"$PROMTOOL" query instant -o json "http://127.0.0.1:$web" "$1" 2>/dev/null
 }
 scraped() {
 	[[ $(query 'assetfs_open_hits_total / assetfs_opens_total' | jq -r '.[0].value[1]') == 0.975 ]]

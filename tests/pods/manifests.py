@@ -3,7 +3,7 @@
 """Manifests and examples: rendered by kubectl, and in agreement with each other and with the programs.
 
 Debian 12's kubectl is of 2020. It knows "resources" for files only, calls "patches" by another name, and has no
-components, so it is given a copy in the old words. A newer one on $KUBECTL is given the files as they are.
+components, so it is given a copy in the old words. A newer one, Debian 13's or $KUBECTL, is given the files as they are.
 """
 
 import copy
@@ -94,16 +94,23 @@ def bases_apart(folder, kustomization):
         kustomization["patchesJson6902"] = kustomization.pop("patches")
 
 
+def kubectl_of(package):
+    tree = output(os.path.join(os.environ["SUPPORT"], "fetch_package.sh"), package).strip()
+    return os.path.join(tree, "usr", "bin", "kubectl")
+
+
 def render(scratch):
     """{name of a base or overlay: documents}"""
     source = os.path.join(DEPLOY, "kubernetes")
     kubectl = os.environ.get("KUBECTL")
     if not kubectl:
-        tree = output(os.path.join(os.environ["SUPPORT"], "fetch_package.sh"), "kubernetes-client").strip()
-        kubectl = os.path.join(tree, "usr", "bin", "kubectl")
-        source = os.path.join(scratch, "kubernetes")
-        shutil.copytree(os.path.join(DEPLOY, "kubernetes"), source)
-        in_old_words(source)
+        kubectl = kubectl_of("kubernetes-client")
+        if os.path.exists(kubectl):
+            source = os.path.join(scratch, "kubernetes")
+            shutil.copytree(os.path.join(DEPLOY, "kubernetes"), source)
+            in_old_words(source)
+        else:  # Debian 13 has it in a package of its own
+            kubectl = kubectl_of("kubectl")
     overlays = os.path.join(source, "overlays")
     places = [os.path.join(source, "base")] + [os.path.join(overlays, name) for name in sorted(os.listdir(overlays))]
     return {os.path.basename(place): list(yaml.safe_load_all(output(kubectl, "kustomize", place))) for place in places}
