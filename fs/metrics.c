@@ -183,33 +183,57 @@ static void log_library(void *arg, const char *fmt, va_list ap)
 	log_debug("metrics: %s", line);
 }
 
+/*
+ * A socket that listens at @addr. IPv6's any address takes IPv4, too, where @both. It is made here
+ * because the library does not say why it could not make one. Returns it; -errno.
+ */
+static int listen_at(const union address *addr, bool both)
+{
+	const int on = 1;
+	const int only_v6 = !both;
+	const int family = addr->any.sa_family;
+	CLEANUP(close) int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return -errno;
+	if (family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_v6, sizeof(only_v6)) < 0)
+		return -errno;
+	if (bind(fd, &addr->any, family == AF_INET6 ? sizeof(addr->v6) : sizeof(addr->v4)) < 0 ||
+	    listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
 int metrics_start(const char *address, const struct metrics_source *source, struct metrics **ret,
                   struct err *err)
 {
 	CLEANUP(metrics_stop) struct metrics *m = calloc(1, sizeof(*m));
 	const union MHD_DaemonInfo *info;
 	union address addr;
-	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG;
+	int fd;
 
 	if (!m)
 		return err_set(err, -ENOMEM, "out of memory");
 	if (parse_address(address, &addr) < 0)
 		return err_set(err, -EINVAL, "'%s' is no address like 127.0.0.1:9809", address);
 	m->source = *source;
-	if (addr.any.sa_family == AF_INET6)
-		flags |= address[0] == '[' ? MHD_USE_IPv6 : MHD_USE_DUAL_STACK;
-	errno = 0;
-	m->http = MHD_start_daemon(flags, 0, NULL, NULL, handle, m, MHD_OPTION_EXTERNAL_LOGGER,
-	                           log_library, NULL, MHD_OPTION_SOCK_ADDR, &addr.any,
-	                           MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
-	                           MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
-	                           MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_SECONDS,
-	                           MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)REQUEST_BYTES,
-	                           MHD_OPTION_END);
+	fd = listen_at(&addr, address[0] == ':');
+	if (fd < 0)
+		return err_set(err, fd, "metrics cannot be served at '%s': %s", address,
+		               strerrordesc_np(-fd));
+	/* The socket is the library's from here: some versions close it when they fail, too. */
+	m->http = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG, 0, NULL,
+	                           NULL, handle, m, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+	                           MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE,
+	                           (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT,
+	                           (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+	                           (unsigned)TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	                           (size_t)REQUEST_BYTES, MHD_OPTION_END);
 	if (!m->http)
-		return err_set(err, errno != 0 ? -errno : -EIO,
-		               "metrics cannot be served at '%s': %s", address,
-		               errno != 0 ? strerrordesc_np(errno) : "the library gives no reason");
+		return err_set(err, -EIO,
+		               "metrics cannot be served at '%s': the library gives no reason",
+		               address);
 	info = MHD_get_daemon_info(m->http, MHD_DAEMON_INFO_BIND_PORT);
 	m->port = info ? info->port : 0;
 	*ret = TAKE_PTR(m);
