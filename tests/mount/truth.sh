@@ -37,6 +37,8 @@ new_index() {
 	find "$STORE/indexes" -name '*.sqlite' -printf '%f\n' | grep -vxFf "$T/before" >"$T/index"
 }
 
+# What is filled ahead depends on who is faster.
+start_daemon --fill-ahead 0
 mounts=()
 for tag in 1 2; do
 	mkdir "$T/$tag"
@@ -49,3 +51,4 @@ python3 "$SUPPORT/truth.py" "$seed" 200 "${mounts[@]}" || fail "SEED=$seed"
 for tag in 1 2; do
 	"$ASSETFS" umount "$T/$tag"
 done
+stop_daemon
