@@ -83,6 +83,9 @@ void ahead_tried(struct ahead *ahead, const struct ahead_guess *guess, uint64_t 
 	/* Unless it is another stream, or somebody has gone on. */
 	if (s->end == guess->end) {
 		s->end = end;
+		/* What was left out may be too much: the reader is to come near it first. */
+		if (end < guess->end)
+			s->window = end > s->last ? end - s->last - 1 : 0;
 		if (!any)
 			s->window = 0;
 	}

@@ -19,7 +19,7 @@ enum { AHEAD_STREAMS = 8 };
 struct ahead_stream {
 	uint64_t last;   /* opened last; 0: there is no stream */
 	uint64_t end;    /* of what has been guessed, and at least last + 1 */
-	uint64_t window; /* contents of the last guess; 0: nothing is guessed */
+	uint64_t window; /* contents of the last guess, as far as it was tried; 0: none */
 };
 
 struct ahead {

@@ -29,7 +29,7 @@ struct task {
 	struct extent_map *map; /* owned reference; borrowed when joined */
 	struct object *obj;     /* owned reference; borrowed when joined */
 	int priority;
-	fill_done_fn done; /* NULL when joined */
+	fill_done_fn done; /* may be NULL */
 	void *arg;
 	bool is_over;       /* nothing more is begun */
 	uint32_t next_part; /* to be taken; map->n is the last */
@@ -91,7 +91,8 @@ static void end_task(struct background *bg, struct task *task)
 {
 	(void)pthread_mutex_unlock(&bg->lock);
 	target_close(&task->target);
-	task->done(task->arg, task->obj);
+	if (task->done)
+		task->done(task->arg, task->obj);
 	object_unref(task->obj);
 	(void)pthread_mutex_lock(&bg->lock);
 	unlink_task(bg, task);

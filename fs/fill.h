@@ -106,12 +106,12 @@ typedef void (*fill_done_fn)(void *arg, struct object *obj);
 enum fill_priority {
 	FILL_PREFETCH, /* somebody waits for it, though not in a system call */
 	FILL_OPEN,     /* the file is open */
-	FILL_AHEAD, /* the file is likely to be opened */
+	FILL_AHEAD,    /* the file is likely to be opened */
 };
 
 /*
  * Fill all of @obj in the background; takes its own references. @done is called
- * once with @arg. Returns 0 or -ENOMEM (@done is not called then).
+ * once with @arg, unless it is NULL. Returns 0 or -ENOMEM (@done is not called then).
  *
  * Other calls of this module go first: background threads begin no chunk while
  * these would leave them no core.

@@ -165,15 +165,9 @@ static void enter_again(const struct opening *open, enum open_mode mode)
 		(void)inode_leave(open->inode, mode, 0);
 }
 
-static void filled_ahead(void *arg, struct object *obj)
-{
-	(void)arg;
-	(void)obj;
-}
-
 /*
- * Begin to fill content @id, unless it has more than *@left bytes, which become fewer. Returns 1; 0 when it is there;
- * -EFBIG; -ENOSPC and others, when nobody is to know.
+ * Begin to fill content @id, which takes of *@left bytes. Returns 1; 0 when it is there, or so large that its first
+ * byte does not wait for the rest; -EDQUOT when too few are left; -ENOSPC, and others that show when it is opened.
  */
 static int fill_ahead(struct session *s, uint64_t id, uint64_t *left)
 {
@@ -184,8 +178,10 @@ static int fill_ahead(struct session *s, uint64_t id, uint64_t *left)
 
 	if (r < 0)
 		return r;
+	if (content.size > SYNC_FILL_MAX)
+		return 0;
 	if (content.size > *left)
-		return -EFBIG;
+		return -EDQUOT;
 	r = region_get_spare(s->engine->region, &content.digest, content.size, &obj);
 	if (r < 0)
 		return r;
@@ -194,7 +190,7 @@ static int fill_ahead(struct session *s, uint64_t id, uint64_t *left)
 	*left -= content.size;
 	r = extent_map_later(s->img, &content, &map);
 	if (r == 0)
-		r = fill_later(s->engine->fill, map, obj, FILL_AHEAD, filled_ahead, NULL);
+		r = fill_later(s->engine->fill, map, obj, FILL_AHEAD, NULL, NULL);
 	if (r < 0)
 		return r;
 	stats_add(s->engine->stats, STAT_FILES_AHEAD, 1);
@@ -208,14 +204,16 @@ static void fill_next(struct session *s, uint64_t id, bool missing)
 	uint64_t left = SYNC_FILL_MAX;
 	uint64_t next;
 	bool any = false;
-	int r = 0;
+	int r;
 
 	if (!ahead_opened(&s->ahead, id, missing, &guess))
 		return;
 	session_threads_step_aside();
-	for (next = guess.first; r >= 0 && next < guess.end; next++) {
+	for (next = guess.first; next < guess.end; next++) {
 		r = fill_ahead(s, next, &left);
-		any |= r != 0;
+		if (r < 0)
+			break;
+		any |= r > 0;
 	}
 	ahead_tried(&s->ahead, &guess, next, any);
 }
@@ -223,13 +221,13 @@ static void fill_next(struct session *s, uint64_t id, bool missing)
 static void open_inode(const struct opening *open)
 {
 	struct session *s = session_of(open->req);
-	bool missing = false;
 	const struct content *content = inode_content(open->inode);
 	CLEANUP(object_unref) struct object *obj = inode_object(open->inode);
 	const struct opened_file file = { .ino = open->ino,
 		                          .content = content->id,
 		                          .key = digest_key(&content->digest),
 		                          .size = content->size };
+	bool missing = false;
 
 	users_note(s->users, pid_of(open), &file);
 	if (obj) {

@@ -30,8 +30,8 @@ struct engine {
 	struct watchdog *watchdog; /* owned by the daemon */
 	struct busy_poll busy_poll;
 	unsigned fill_ahead; /* files that are filled ahead of who opens them in order, at most */
-	bool xattrs; /* mounts have ours, also where the image has none */
-	bool frugal; /* nothing is fetched from registries that nobody asked for */
+	bool xattrs;         /* mounts have ours, also where the image has none */
+	bool frugal;         /* nothing is fetched from registries that nobody asked for */
 };
 
 struct inodes;

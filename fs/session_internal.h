@@ -33,7 +33,7 @@ struct session {
 	struct users *users;                  /* owned */
 	struct recorder *recorder;            /* owned */
 	struct ahead ahead;
-	struct listings *listings;            /* owned; NULL in a session of small files */
+	struct listings *listings; /* owned; NULL in a session of small files */
 	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
 	struct fuse_session *se; /* owned */
 	char *name;              /* owned */

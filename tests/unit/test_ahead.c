@@ -84,6 +84,23 @@ Test(ahead, what_was_not_tried_comes_with_the_next_guess)
 	cr_assert_eq(guess.first, 4);
 }
 
+Test(ahead, large_files_are_not_heaped_up)
+{
+	uint64_t filled = 3;
+
+	cr_assert_not(ahead_opened(&ahead, 1, true, &guess));
+	cr_assert(ahead_opened(&ahead, 2, true, &guess));
+	for (uint64_t id = 3; id < 100; id++) {
+		/* No more than two fit. */
+		filled = guess.first + 2 < guess.end ? guess.first + 2 : guess.end;
+		ahead_tried(&ahead, &guess, filled, true);
+		cr_assert_leq(filled, id + 4);
+		while (id < filled && !ahead_opened(&ahead, id, false, &guess))
+			id++;
+		cr_assert_lt(id, filled, "nothing was guessed");
+	}
+}
+
 Test(ahead, a_few_may_be_left_out)
 {
 	cr_assert_not(ahead_opened(&ahead, 1, true, &guess));
