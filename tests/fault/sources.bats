@@ -9,12 +9,12 @@ load fault_lib
 setup() {
 	begin
 	mkdir -p old src/dir/sub
-	noise 3000000 >old/large
+	noise 1500000 >old/large
 	echo old | tee old/small >old/twin
 	build old ./layout:keep
 	build old ./layout:v1
 	old=$(digest_of layout keep)
-	noise 3000000 >src/large
+	noise 1500000 >src/large
 	noise 3000 >src/small
 	noise 500000 >src/dir/sub/twin
 	cp src/dir/sub/twin src/dir/sub/twin2
@@ -68,7 +68,7 @@ reset() {
 changed='changed while it was packed; build again when nothing writes to it'
 
 @test "a file that shrinks is named, at whatever read" {
-	at_each read src/large "'large' $changed" "truncate -s 1000000 src/large"
+	at_each read src/large "'large' $changed" "truncate -s 500000 src/large"
 	at_each read src/large "'large' $changed" "truncate -s 0 src/large"
 	at_each read src/small "'small' $changed" "truncate -s -1 src/small"
 	at_each read src/dir/sub/twin "'dir/sub/twin' $changed" "truncate -s -1 src/dir/sub/twin"
@@ -81,12 +81,12 @@ changed='changed while it was packed; build again when nothing writes to it'
 }
 
 @test "a file that is written to is named, at whatever read" {
-	at_each read src/large "'large' $changed" "printf x | dd of=src/large bs=1 seek=2000000 conv=notrunc status=none"
+	at_each read src/large "'large' $changed" "printf x | dd of=src/large bs=1 seek=1000000 conv=notrunc status=none"
 	at_each read src/small "'small' $changed" "printf x | dd of=src/small bs=1 seek=20 conv=notrunc status=none"
 }
 
 @test "a file that is another when it is opened is named" {
-	at_each open src/large "'large' $changed" "rm src/large && head -c 3000000 /dev/zero >src/large"
+	at_each open src/large "'large' $changed" "rm src/large && head -c 1500000 /dev/zero >src/large"
 	at_each open src/small "'small' $changed" "rm src/small && mkdir src/small"
 	at_each open src/small "'small' could not be read: " "ln -sf dir/sub/twin src/small"
 }
@@ -112,7 +112,7 @@ changed='changed while it was packed; build again when nothing writes to it'
 	for n in 1 2 3; do
 		rm -rf src
 		cp -a pristine src
-		head -c 3000000 /dev/zero >other
+		head -c 1500000 /dev/zero >other
 		status=0
 		pack_with_fault read src/large "$n" "run:mv '$PWD/other' '$PWD/src/large'" || status=$?
 		[[ -e faults ]]
