@@ -95,6 +95,17 @@ cold() {
 	seconds share_files "$2" >>"$T/cold.$1"
 }
 
+# cold_assetfs NAME OPTION...: one sample, of a daemon with these options
+cold_assetfs() {
+	start_daemon "${@:2}"
+	"$ASSETFS" mount "$T/layout:v1" "$MNT"
+	cold "$1" "$MNT"
+	check_decompressed "$T/layout:v1"
+	"$ASSETFS" umount "$MNT"
+	stop_daemon
+	end_of_daemon
+}
+
 # floors: a sample of what the disk needs for the packs, and zstd on all cores
 floors() {
 	drop_caches
@@ -130,11 +141,8 @@ peers=()
 ! mount_loop "$T/erofs.img" "$T/erofs" || peers+=(erofs)
 
 for ((i = 0; i < ROUNDS; i++)); do
-	"$ASSETFS" mount "$T/layout:v1" "$MNT"
-	cold assetfs "$MNT"
-	check_decompressed "$T/layout:v1"
-	"$ASSETFS" umount "$MNT"
-	end_of_daemon
+	cold_assetfs assetfs
+	cold_assetfs alone --fill-ahead 0
 	for peer in "${peers[@]}"; do
 		cold "$peer" "$T/$peer"
 	done
@@ -151,6 +159,7 @@ echo
 echo "Cold, $READERS processes share the files, medians of $ROUNDS in turns"
 printf '%-34s %12s %12s %8s\n' "" "stored MB" "seconds" "ratio"
 report assetfs assetfs "$stored" "$ours"
+report alone "assetfs, --fill-ahead 0" "$stored" "$ours"
 report squashfs "squashfs, zstd" "$(stat -c %s "$T/squashfs.img")" "$ours"
 report erofs "erofs, $compressor" "$(stat -c %s "$T/erofs.img")" "$ours"
 report local "local ($(findmnt -n -o FSTYPE --target "$T"))" "$(dir_bytes "$T/src")" "$ours"
