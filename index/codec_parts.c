@@ -315,13 +315,14 @@ static void put_head(uint8_t *at, int log, uint64_t size)
 static int write_part(struct part *p, uint64_t size, int fd, struct err *err)
 {
 	static const uint8_t last[LAST] = { 1, 0, 0 };
-	size_t len = p->packed_size;
 	int r = aside_end(&p->aside, err);
 	uint8_t *start;
+	size_t len;
 
 	if (r < 0)
 		return r;
 	start = p->packed + HEAD;
+	len = p->packed_size;
 	if (p->off == 0) {
 		start = p->packed;
 		len += HEAD;

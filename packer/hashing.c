@@ -67,11 +67,12 @@ static int hash_some(void *arg, struct progress *progress, struct err *err)
 
 	while (r == 0 && !crew_failed(&h->crew)) {
 		size_t i = __atomic_fetch_add(&h->next, 1, __ATOMIC_RELAXED);
-		struct new_content *c = &h->list[i];
+		struct new_content *c;
 		uint64_t done;
 
 		if (i >= h->n)
 			break;
+		c = &h->list[i];
 		if (!c->to_hash)
 			continue;
 		r = hasher_run(&hasher, c->file, content_size(c), &c->digest, err);
