@@ -43,13 +43,16 @@ static struct ahead_guess guess(const struct ahead *ahead, struct ahead_stream *
 {
 	struct ahead_guess next;
 
+	/* What was guessed before may have left meanwhile. */
+	if (s->window == 0)
+		s->end = id + 1;
 	s->window = s->window == 0 ? WINDOW_MIN : s->window * 2;
 	if (s->window > ahead->max)
 		s->window = ahead->max;
 	next.first = s->end > id ? s->end : id + 1;
 	next.end = id + 1 + s->window;
 	next.stream = (uint32_t)(s - ahead->stream);
-	s->end = next.end > next.first ? next.end : next.first;
+	s->end = next.end;
 	return next;
 }
 

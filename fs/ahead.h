@@ -30,7 +30,7 @@ struct ahead {
 	uint32_t n_begun;
 };
 
-/* Contents from @first to before @end. */
+/* Contents from @first to before @end: at least one. */
 struct ahead_guess {
 	uint64_t first, end;
 	uint32_t stream;

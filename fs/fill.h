@@ -113,8 +113,8 @@ enum fill_priority {
  * Fill all of @obj in the background; takes its own references. @done is called
  * once with @arg, unless it is NULL. Returns 0 or -ENOMEM (@done is not called then).
  *
- * Other calls of this module go first: background threads begin no chunk while
- * these would leave them no core.
+ * Other calls of this module go first: background threads begin no chunk while these are more
+ * than the cores, one of which may wait for a disk.
  */
 MUST_CHECK int fill_later(struct fill *fill, struct extent_map *map, struct object *obj,
                           enum fill_priority priority, fill_done_fn done, void *arg);

@@ -32,8 +32,7 @@ struct session {
 	bool resumed;                         /* an earlier daemon began it */
 	struct users *users;                  /* owned */
 	struct recorder *recorder;            /* owned */
-	struct ahead ahead;
-	struct listings *listings; /* owned; NULL in a session of small files */
+	struct listings *listings;            /* owned; NULL in a session of small files */
 	struct pusher *pusher; /* owned; NULL unless it is a session of small files (ops_small.h) */
 	struct fuse_session *se; /* owned */
 	char *name;              /* owned */
@@ -49,6 +48,8 @@ struct session {
 	struct saved_tally *tally; /* of saved, or own_tally */
 	struct saved_tally own_tally;
 	struct watched watched; /* from begin to end of its thread */
+
+	struct ahead ahead; /* has a lock of its own */
 
 	bool ended; /* atomic */
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A caller is not queued behind background work. While callers need all cores,
+ * A caller is not queued behind background work. While callers are more than cores,
  * background threads begin nothing, so that what is decompressed meanwhile is what was under way
  * and what the callers ask for; with cores to spare, they go on, the most urgent task first,
  * never more of them than allowed. Counts, not times, decide. To be run under ThreadSanitizer.

@@ -74,6 +74,19 @@ Test(ahead, guesses_end_where_nothing_is_missing)
 	cr_assert_eq(guess.first, 101);
 }
 
+Test(ahead, what_was_there_and_has_left_is_guessed_again)
+{
+	cr_assert_not(ahead_opened(&ahead, 1, true, &guess));
+	cr_assert(ahead_opened(&ahead, 2, true, &guess));
+	ahead_tried(&ahead, &guess, guess.end, true);
+	cr_assert(ahead_opened(&ahead, 4, false, &guess));
+	ahead_tried(&ahead, &guess, guess.end, false);
+	cr_assert_gt(guess.end, 10);
+	cr_assert(ahead_opened(&ahead, 5, true, &guess));
+	cr_assert_eq(guess.first, 6);
+	cr_assert_gt(guess.end, guess.first);
+}
+
 Test(ahead, what_was_not_tried_comes_with_the_next_guess)
 {
 	cr_assert_not(ahead_opened(&ahead, 1, true, &guess));
