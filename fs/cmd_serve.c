@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "daemon.h"
 #include "fuse_io.h"
+#include "image.h"
 #include "metrics.h"
 #include "region.h"
 
@@ -28,6 +29,9 @@ static const char help[] =
 	"                          (default: half of the processors, and one)\n"
 	"      --fill-ahead FILES  when files of a directory are opened in order, fill the next\n"
 	"                          ones, at most so many; 0: do not (default: 64)\n"
+	"      --local-check WHAT  compare chunks of local images before their first use with their\n"
+	"                          digest (default), or with the checksum in their frame: faster,\n"
+	"                          for layouts that nobody else can write to\n"
 	"      --store-size SIZE   most that packs of registries may have in the store\n"
 	"                          (default: what the disk has room for)\n"
 	"      --fetch-rate SIZE   fetch what nobody has asked for yet, at most so many bytes a\n"
@@ -61,6 +65,7 @@ static const char help[] =
 
 enum {
 	OPT_FILL_AHEAD = 512,
+	OPT_LOCAL_CHECK,
 	OPT_STORE_SIZE,
 	OPT_FETCH_RATE,
 	OPT_FETCH_TIMEOUT,
@@ -94,6 +99,7 @@ static const struct option options[] = {
 	{ "region-size", required_argument, NULL, 'r' },
 	{ "fill-threads", required_argument, NULL, 't' },
 	{ "fill-ahead", required_argument, NULL, OPT_FILL_AHEAD },
+	{ "local-check", required_argument, NULL, OPT_LOCAL_CHECK },
 	{ "store-size", required_argument, NULL, OPT_STORE_SIZE },
 	{ "fetch-rate", required_argument, NULL, OPT_FETCH_RATE },
 	{ "fetch-timeout", required_argument, NULL, OPT_FETCH_TIMEOUT },
@@ -131,6 +137,30 @@ static int set_log_format(const char *name)
 	if (r == 0)
 		log_set_format(format);
 	return r;
+}
+
+static int set_local_check(const char *name, unsigned *ret)
+{
+	if (strcmp(name, "digest") == 0)
+		*ret = CHECK_DIGEST;
+	else if (strcmp(name, "checksum") == 0)
+		*ret = CHECK_CHECKSUM;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+/* Apply an option that is one of a few words. Returns 0 or -EINVAL. */
+static int apply_word(int option, struct daemon_config *config)
+{
+	switch (option) {
+	case 'l':
+		return set_log_level(optarg);
+	case 'f':
+		return set_log_format(optarg);
+	default:
+		return set_local_check(optarg, &config->local_checks);
+	}
 }
 
 static void log_libfuse(enum fuse_log_level level, const char *fmt, va_list ap) PRINTF_FMT(2, 0);
@@ -252,7 +282,8 @@ static int apply_option(int option, struct daemon_config *config)
 		return -1;
 	case 'l':
 	case 'f':
-		if ((option == 'l' ? set_log_level(optarg) : set_log_format(optarg)) < 0)
+	case OPT_LOCAL_CHECK:
+		if (apply_word(option, config) < 0)
 			break;
 		return -1;
 	case 'h':
@@ -266,6 +297,21 @@ static int apply_option(int option, struct daemon_config *config)
 	return STATUS_USAGE;
 }
 
+/* Whether options suit each other; says what does not, else. */
+static bool options_agree(const struct daemon_config *config)
+{
+	const char *wrong = NULL;
+
+	if (config->request_timeout <= config->fetch_timeout)
+		wrong = "--request-timeout has to be longer than --fetch-timeout";
+	else if (config->verify_key && !(config->local_checks & CHECK_DIGEST))
+		wrong = "--verify-key wants bytes that digests prove, --local-check checksum does "
+			"without them: leave one out";
+	if (wrong)
+		(void)fprintf(stderr, "assetfs serve: %s\n", wrong);
+	return !wrong;
+}
+
 int cmd_serve(int argc, char *argv[])
 {
 	struct daemon_config config = { .store = default_store(),
@@ -274,6 +320,7 @@ int cmd_serve(int argc, char *argv[])
 		                        .fetch_timeout = FETCH_TIMEOUT_DEFAULT,
 		                        .busy_poll = BUSY_POLL_DEFAULT,
 		                        .fill_ahead = FILL_AHEAD_DEFAULT,
+		                        .local_checks = CHECK_DIGEST,
 		                        .tag_interval = TAG_INTERVAL_DEFAULT,
 		                        .options = argv + 1 };
 	struct err err = ERR_INIT;
@@ -292,11 +339,8 @@ int cmd_serve(int argc, char *argv[])
 	}
 	if (config.request_timeout == 0)
 		config.request_timeout = 3 * config.fetch_timeout;
-	if (config.request_timeout <= config.fetch_timeout) {
-		(void)fprintf(stderr, "assetfs serve: --request-timeout has to be longer than "
-		                      "--fetch-timeout\n");
+	if (!options_agree(&config))
 		return STATUS_USAGE;
-	}
 	if (geteuid() != 0) {
 		(void)fprintf(stderr, "assetfs serve: needs root, to mount\n");
 		return STATUS_FAILED;

@@ -476,6 +476,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 		             &d->engine.fill, err);
 	if (r == 0) {
 		fill_set_patience(d->engine.fill, d->config->request_timeout);
+		fill_set_checks(d->engine.fill, d->config->local_checks);
 		r = start_prefetch(d, n_cores, err);
 	}
 	if (r == 0)
@@ -538,6 +539,8 @@ int daemon_run(const struct daemon_config *config, struct err *err)
 		log_info("serving the store '%s', region of %s %s", config->store,
 		         text_size(d.region_size, size),
 		         config->region_directory ? config->region_directory : "in memory");
+		if (!(config->local_checks & CHECK_DIGEST))
+			log_info("chunks of local images are compared with checksums, not digests");
 		__atomic_store_n(&d.ready, true, __ATOMIC_RELAXED);
 		notify_ready();
 		r = event_loop(&d, err);

@@ -16,6 +16,7 @@ struct daemon_config {
 	uint64_t region_size;         /* bytes */
 	unsigned fill_threads;  /* that do background fill at once; 0: half of the cores, and one */
 	unsigned fill_ahead;    /* files; 0: none */
+	unsigned local_checks;  /* of chunks of local images: of enum chunk_check */
 	const char *metrics;    /* HOST:PORT to serve them at; NULL: nowhere */
 	uint64_t store_size;    /* bytes that blobs of registries may have; 0: no limit */
 	uint64_t fetch_rate;    /* bytes a second that nobody waits for; 0: none */

@@ -70,6 +70,12 @@ MUST_CHECK int fill_new(struct region *region, struct stats *stats, unsigned n_t
  */
 void fill_set_patience(struct fill *fill, unsigned seconds);
 
+/*
+ * What chunks of local images are compared with before their first use, of enum chunk_check: digests, unless
+ * this was called; before any other call.
+ */
+void fill_set_checks(struct fill *fill, unsigned checks);
+
 /* Stop the background threads. Accepts NULL. No other call may be under way. */
 void fill_free(struct fill *fill);
 DEFINE_CLEANUP(struct fill *, fill_free)

@@ -69,14 +69,17 @@ static struct pooled_reader *take_reader(struct fill *fill, const struct digest 
 	return pooled;
 }
 
-static struct pooled_reader *new_reader(void)
+static struct pooled_reader *new_reader(const struct fill *fill)
 {
 	CLEANUP(free) struct pooled_reader *fresh = calloc(1, sizeof(*fresh));
 
 	if (!fresh)
 		return NULL;
 	fresh->reader = chunk_reader_new();
-	return fresh->reader ? TAKE_PTR(fresh) : NULL;
+	if (!fresh->reader)
+		return NULL;
+	chunk_reader_set_checks(fresh->reader, fill->checks);
+	return TAKE_PTR(fresh);
 }
 
 int borrow_reader(struct fill *fill, const struct image *img, const struct digest *digest,
@@ -96,7 +99,7 @@ int borrow_reader(struct fill *fill, const struct image *img, const struct diges
 		               "%d threads have read for more than %u s: see whether a disk hangs",
 		               LOCAL_MAX, fill->patience);
 	if (!pooled)
-		pooled = new_reader();
+		pooled = new_reader(fill);
 	if (!pooled) {
 		(void)pthread_mutex_lock(&fill->lock);
 		if (is_local)

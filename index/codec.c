@@ -32,8 +32,10 @@ enum {
 	SAMPLED_LEVEL_MAX = 9,    /* unless size counts for more: at high levels, */
 	SAMPLED_MAX = 512 << 10,  /* and in chunks larger than this */
 	SAMPLE_LEVEL = 1,
-	STORE_LEVEL = -1000,     /* what libzstd does at this one is little more than to copy */
-	FRAME_HEADER_MIN = 6,    /* magic, descriptor, and a byte of window or content size */
+	STORE_LEVEL = -1000,   /* what libzstd does at this one is little more than to copy */
+	FRAME_HEADER_MIN = 6,  /* magic, descriptor, and a byte of window or content size */
+	HAS_CHECKSUM = 1 << 2, /* descriptor bit: the frame ends with it */
+	CHECKSUM_SIZE = 4,
 	SINGLE_SEGMENT = 1 << 5, /* descriptor bit: no window byte, the content is the window */
 };
 
@@ -236,6 +238,21 @@ static int check_frame(const void *frame, size_t frame_size, size_t size, unsign
 	if (ZSTD_findFrameCompressedSize(frame, frame_size) != frame_size)
 		return err_set(err, -EBADMSG, "frame does not end where the index says");
 	return 0;
+}
+
+bool codec_has_checksum(const void *frame, size_t frame_size)
+{
+	return has_magic(frame, frame_size) && (((const uint8_t *)frame)[4] & HAS_CHECKSUM);
+}
+
+size_t codec_drop_checksum(void *frame, size_t frame_size)
+{
+	uint8_t *bytes = frame;
+
+	if (!codec_has_checksum(frame, frame_size) || frame_size < FRAME_HEADER_MIN + CHECKSUM_SIZE)
+		return frame_size;
+	bytes[4] &= (uint8_t)~HAS_CHECKSUM;
+	return frame_size - CHECKSUM_SIZE;
 }
 
 static int prepare_decompression(struct codec *codec, struct err *err)

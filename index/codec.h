@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * zstd: chunks as frames, and whole index databases as one stream. The only
- * user of <zstd.h>. A struct codec belongs to one thread at a time.
+ * zstd: chunks as frames, and whole index databases as one stream. The only user of <zstd.h>.
+ * A struct codec belongs to one thread at a time.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -28,23 +29,29 @@ const char *codec_version(void);
 size_t codec_bound(size_t size);
 
 /*
- * Compress @size plain bytes to one frame with content size and checksum
- * (format.md §3.1). @frame_cap is at least codec_bound(@size); @level is 1 to
- * 19. Returns 0 and sets *@ret_frame_size, or -ENOMEM or -EINVAL.
+ * Compress @size plain bytes to one frame with content size and checksum (format.md §3.1). @frame_cap
+ * is at least codec_bound(@size); @level is 1 to 19. Returns 0 and sets *@ret_frame_size, or -ENOMEM or -EINVAL.
  */
 MUST_CHECK int codec_compress(struct codec *codec, int level, const void *data, size_t size,
                               void *frame, size_t frame_cap, size_t *ret_frame_size);
 
 /*
- * Decompress the one frame in the @frame_size bytes at @frame, which must say
- * that it holds exactly @size plain bytes, into @data. Nothing but those bytes
- * is written, whatever the frame claims.
- *
- * Returns 0, or -EBADMSG for a frame that is damaged or holds another number
- * of bytes, or -ENOMEM. @data has undefined content after a failure.
+ * Decompress the one frame in the @frame_size bytes at @frame, which must say that it holds exactly
+ * @size plain bytes, into @data. Nothing but those bytes is written, whatever the frame claims.
+ * Returns 0, or -EBADMSG for a frame that is damaged or holds another number of bytes, or -ENOMEM.
+ * @data has undefined content after a failure.
  */
 MUST_CHECK int codec_decompress(struct codec *codec, const void *frame, size_t frame_size,
                                 void *data, size_t size, struct err *err);
+
+/* Whether @frame says that it has a checksum of its plain bytes, which codec_decompress() compares then. */
+bool codec_has_checksum(const void *frame, size_t frame_size);
+
+/*
+ * Take the checksum off @frame, which changes, for who compares the plain bytes with a digest anyhow.
+ * Returns how many bytes are left: all of a frame that has none, or that is damaged.
+ */
+size_t codec_drop_checksum(void *frame, size_t frame_size);
 
 /*
  * As codec_compress(), with matches into @prefix, 1 to FORMAT_PREFIX_MAX bytes that whoever
@@ -68,10 +75,7 @@ MUST_CHECK int codec_decompress_table(struct codec *codec, const void *frame, si
 /* Plain bytes per step of codec_copy_*(). */
 #define CODEC_STEP ((size_t)1 << 17)
 
-/*
- * Compress all of @in_fd, read from its start, to one frame at the position
- * of @out_fd, at @level with a long window. Returns 0 or -errno.
- */
+/* Compress all of @in_fd to one frame at the position of @out_fd, with a long window. 0 or -errno. */
 MUST_CHECK int codec_compress_file(int in_fd, int out_fd, int level, struct err *err);
 
 /*
@@ -81,10 +85,8 @@ MUST_CHECK int codec_compress_file(int in_fd, int out_fd, int level, struct err 
 typedef void (*codec_seen_fn)(void *arg, const void *data, size_t len);
 
 /*
- * Decompress all of @in_fd, read from its start, to the position of @out_fd;
- * @seen gets the compressed bytes. Returns 0; -EBADMSG when the stream is
- * damaged or incomplete; -EOVERFLOW when it holds more than @max bytes; or
- * -errno.
+ * Decompress all of @in_fd to the position of @out_fd; @seen gets the compressed bytes. Returns 0;
+ * -EBADMSG when the stream is damaged or incomplete; -EOVERFLOW when it holds more than @max bytes; -errno.
  */
 MUST_CHECK int codec_decompress_file(int in_fd, int out_fd, uint64_t max, codec_seen_fn seen,
                                      void *arg, struct err *err);

@@ -371,6 +371,7 @@ struct chunk_reader *chunk_reader_new(void)
 
 	if (!reader)
 		return NULL;
+	reader->checks = CHECK_DIGEST;
 	/* Room for the largest, of which the kernel gives only what is used. */
 	reader->codec = codec_new();
 	reader->frame = malloc(FORMAT_FRAME_MAX);
@@ -380,9 +381,9 @@ struct chunk_reader *chunk_reader_new(void)
 	return TAKE_PTR(reader);
 }
 
-void chunk_reader_set_unchecked(struct chunk_reader *reader, bool unchecked)
+void chunk_reader_set_checks(struct chunk_reader *reader, unsigned checks)
 {
-	reader->unchecked = unchecked;
+	reader->checks = checks;
 }
 
 void chunk_reader_free(struct chunk_reader *reader)
@@ -407,16 +408,28 @@ int image_check_plain(const void *plain, const struct chunk *chunk, struct err *
 	return 0;
 }
 
+int image_trim_frame(const struct chunk_reader *reader, uint32_t *size, struct err *err)
+{
+	if (!(reader->checks & CHECK_CHECKSUM))
+		*size = (uint32_t)codec_drop_checksum(reader->frame, *size);
+	else if (!codec_has_checksum(reader->frame, *size))
+		return err_set(err, -EBADMSG, "frame has no checksum");
+	return 0;
+}
+
 /* Read @chunk from a pack that is there. */
 static int read_there(const struct image *img, const struct chunk_reader *reader,
                       const struct chunk *chunk, void *plain, struct err *err)
 {
+	bool by_digest = (reader->checks & CHECK_DIGEST) || image_is_remote(img);
+	uint32_t size = chunk->frame_size;
 	int r = image_pack_read(img, chunk->pack - 1, reader, chunk, err);
 
 	if (r == 0)
-		r = codec_decompress(reader->codec, reader->frame, chunk->frame_size, plain,
-		                     chunk->size, err);
-	return r < 0 || reader->unchecked ? r : image_check_plain(plain, chunk, err);
+		r = image_trim_frame(reader, &size, err);
+	if (r == 0)
+		r = codec_decompress(reader->codec, reader->frame, size, plain, chunk->size, err);
+	return r == 0 && by_digest ? image_check_plain(plain, chunk, err) : r;
 }
 
 /* Read @chunk from a pack that a source brings; sets *@again when it is damaged, and others may be had. */

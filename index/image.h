@@ -136,18 +136,26 @@ struct chunk_reader;
 /* Returns NULL when memory runs out. */
 struct chunk_reader *chunk_reader_new(void);
 
+/* What the plain bytes of a chunk are compared with. */
+enum chunk_check {
+	/* the checksum in its frame: finds damage, but not what somebody has made to deceive */
+	CHECK_CHECKSUM = 1 << 0,
+	CHECK_DIGEST = 1 << 1,
+};
+
 /*
- * Whether chunks are read without comparing them with their digests: for who takes a small part of a
- * chunk only, and compares that with a digest of its own. Not so in a new reader.
+ * Compare chunks with what @checks has of these; a new reader does so with digests. Nothing is for who takes a small
+ * part of a chunk only, and compares that with a digest of its own. What a source brings and what a
+ * delta makes is compared with digests in any case.
  */
-void chunk_reader_set_unchecked(struct chunk_reader *reader, bool unchecked);
+void chunk_reader_set_checks(struct chunk_reader *reader, unsigned checks);
 
 /* Accepts NULL. */
 void chunk_reader_free(struct chunk_reader *reader);
 DEFINE_CLEANUP(struct chunk_reader *, chunk_reader_free)
 
 /*
- * Read a chunk from its pack, decompress it and compare it with its digest.
+ * Read a chunk from its pack, decompress it and compare it, as chunk_reader_set_checks() says.
  * Bytes that a source brought and that are damaged are asked for again, while others may be had.
  * When the pack is missing, a delta is tried whose base, index and packs, is in the same layout. So it is
  * when a source would have to bring more bytes of the pack than of the delta and of the base.

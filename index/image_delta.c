@@ -329,12 +329,14 @@ static int decompress(const struct delta *delta, const struct delta_frame *frame
                       struct chunk_reader *reader, const struct chunk *chunk, struct err *err)
 {
 	const struct prefix *prefix = &reader->prefixes[reader->current];
-	int r = image_read_frame(delta->fd, reader, frame->off, frame->size, err);
+	uint32_t size = frame->size;
+	int r = image_read_frame(delta->fd, reader, frame->off, size, err);
 
 	if (r == 0)
+		r = image_trim_frame(reader, &size, err);
+	if (r == 0)
 		r = codec_decompress_delta(reader->codec, prefix->bytes, prefix_size(prefix),
-		                           reader->frame, frame->size, reader->plain, chunk->size,
-		                           err);
+		                           reader->frame, size, reader->plain, chunk->size, err);
 	return r < 0 ? r : image_check_plain(reader->plain, chunk, err);
 }
 

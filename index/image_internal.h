@@ -40,7 +40,7 @@ struct prefix {
 
 struct chunk_reader {
 	struct codec *codec; /* owned */
-	bool unchecked;      /* chunks of packs are not compared with their digests */
+	unsigned checks;     /* of enum chunk_check */
 	void *frame;         /* owned; FORMAT_FRAME_MAX bytes */
 	void *plain;         /* owned; FORMAT_CHUNK_MAX bytes */
 
@@ -64,6 +64,12 @@ MUST_CHECK int image_pack_read(const struct image *img, uint32_t i,
 /* Read the @size bytes at @off of @fd into @reader->frame, and drop their pages. 0, -EBADMSG, -errno. */
 MUST_CHECK int image_read_frame(int fd, const struct chunk_reader *reader, uint64_t off,
                                 uint32_t size, struct err *err);
+
+/*
+ * Before the frame of *@size bytes in @reader->frame is decompressed: it has no checksum then, unless
+ * @reader is to compare it. Returns 0, or -EBADMSG when it is, and there is none.
+ */
+MUST_CHECK int image_trim_frame(const struct chunk_reader *reader, uint32_t *size, struct err *err);
 
 /* Compare @plain with the digest of its chunk. Returns 0 or -EBADMSG. */
 MUST_CHECK int image_check_plain(const void *plain, const struct chunk *chunk, struct err *err);

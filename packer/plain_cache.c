@@ -108,7 +108,7 @@ static int read_slot(struct plain_cache *cache, struct image *img, const struct 
 
 		if (!plain)
 			return err_set(err, -ENOMEM, "out of memory");
-		chunk_reader_set_unchecked(cache->reader, !check);
+		chunk_reader_set_checks(cache->reader, check ? CHECK_DIGEST : 0);
 		r = image_read_chunk_to(img, cache->reader, chunk, plain, err);
 		if (r < 0)
 			return r;

@@ -192,6 +192,8 @@ static int decode(struct data *d, const struct chunk *c, struct err *err)
 		return err_set(err, -EBADMSG, "the pack ends before it");
 	if (r < 0)
 		return err_set(err, r, "%s", strerrordesc_np(-r));
+	if (!codec_has_checksum(d->frame, c->frame_size))
+		return err_set(err, -EBADMSG, "its frame has no checksum");
 	d->plain_chunk = 0;
 	r = codec_decompress(d->codec, d->frame, c->frame_size, d->plain, c->size, err);
 	if (r < 0)

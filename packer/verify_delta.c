@@ -59,6 +59,7 @@ static int check_frames(struct verifier *v, struct image *img, uint32_t layer,
 
 	if (!reader)
 		return err_set(err, -ENOMEM, "out of memory");
+	chunk_reader_set_checks(reader, CHECK_CHECKSUM | CHECK_DIGEST);
 	for (uint32_t i = 0; i < delta_table_count(table); i++) {
 		const void *plain;
 		int r = image_read_delta(img, reader, layer, i, &plain, err);

@@ -142,6 +142,7 @@ peers=()
 
 for ((i = 0; i < ROUNDS; i++)); do
 	cold_assetfs assetfs
+	cold_assetfs checksum --local-check checksum
 	cold_assetfs alone --fill-ahead 0
 	for peer in "${peers[@]}"; do
 		cold "$peer" "$T/$peer"
@@ -159,6 +160,7 @@ echo
 echo "Cold, $READERS processes share the files, medians of $ROUNDS in turns"
 printf '%-34s %12s %12s %8s\n' "" "stored MB" "seconds" "ratio"
 report assetfs assetfs "$stored" "$ours"
+report checksum "assetfs, --local-check checksum" "$stored" "$ours"
 report alone "assetfs, --fill-ahead 0" "$stored" "$ours"
 report squashfs "squashfs, zstd" "$(stat -c %s "$T/squashfs.img")" "$ours"
 report erofs "erofs, $compressor" "$(stat -c %s "$T/erofs.img")" "$ours"

@@ -66,6 +66,16 @@ lie() {
 	[[ $stderr == *"1 contents are incomplete, the first is 'dir/large.bin'"* ]]
 }
 
+@test "a frame without a checksum is found" {
+	fresh
+	pack=$(find bad/blobs/sha256 -size +1000k)
+	descriptor=$(od -An -tu1 -j 4 -N 1 "$pack")
+	((descriptor & 4))
+	# shellcheck disable=SC2059
+	printf "\\x$(printf %02x $((descriptor ^ 4)))" | dd of="$pack" bs=1 seek=4 conv=notrunc status=none
+	damaged "chunk [0-9]+ is damaged: its frame has no checksum"
+}
+
 @test "packs that are short or missing are found" {
 	fresh
 	truncate -s -1000 "$(find bad/blobs/sha256 -size +1000k)"

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../support/mount_lib.sh"
 
 image=$T/layout:v1
-EXPECTED_LOG="dir/102. of .*frame is damaged"
+EXPECTED_LOG="dir/102. of .*damaged"
 size=400000
 n=40
 mkdir "$T/src" "$T/src/dir"

@@ -180,6 +180,37 @@ Test(codec, refuses_every_flipped_bit_or_gives_the_same_bytes)
 	cr_expect_gt(n_refused, 200);
 }
 
+Test(codec, does_without_a_checksum_that_is_taken_off)
+{
+	CLEANUP(codec_free) struct codec *codec = new_codec();
+	char text[300], back[300];
+	size_t n = 0, less;
+
+	memset(text, 'x', sizeof(text));
+	CLEANUP(free) uint8_t *frame = compressed(codec, text, sizeof(text), &n);
+	cr_assert(codec_has_checksum(frame, n));
+	frame[n - 1] ^= 1;
+	cr_expect_eq(codec_decompress(codec, frame, n, back, sizeof(back), NULL), -EBADMSG);
+	less = codec_drop_checksum(frame, n);
+	cr_expect_eq(less, n - 4);
+	cr_expect_not(codec_has_checksum(frame, less));
+	cr_expect_eq(codec_decompress(codec, frame, less, back, sizeof(back), NULL), 0);
+	cr_expect_eq(memcmp(text, back, sizeof(text)), 0);
+	/* There is none any more. */
+	cr_expect_eq(codec_drop_checksum(frame, less), less);
+}
+
+Test(codec, takes_no_checksum_off_what_is_no_frame)
+{
+	uint8_t bytes[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x24, 1, 0x09, 0, 0 };
+
+	for (size_t n = 0; n <= sizeof(bytes); n++)
+		cr_expect_eq(codec_drop_checksum(bytes, n), n, "%zu bytes", n);
+	bytes[0] = 0;
+	cr_expect_not(codec_has_checksum(bytes, sizeof(bytes)));
+	cr_expect_eq(codec_drop_checksum(bytes, sizeof(bytes)), sizeof(bytes));
+}
+
 struct crafted {
 	char what[40];
 	uint8_t frame[24];

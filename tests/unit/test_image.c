@@ -110,14 +110,19 @@ static const char *pack_path(size_t i, char ret[static SAMPLE_PATH_MAX])
 	return ret;
 }
 
-static void flip(const char *path, uint64_t at)
+static void flip_bit(const char *path, uint64_t at, unsigned bit)
 {
 	CLEANUP(close) int fd = open(path, O_RDWR | O_CLOEXEC);
 	uint8_t byte;
 
 	cr_assert_eq(io_pread(fd, &byte, 1, at), 0);
-	byte ^= 1;
+	byte ^= (uint8_t)(1u << bit);
 	cr_assert_eq(io_pwrite(fd, &byte, 1, at), 0);
+}
+
+static void flip(const char *path, uint64_t at)
+{
+	flip_bit(path, at, 0);
 }
 
 Test(image, gives_all_chunks)
@@ -136,8 +141,10 @@ Test(image, knows_its_manifest_and_index)
 	cr_expect_eq(image_check_packs(img, &err), 0, "%s", err.msg);
 }
 
-/* Every byte of every frame: flipping it hits its chunk or nothing, and never another. */
-Test(image, a_flipped_byte_costs_only_its_chunk)
+/*
+ * Every byte of a frame: flipping it hits its chunk, or nothing for @n_harmless bytes at most, and never another.
+ */
+static void expect_flips_refused(unsigned checks, uint32_t n_harmless)
 {
 	CLEANUP(image_close) struct image *img = open_image();
 	CLEANUP(chunk_reader_free) struct chunk_reader *reader = chunk_reader_new();
@@ -146,6 +153,7 @@ Test(image, a_flipped_byte_costs_only_its_chunk)
 	char path[SAMPLE_PATH_MAX];
 	uint32_t n_refused = 0;
 
+	chunk_reader_set_checks(reader, checks);
 	(void)pack_path(0, path);
 	for (uint32_t i = 0; i < hit->frame_size; i++) {
 		int r;
@@ -157,8 +165,52 @@ Test(image, a_flipped_byte_costs_only_its_chunk)
 		cr_assert_eq(read_and_compare(img, reader, &list.chunks[0], NULL), 0);
 		flip(path, hit->frame_off + i);
 	}
-	cr_expect_geq(n_refused, hit->frame_size - 2, "%u of %u", n_refused, hit->frame_size);
+	cr_expect_geq(n_refused, hit->frame_size - n_harmless, "%u of %u", n_refused,
+	              hit->frame_size);
 	cr_expect_eq(read_and_compare(img, reader, hit, NULL), 0);
+}
+
+Test(image, a_flipped_byte_costs_only_its_chunk)
+{
+	/* Digests prove the bytes, whatever the frame's checksum says. */
+	expect_flips_refused(CHECK_DIGEST, 2 + 4);
+	expect_flips_refused(CHECK_CHECKSUM, 2);
+	expect_flips_refused(CHECK_CHECKSUM | CHECK_DIGEST, 2);
+}
+
+Test(image, a_chunk_with_another_digest_is_found_by_digests)
+{
+	CLEANUP(image_close) struct image *img = open_image();
+	CLEANUP(chunk_reader_free) struct chunk_reader *reader = chunk_reader_new();
+	struct chunk_list list = chunks_of(img);
+	struct chunk *chunk = &list.chunks[0];
+	struct err err = ERR_INIT;
+
+	chunk->digest.bytes[0] ^= 1;
+	cr_expect_eq(read_and_compare(img, reader, chunk, &err), -EBADMSG);
+	cr_expect(strstr(err.msg, "damaged: its digest is another"), "%s", err.msg);
+	chunk_reader_set_checks(reader, CHECK_CHECKSUM);
+	cr_expect_eq(read_and_compare(img, reader, chunk, NULL), 0);
+	chunk_reader_set_checks(reader, CHECK_CHECKSUM | CHECK_DIGEST);
+	cr_expect_eq(read_and_compare(img, reader, chunk, NULL), -EBADMSG);
+}
+
+Test(image, a_frame_without_checksum_is_found_by_who_wants_it)
+{
+	enum { DESCRIPTOR = 4, HAS_CHECKSUM = 2, CHECKSUM_SIZE = 4 };
+	CLEANUP(image_close) struct image *img = open_image();
+	CLEANUP(chunk_reader_free) struct chunk_reader *reader = chunk_reader_new();
+	struct chunk_list list = chunks_of(img);
+	struct chunk *chunk = &list.chunks[0];
+	char path[SAMPLE_PATH_MAX];
+	struct err err = ERR_INIT;
+
+	flip_bit(pack_path(0, path), chunk->frame_off + DESCRIPTOR, HAS_CHECKSUM);
+	chunk->frame_size -= CHECKSUM_SIZE;
+	cr_expect_eq(read_and_compare(img, reader, chunk, &err), 0, "%s", err.msg);
+	chunk_reader_set_checks(reader, CHECK_CHECKSUM);
+	cr_expect_eq(read_and_compare(img, reader, chunk, &err), -EBADMSG);
+	cr_expect(strstr(err.msg, "frame has no checksum"), "%s", err.msg);
 }
 
 Test(image, a_truncated_pack_costs_only_what_was_cut)
