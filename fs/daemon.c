@@ -476,7 +476,7 @@ static int start(struct daemon *d, struct kept_list *kept, struct err *err)
 		             &d->engine.fill, err);
 	if (r == 0) {
 		fill_set_patience(d->engine.fill, d->config->request_timeout);
-		fill_set_checks(d->engine.fill, d->config->local_checks);
+		fill_set_local_checks(d->engine.fill, d->config->local_checks);
 		r = start_prefetch(d, n_cores, err);
 	}
 	if (r == 0)

@@ -462,7 +462,7 @@ int fill_new(struct region *region, struct stats *stats, unsigned n_threads, uns
 		return err_set(err, -ENOMEM, "out of memory");
 	fill->region = region;
 	fill->stats = stats;
-	fill->checks = CHECK_DIGEST;
+	fill->local_checks = CHECK_DIGEST;
 	(void)pthread_mutex_init(&fill->lock, NULL);
 	cond_init_monotonic(&fill->landed);
 	cond_init_monotonic(&fill->unclaimed);
@@ -495,9 +495,9 @@ void fill_set_patience(struct fill *fill, unsigned seconds)
 	fill->patience = seconds;
 }
 
-void fill_set_checks(struct fill *fill, unsigned checks)
+void fill_set_local_checks(struct fill *fill, unsigned checks)
 {
-	fill->checks = checks;
+	fill->local_checks = checks;
 }
 
 int fill_later(struct fill *fill, struct extent_map *map, struct object *obj,

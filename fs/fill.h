@@ -74,7 +74,7 @@ void fill_set_patience(struct fill *fill, unsigned seconds);
  * What chunks of local images are compared with before their first use, of enum chunk_check: digests, unless
  * this was called; before any other call.
  */
-void fill_set_checks(struct fill *fill, unsigned checks);
+void fill_set_local_checks(struct fill *fill, unsigned checks);
 
 /* Stop the background threads. Accepts NULL. No other call may be under way. */
 void fill_free(struct fill *fill);

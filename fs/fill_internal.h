@@ -18,7 +18,7 @@ struct fill {
 	struct stats *stats;           /* borrowed */
 	struct background *background; /* owned */
 	unsigned patience;             /* seconds; 0: no end */
-	unsigned checks;               /* of enum chunk_check */
+	unsigned local_checks;         /* of chunks of local images: of enum chunk_check */
 
 	pthread_mutex_t lock;
 	pthread_cond_t landed;    /* a flight has ended */

@@ -69,17 +69,14 @@ static struct pooled_reader *take_reader(struct fill *fill, const struct digest 
 	return pooled;
 }
 
-static struct pooled_reader *new_reader(const struct fill *fill)
+static struct pooled_reader *new_reader(void)
 {
 	CLEANUP(free) struct pooled_reader *fresh = calloc(1, sizeof(*fresh));
 
 	if (!fresh)
 		return NULL;
 	fresh->reader = chunk_reader_new();
-	if (!fresh->reader)
-		return NULL;
-	chunk_reader_set_checks(fresh->reader, fill->checks);
-	return TAKE_PTR(fresh);
+	return fresh->reader ? TAKE_PTR(fresh) : NULL;
 }
 
 int borrow_reader(struct fill *fill, const struct image *img, const struct digest *digest,
@@ -99,7 +96,7 @@ int borrow_reader(struct fill *fill, const struct image *img, const struct diges
 		               "%d threads have read for more than %u s: see whether a disk hangs",
 		               LOCAL_MAX, fill->patience);
 	if (!pooled)
-		pooled = new_reader(fill);
+		pooled = new_reader();
 	if (!pooled) {
 		(void)pthread_mutex_lock(&fill->lock);
 		if (is_local)
@@ -110,6 +107,9 @@ int borrow_reader(struct fill *fill, const struct image *img, const struct diges
 	if (!digest || !pooled->plain || !digest_equal(&pooled->digest, digest))
 		pooled->plain = NULL;
 	pooled->is_local = is_local;
+	/* What was fetched stays in the store: every byte of it has to be right, those of checksums as well. */
+	chunk_reader_set_checks(pooled->reader,
+	                        is_local ? fill->local_checks : CHECK_CHECKSUM | CHECK_DIGEST);
 	*ret = pooled;
 	return 0;
 }

@@ -421,7 +421,6 @@ int image_trim_frame(const struct chunk_reader *reader, uint32_t *size, struct e
 static int read_there(const struct image *img, const struct chunk_reader *reader,
                       const struct chunk *chunk, void *plain, struct err *err)
 {
-	bool by_digest = (reader->checks & CHECK_DIGEST) || image_is_remote(img);
 	uint32_t size = chunk->frame_size;
 	int r = image_pack_read(img, chunk->pack - 1, reader, chunk, err);
 
@@ -429,7 +428,7 @@ static int read_there(const struct image *img, const struct chunk_reader *reader
 		r = image_trim_frame(reader, &size, err);
 	if (r == 0)
 		r = codec_decompress(reader->codec, reader->frame, size, plain, chunk->size, err);
-	return r == 0 && by_digest ? image_check_plain(plain, chunk, err) : r;
+	return r == 0 && (reader->checks & CHECK_DIGEST) ? image_check_plain(plain, chunk, err) : r;
 }
 
 /* Read @chunk from a pack that a source brings; sets *@again when it is damaged, and others may be had. */

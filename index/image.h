@@ -144,9 +144,9 @@ enum chunk_check {
 };
 
 /*
- * Compare chunks with what @checks has of these; a new reader does so with digests. Nothing is for who takes a small
- * part of a chunk only, and compares that with a digest of its own. What a source brings and what a
- * delta makes is compared with digests in any case.
+ * Compare chunks with what @checks has of these; a new reader does so with digests. Nothing is for who takes
+ * a small part of a chunk only, and compares that with a digest of its own; both, for who is to find frames that
+ * are not as they were made. What a delta makes is compared with its digest in any case.
  */
 void chunk_reader_set_checks(struct chunk_reader *reader, unsigned checks);
 
