@@ -71,6 +71,10 @@ struct doctor_facts {
 	uint64_t map_count_max;     /* vm.max_map_count; 0: unknown */
 	uint64_t fuse_pages_max;    /* fs.fuse.max_pages_limit; 0: the kernel has none */
 
+	uint64_t wake;          /* trial: ns until a processor that sleeps goes on; 0: unknown */
+	bool halt_poll_known;   /* this is a guest whose processors may wait before they halt */
+	uint64_t halt_poll_max; /* ns that they do at most */
+
 	char target[PATH_MAX]; /* where mounts are to be made */
 	bool target_known;
 	bool target_shared;
@@ -112,6 +116,9 @@ void doctor_gather(const struct doctor_options *options, struct doctor_facts *re
 
 /* Serve a scratch mount for a moment and read through it. Ends after some seconds at the latest. */
 void doctor_try_passthrough(const char *region, struct doctor_facts *facts);
+
+/* How long a thread that sleeps takes to go on, in nanoseconds; 0 when that could not be tried. */
+uint64_t doctor_try_waking(void);
 
 /* Write a huge page's worth to a tmpfs as the region's, and see what the kernel gives. */
 void doctor_try_huge(struct doctor_facts *facts);

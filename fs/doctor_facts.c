@@ -83,6 +83,16 @@ static void gather_kernel(struct doctor_facts *f)
 	f->minor = *minor == '.' ? (unsigned)strtoul(minor + 1, NULL, 10) : 0;
 }
 
+static void gather_waking(struct doctor_facts *f)
+{
+	CLEANUP(free)
+	char *longest = read_text("/sys/module/haltpoll/parameters/guest_halt_poll_ns");
+
+	f->halt_poll_known = longest != NULL;
+	f->halt_poll_max = longest ? strtoull(longest, NULL, 10) : 0;
+	f->wake = doctor_try_waking();
+}
+
 static void gather_privilege(struct doctor_facts *f)
 {
 	CLEANUP(free) char *status = read_text("/proc/self/status");
@@ -395,6 +405,7 @@ void doctor_gather(const struct doctor_options *options, struct doctor_facts *re
 	gather_kernel(ret);
 	gather_privilege(ret);
 	gather_huge(ret);
+	gather_waking(ret);
 	gather_daemon(options, &status, ret);
 	gather_memory(ret);
 	gather_limits(ret);

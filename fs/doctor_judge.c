@@ -21,7 +21,9 @@ enum {
 	INODES_FEW = 1000,
 	READ_AHEAD_KIB = 1024,
 	FUSE_PAGES = 256,
-	MAP_COUNT = 65530, /* the kernel's default */
+	MAP_COUNT = 65530,  /* the kernel's default */
+	WAKE_SLOW = 15000,  /* ns; a round trip to the daemon is shorter */
+	HALT_POLL = 200000, /* ns; the kernel's default */
 };
 
 static void say(struct finding *ret, enum doctor_level level, const char *fmt, ...)
@@ -319,6 +321,26 @@ static void judge_requests(const struct doctor_facts *f, struct finding *ret)
 	}
 }
 
+static void judge_waking(const struct doctor_facts *f, struct finding *ret)
+{
+	if (f->wake == 0) {
+		say(ret, DOCTOR_OK, "how long a processor that sleeps takes is not known");
+		return;
+	}
+	say(ret, f->wake > WAKE_SLOW ? DOCTOR_WARN : DOCTOR_OK,
+	    "a processor that sleeps goes on after %.1f us", (double)f->wake / 1000);
+	if (f->wake <= WAKE_SLOW)
+		return;
+	if (f->halt_poll_known && f->halt_poll_max < HALT_POLL)
+		advise(ret,
+		       "files open in half the time: echo %d >/sys/module/haltpoll/parameters/"
+		       "guest_halt_poll_ns",
+		       HALT_POLL);
+	else
+		advise(ret, "opens wait for that when nothing else runs: on virtual machines see "
+		            "cpuidle_haltpoll, on others a tuned profile for low latency");
+}
+
 static void judge_daemon(const struct doctor_facts *f, struct finding *ret)
 {
 	if (f->daemon == -ENOTCONN) {
@@ -372,6 +394,7 @@ const struct doctor_check doctor_checks[] = {
 	{ "open files", judge_files },
 	{ "maps", judge_maps },
 	{ "requests", judge_requests },
+	{ "waking", judge_waking },
 	{ "daemon", judge_daemon },
 	{ "mounts", judge_mounts },
 };

@@ -33,6 +33,7 @@ static struct doctor_facts healthy(void)
 		.machine_files = 1000,
 		.map_count_max = 65530,
 		.fuse_pages_max = 256,
+		.wake = 3000,
 		.target = "/game-assets",
 		.target_known = true,
 		.target_shared = true,
@@ -301,6 +302,20 @@ Test(doctor, mounts_without_a_daemon)
 	expect(&f, "mounts", DOCTOR_WARN, "--store");
 	f.n_dead = 1;
 	expect(&f, "mounts", DOCTOR_FAIL, "umount -l '/game-assets'");
+}
+
+Test(doctor, processors_that_wake_slowly)
+{
+	struct doctor_facts f = healthy();
+
+	f.wake = 26000;
+	expect(&f, "waking", DOCTOR_WARN, "cpuidle_haltpoll");
+	f.halt_poll_known = true;
+	expect(&f, "waking", DOCTOR_WARN, "guest_halt_poll_ns");
+	f.halt_poll_max = 200000;
+	expect(&f, "waking", DOCTOR_WARN, "cpuidle_haltpoll");
+	f.wake = 0;
+	expect(&f, "waking", DOCTOR_OK, "");
 }
 
 Test(doctor, the_longest_names_fit)
