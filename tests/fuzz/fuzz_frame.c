@@ -2,7 +2,7 @@
 /*
  * A hostile frame writes nothing beyond the plain size; what decompresses
  * compresses to one and the same frame each time, and back to the same bytes. So
- * it does with a prefix.
+ * it does with a prefix, and so does a frame without its checksum.
  */
 #include "fuzz.h"
 
@@ -41,6 +41,23 @@ static void round_trip_delta(struct codec *codec, const uint8_t *data, size_t si
 	must(memcmp(data + half, back, size - half) == 0);
 }
 
+/* The frame gives @plain; or, when that is NULL, anything or nothing. */
+static void drop_checksum(struct codec *codec, const uint8_t *frame, size_t frame_size,
+                          const uint8_t *plain, size_t size)
+{
+	CLEANUP(free) uint8_t *copy = malloc(frame_size);
+	CLEANUP(free) uint8_t *back = malloc(size);
+	size_t left;
+	int r;
+
+	must(copy && back);
+	memcpy(copy, frame, frame_size);
+	left = codec_drop_checksum(copy, frame_size);
+	must(left == frame_size || left + 4 == frame_size);
+	r = codec_decompress(codec, copy, left, back, size, NULL);
+	must(!plain || (r == 0 && memcmp(plain, back, size) == 0));
+}
+
 /* Three bytes of plain size, then a frame. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -57,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	plain = malloc(plain_size);
 	must(codec && plain);
 	r = codec_decompress(codec, data + 3, size - 3, plain, plain_size, &err);
+	drop_checksum(codec, data + 3, size - 3, r < 0 ? NULL : plain, plain_size);
 	if (r < 0)
 		must_explain(r, &err);
 	else
