@@ -238,7 +238,12 @@ int daemon_find_image(struct daemon *d, const struct mount_request *request,
 	struct platform platform = platform_of_host();
 	int r = 0;
 
-	if (request->platform)
+	/* Files with equal digests are one, and some may be of layouts that deceive. */
+	if (request->key && !(d->config->local_checks & CHECK_DIGEST))
+		r = err_set(err, -EINVAL,
+		            "a signature says nothing of the bytes here: this daemon has "
+		            "--local-check checksum");
+	if (r == 0 && request->platform)
 		r = platform_parse(request->platform, &platform, err);
 	if (r == 0)
 		r = remotes_is_name(request->image) ? find_in_registry(d, request, ret, err)

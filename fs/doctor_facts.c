@@ -85,11 +85,10 @@ static void gather_kernel(struct doctor_facts *f)
 
 static void gather_waking(struct doctor_facts *f)
 {
-	CLEANUP(free)
-	char *longest = read_text("/sys/module/haltpoll/parameters/guest_halt_poll_ns");
+	static const char longest[] = "/sys/module/haltpoll/parameters/guest_halt_poll_ns";
 
-	f->halt_poll_known = longest != NULL;
-	f->halt_poll_max = longest ? strtoull(longest, NULL, 10) : 0;
+	f->halt_poll_known = access(longest, F_OK) == 0;
+	f->halt_poll_max = read_number(longest);
 	f->wake = doctor_try_waking();
 }
 

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../support/mount_lib.sh"
 
 image=$T/layout:v1
-EXPECTED_LOG="damaged"
+EXPECTED_LOG="damaged|a signature says nothing"
 mkdir "$T/src"
 noise 400000 >"$T/src/noise"
 seq 1 60000 >"$T/src/text"
@@ -88,4 +88,8 @@ reads digest text
 end
 begin --local-check checksum
 reads checksum noise text
+# Not where a signature is to count.
+mkdir "$T/mnt2"
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 2>/dev/null | openssl pkey -pubout -out "$T/key.pub"
+expect_failure 1 "this daemon has --local-check checksum" "$ASSETFS" mount --verify-key "$T/key.pub" "$image" "$T/mnt2"
 end
