@@ -19,7 +19,7 @@ enum {
 	PAGE = 4096,
 	BLOCK = 2 << 20,  /* the largest folio there is, aligned as folios are */
 	STREAMS = 8,      /* of one pack that are followed */
-	AHEAD = 1 << 20,  /* bytes that are read ahead */
+	AHEAD = 2 << 20,  /* bytes that are read ahead */
 	NEAR = 512 << 10, /* threads that share a file take its frames nearly in order */
 	STEP = 128
 	       << 10, /* of a request to read ahead: the kernel cuts off what it finds too much */
